@@ -1,0 +1,26 @@
+# Each program folder becomes a library (for the tests) and, where it has a main.c, a program.
+function(pft_program folder library program)
+  pft_sources(sources ${folder})
+  if(NOT sources)
+    return()
+  endif()
+  add_library(${library} STATIC ${sources})
+  target_link_libraries(${library} PUBLIC pft_common ${ARGN})
+  set(PFT_LIBS ${library} ${PFT_LIBS} PARENT_SCOPE)
+  if(EXISTS ${CMAKE_SOURCE_DIR}/${folder}/main.c)
+    add_executable(${program} ${folder}/main.c)
+    target_link_libraries(${program} PRIVATE ${library})
+  endif()
+endfunction()
+
+pft_program(coordinator pft_coordinator pft-coordinator)
+
+find_library(OPENBLAS_LIBRARY NAMES openblas REQUIRED)
+find_path(OPENBLAS_INCLUDE NAMES cblas.h PATH_SUFFIXES x86_64-linux-gnu openblas-pthread REQUIRED)
+pft_program(worker pft_worker pft-worker ${OPENBLAS_LIBRARY})
+if(TARGET pft_worker)
+  target_include_directories(pft_worker PRIVATE ${OPENBLAS_INCLUDE})
+  include(cmake/kernels.cmake OPTIONAL)
+endif()
+
+pft_program(cli pft_cli pft)

@@ -1,0 +1,47 @@
+# tests/unit/**/test_*.c are cmocka programs; tests/{data,e2e,interop,tidy}/test_*.{py,sh} are scripts.
+# A script that cannot run exits 77 and names the reason; ctest then counts it as skipped.
+pkg_check_modules(CMOCKA REQUIRED IMPORTED_TARGET cmocka)
+find_program(PYTHON3 python3 REQUIRED)
+
+file(GLOB_RECURSE UNIT_TESTS CONFIGURE_DEPENDS tests/unit/*/test_*.c tests/golden/test_*.c)
+foreach(source ${UNIT_TESTS})
+  get_filename_component(name ${source} NAME_WE)
+  add_executable(${name} ${source})
+  set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
+  target_link_libraries(${name} PRIVATE ${PFT_LIBS} PkgConfig::CMOCKA)
+  add_test(NAME unit.${name} COMMAND ${name} WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+  set_tests_properties(unit.${name} PROPERTIES TIMEOUT 120 SKIP_RETURN_CODE 77)
+endforeach()
+
+# Fuzz targets: LLVMFuzzerTestOneInput plus a driver of our own that mutates seeds for a bounded time.
+file(GLOB FUZZ_TARGETS CONFIGURE_DEPENDS tests/fuzz/fuzz_*.c)
+foreach(source ${FUZZ_TARGETS})
+  get_filename_component(name ${source} NAME_WE)
+  add_executable(${name} ${source} tests/fuzz/driver.c)
+  set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
+  target_link_libraries(${name} PRIVATE ${PFT_LIBS})
+  add_test(NAME fuzz.${name} COMMAND ${name} WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+  set_tests_properties(fuzz.${name} PROPERTIES TIMEOUT 120)
+endforeach()
+
+file(GLOB TOOLS CONFIGURE_DEPENDS tests/interop/*_tool.c tests/e2e/*_tool.c tests/bench/*_tool.c)
+foreach(source ${TOOLS})
+  get_filename_component(name ${source} NAME_WE)
+  add_executable(${name} ${source})
+  target_link_libraries(${name} PRIVATE ${PFT_LIBS})
+endforeach()
+
+foreach(kind data e2e interop tidy)
+  file(GLOB SCRIPTS CONFIGURE_DEPENDS tests/${kind}/test_*.py tests/${kind}/test_*.sh)
+  foreach(script ${SCRIPTS})
+    get_filename_component(name ${script} NAME_WE)
+    get_filename_component(ext ${script} EXT)
+    if(ext STREQUAL ".py")
+      add_test(NAME ${kind}.${name} COMMAND ${PYTHON3} -B ${script} WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+    else()
+      add_test(NAME ${kind}.${name} COMMAND bash ${script} WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+    endif()
+    set_tests_properties(${kind}.${name} PROPERTIES LABELS ${kind} TIMEOUT 600 SKIP_RETURN_CODE 77
+                         ENVIRONMENT "PFT_BIN=${CMAKE_BINARY_DIR}/bin")
+  endforeach()
+endforeach()

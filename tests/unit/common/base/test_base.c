@@ -1,0 +1,130 @@
+/* test_base.c - errors, memory, strings, hashes, files, random numbers. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "common/base/file.h"
+#include "common/base/hash.h"
+#include "common/base/mem.h"
+#include "common/base/rng.h"
+#include "common/base/str.h"
+
+static void test_overflowing_allocation_is_refused(void **state)
+{
+    (void)state;
+    assert_null(mem_calloc(SIZE_MAX / 2, 3));
+    assert_null(mem_aligned(SIZE_MAX, 1));
+}
+
+static void test_the_nth_allocation_can_be_made_to_fail(void **state)
+{
+    (void)state;
+    mem_fail_after(2);
+    void *first = mem_calloc(1, 1);
+    void *second = mem_calloc(1, 1);
+    void *third = mem_calloc(1, 1);
+    assert_non_null(first);
+    assert_null(second);
+    assert_non_null(third);
+    mem_free(first);
+    mem_free(third);
+}
+
+static void test_json_strings_are_escaped_and_bad_utf8_is_replaced(void **state)
+{
+    (void)state;
+    struct str s = {0};
+    str_add_json(&s, "a\"\\\n\x01\xff\xc3\xa9", 8);
+    assert_int_equal(str_ok(&s), OK);
+    assert_string_equal(s.data, "\"a\\\"\\\\\\n\\u0001\\ufffd\xc3\xa9\"");
+    str_free(&s);
+}
+
+static void test_a_string_stops_at_its_limit(void **state)
+{
+    (void)state;
+    struct str s = {.limit = 4};
+    str_add(&s, "1234");
+    assert_int_equal(str_ok(&s), OK);
+    str_add(&s, "5");
+    assert_int_equal(str_ok(&s), ERR_FULL);
+    str_free(&s);
+}
+
+static void test_digests_match_known_values(void **state)
+{
+    (void)state;
+    char hex[HASH_SHA256_HEX];
+    hash_sha256_hex("abc", 3, hex);
+    assert_string_equal(hex, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+}
+
+static void test_files_are_replaced_whole_and_folders_and_fifos_are_refused(void **state)
+{
+    (void)state;
+    char folder[] = "/tmp/pft-test-XXXXXX";
+    char path[FILE_PATH_BYTES];
+    struct errbuf e = {0};
+    char *data = NULL;
+    size_t bytes = 0;
+    assert_non_null(mkdtemp(folder));
+    assert_int_equal(file_join(path, folder, "f", &e), OK);
+    assert_int_equal(file_write_atomic(path, "one", 3, &e), OK);
+    assert_int_equal(file_write_atomic(path, "two!", 4, &e), OK);
+    assert_int_equal(file_read(path, 100, &data, &bytes, &e), OK);
+    assert_int_equal(bytes, 4);
+    assert_string_equal(data, "two!");
+    mem_free(data);
+    assert_int_equal(file_read(path, 3, &data, &bytes, &e), ERR_RANGE);
+    assert_non_null(strstr(e.text, "4 bytes, at most 3"));
+    assert_int_equal(file_read(folder, 3, &data, &bytes, &e), ERR_UNSUPPORTED);
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(mkfifo(path, 0600), 0);
+    assert_int_equal(file_read(path, 3, &data, &bytes, &e), ERR_UNSUPPORTED);
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(rmdir(folder), 0);
+}
+
+static void test_shuffle_is_a_permutation_and_depends_only_on_its_key(void **state)
+{
+    (void)state;
+    uint32_t a[100];
+    uint32_t b[100];
+    int seen[100] = {0};
+    for (uint32_t i = 0; i < 100; i++) {
+        a[i] = b[i] = i;
+    }
+    rng_shuffle(7, a, 100);
+    rng_shuffle(7, b, 100);
+    assert_memory_equal(a, b, sizeof a);
+    for (uint32_t i = 0; i < 100; i++) {
+        seen[a[i]]++;
+    }
+    for (uint32_t i = 0; i < 100; i++) {
+        assert_int_equal(seen[i], 1);
+    }
+    rng_shuffle(8, b, 100);
+    assert_memory_not_equal(a, b, sizeof a);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_overflowing_allocation_is_refused),
+        cmocka_unit_test(test_the_nth_allocation_can_be_made_to_fail),
+        cmocka_unit_test(test_json_strings_are_escaped_and_bad_utf8_is_replaced),
+        cmocka_unit_test(test_a_string_stops_at_its_limit),
+        cmocka_unit_test(test_digests_match_known_values),
+        cmocka_unit_test(test_files_are_replaced_whole_and_folders_and_fifos_are_refused),
+        cmocka_unit_test(test_shuffle_is_a_permutation_and_depends_only_on_its_key),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
