@@ -1,0 +1,89 @@
+/* engine.h - the arithmetic of a worker: gradients and scores of a unit (worker/model), in bits that
+ * depend on nothing but the unit, the parameters, the step and the engine's settings.
+ *
+ * Owns: struct engine (read-only after engine_new, shared by slots), struct engine_slot (the working
+ * memory of one compute thread). Never: sockets, jobs, leases, the clock as an input.
+ * Place in the flow: the worker's agent hands a unit down, int64 sums come back.
+ *
+ * Threads: an engine may be used by any number of slots at once; a slot by one thread at a time
+ * (engine_slot_progress excepted). Every call blocks for as long as it computes.
+ *
+ * Exactness. engine_gradient rounds each element g of the unit's fp32 gradient to the int64 nearest
+ * to g * 2^40 (|g| < 2^12 makes that exact up to half a unit of 2^-40) and adds it to the caller's
+ * sum, so sums over units do not depend on their order. NaN, Inf and |g| >= 2^12 are refused; the
+ * message names module, layer and, where it can be told, the tree, and the sum is left as it was. */
+#ifndef PFT_ENGINE_H
+#define PFT_ENGINE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/base/err.h"
+#include "common/tensor/shape.h"
+#include "common/tree/tree.h"
+#include "worker/backend/kernels_level.h"
+
+struct weights; /* worker/model/weights.h */
+struct engine;
+struct engine_slot;
+
+/* Output tiles of a matrix product, part of the arithmetic of a run (DESIGN §4). */
+enum { ENGINE_TILE_ROWS = 512, ENGINE_TILE_COLS = 1024 };
+
+struct engine_config {
+    struct model_shape shape;
+    struct lora_config lora;    /* r = 0: no adapter, gradients have no elements */
+    enum kernels_level kernels; /* must be what kernels_level_verify accepts */
+    uint32_t tile_rows;         /* 0 = ENGINE_TILE_ROWS */
+    uint32_t tile_cols;         /* 0 = ENGINE_TILE_COLS */
+    uint64_t seed;              /* of the dropout masks */
+};
+
+struct unit_result {
+    int64_t loss;    /* sum of weight * CE over the unit's labels, at scale 2^40 */
+    double sumsq;    /* sum of squares of the rounded gradient, in a fixed order; 0 for scores */
+    uint32_t labels; /* labels of the unit */
+};
+
+/* Makes an engine over weights, which it borrows until engine_free. Refuses settings that this
+ * process cannot run (kernels, OpenBLAS core type). */
+MUST_USE enum err engine_new(const struct engine_config *config, const struct weights *weights,
+                             struct engine **out, struct errbuf *e);
+void engine_free(struct engine **engine); /* NULL inside is fine; its slots are gone before */
+
+/* Floats of the flat adapter vector (common/tensor/shape.h): what lora_flat and sum hold. */
+size_t engine_lora_count(const struct engine *engine);
+
+/* Makes a slot whose memory is planned for units of unit_rows rows (the run's unit_tokens; 0: wait
+ * for the first unit). A larger unit makes it grow, between units only. */
+MUST_USE enum err engine_slot_new(const struct engine *engine, uint32_t unit_rows,
+                                  struct engine_slot **out, struct errbuf *e);
+void engine_slot_free(struct engine_slot **slot); /* NULL inside is fine */
+
+/* Loss and gradient of a unit. lora_flat [engine_lora_count] may be NULL = adapter off (then sum
+ * is untouched). step keys the dropout masks. Adds to sum [engine_lora_count]. The trees must have
+ * passed tree_finish. Errors: ERR_RANGE (an element was refused), ERR_NOMEM. */
+MUST_USE enum err engine_gradient(struct engine_slot *slot, const struct unit *unit,
+                                  const float *lora_flat, uint64_t step, int64_t *sum,
+                                  struct unit_result *result, struct errbuf *e);
+
+/* Log-probability of every leaf of the unit's trees, in order (tree 0's leaves, then tree 1's):
+ * sum of log p(target) over the leaf's labels, whatever their weights; no dropout, no activation
+ * kept. leaf_logp holds the sum of n_leaves. */
+MUST_USE enum err engine_score(struct engine_slot *slot, const struct unit *unit,
+                               const float *lora_flat, double *leaf_logp, struct errbuf *e);
+
+/* Logits of the unit's labelled rows, ascending, each once: logits [count, V]. rows (of the unit:
+ * the trees one after another) and logits may be NULL to ask for the count alone. */
+MUST_USE enum err engine_logits(struct engine_slot *slot, const struct unit *unit,
+                                const float *lora_flat, uint32_t *rows, float *logits,
+                                uint32_t *count, struct errbuf *e);
+
+/* Counts up a little after every layer of a pass: a heartbeat that stands still means a hung
+ * compute thread. Any thread, any time. */
+uint64_t engine_slot_progress(const struct engine_slot *slot);
+
+/* Bytes of working memory the slot holds now. */
+size_t engine_slot_bytes(const struct engine_slot *slot);
+
+#endif
