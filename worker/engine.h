@@ -1,9 +1,9 @@
-/* engine.h - the arithmetic of a worker: gradients and scores of a unit (worker/model), in bits that
- * depend on nothing but the unit, the parameters, the step and the engine's settings.
+/* engine.h - the arithmetic of a worker: gradients and scores of a unit (worker/model), in bits
+ * that depend on nothing but the unit, the parameters, the step and the engine's settings.
  *
- * Owns: struct engine (read-only after engine_new, shared by slots), struct engine_slot (the working
- * memory of one compute thread). Never: sockets, jobs, leases, the clock as an input.
- * Place in the flow: the worker's agent hands a unit down, int64 sums come back.
+ * Owns: struct engine (read-only after engine_new, shared by slots), struct engine_slot (the
+ * working memory of one compute thread). Never: sockets, jobs, leases, the clock as an input. Place
+ * in the flow: the worker's agent hands a unit down, int64 sums come back.
  *
  * Threads: an engine may be used by any number of slots at once; a slot by one thread at a time
  * (engine_slot_progress excepted). Every call blocks for as long as it computes.
@@ -11,7 +11,8 @@
  * Exactness. engine_gradient rounds each element g of the unit's fp32 gradient to the int64 nearest
  * to g * 2^40 (|g| < 2^12 makes that exact up to half a unit of 2^-40) and adds it to the caller's
  * sum, so sums over units do not depend on their order. NaN, Inf and |g| >= 2^12 are refused; the
- * message names module, layer and, where it can be told, the tree, and the sum is left as it was. */
+ * message names module, layer and, where it can be told, the tree, and the sum is left as it was.
+ */
 #ifndef PFT_ENGINE_H
 #define PFT_ENGINE_H
 

@@ -1,7 +1,7 @@
-/* kernels_level.h - which instructions the arithmetic of a run uses: portable, x86-64-v3 (AVX2, FMA)
- * or x86-64-v4 (AVX-512). Owns: the names, what this CPU can run, the OpenBLAS core type that goes
- * with each level, and making sure that the library really uses it. Never: chooses by itself at run
- * time. A run's level is resolved once, when the run is made, and sent to every worker.
+/* kernels_level.h - which instructions the arithmetic of a run uses: portable, x86-64-v3 (AVX2,
+ * FMA) or x86-64-v4 (AVX-512). Owns: the names, what this CPU can run, the OpenBLAS core type that
+ * goes with each level, and making sure that the library really uses it. Never: chooses by itself
+ * at run time. A run's level is resolved once, when the run is made, and sent to every worker.
  *
  * OpenBLAS reads OPENBLAS_CORETYPE when it is loaded, before main. So a program calls
  * kernels_level_prepare first thing: where the environment says otherwise it is set and the program
@@ -36,10 +36,10 @@ bool kernels_level_runs_here(enum kernels_level level);
 /* "Prescott", "Haswell", "SkylakeX". */
 const char *kernels_level_core_type(enum kernels_level level);
 
-/* Makes sure OpenBLAS was loaded with this level's core type and with no threads of its own. Returns
- * OK when the environment already says so; otherwise sets it and re-executes /proc/self/exe with
- * argv, once (a guard variable prevents loops). Call it first in main, before any thread or socket
- * exists. ERR_UNSUPPORTED: this CPU cannot run the level; the message names the setting that
+/* Makes sure OpenBLAS was loaded with this level's core type and with no threads of its own.
+ * Returns OK when the environment already says so; otherwise sets it and re-executes /proc/self/exe
+ * with argv, once (a guard variable prevents loops). Call it first in main, before any thread or
+ * socket exists. ERR_UNSUPPORTED: this CPU cannot run the level; the message names the setting that
  * would. */
 MUST_USE enum err kernels_level_prepare(enum kernels_level level, char *const argv[],
                                         struct errbuf *e);
