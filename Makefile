@@ -1,21 +1,48 @@
 # A thin front for CMake; everything real is in CMakeLists.txt, cmake/ and scripts/.
 PRESET ?= release
+JOBS ?= $(shell nproc)
 BUILD := build/$(PRESET)
+TIDY = git ls-files '*.c' '*.h'
 
-.PHONY: help run test check bench asan tsan format tidy clean build
+.PHONY: help build run test check bench asan tsan format tidy clean
 
 help: ## print this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | column -t -s '|'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
 build: ## configure and build (PRESET=release|debug|asan-ubsan|tsan)
-	@scripts/setup --check
-	@cmake --preset $(PRESET) >/dev/null
-	@cmake --build --preset $(PRESET) -j $$(nproc)
-
-test: ## build and run every test
 	@scripts/setup --if-root
-	@$(MAKE) --no-print-directory build
-	@ctest --test-dir $(BUILD) --output-on-failure -j $$(nproc)
+	@cmake --preset $(PRESET) >/dev/null
+	@cmake --build --preset $(PRESET) -j $(JOBS)
+
+run: build ## everything: fetch the model, evaluate, train the starter data, evaluate, report
+	@scripts/run-starter $(BUILD)/bin
+
+test: build ## build and run every test
+	@ctest --test-dir $(BUILD) --output-on-failure -j $(JOBS)
+
+check: build ## the quick tests only (unit and tidy; under a minute)
+	@ctest --test-dir $(BUILD) --output-on-failure -j $(JOBS) -R '^(unit|tidy|data)\.'
+
+bench: build ## throughput and memory beside PyTorch, in one run
+	@scripts/bench/run
+
+asan: ## unit, fuzz and end-to-end tests under ASan and UBSan
+	@$(MAKE) --no-print-directory build PRESET=asan-ubsan
+	@ctest --test-dir build/asan-ubsan --output-on-failure -j $(JOBS) -E '^(interop|tidy|data)\.'
+
+tsan: ## unit and end-to-end tests under TSan
+	@$(MAKE) --no-print-directory build PRESET=tsan
+	@ctest --test-dir build/tsan --output-on-failure -j $(JOBS) -R '^(unit|e2e)\.'
+
+format: ## clang-format every C file in place
+	@command -v clang-format >/dev/null || { echo "format: clang-format is missing: scripts/setup --dev" >&2; exit 1; }
+	@$(TIDY) | xargs clang-format -i
+
+tidy: build ## clang-tidy and the house rules
+	@command -v clang-tidy >/dev/null || { echo "tidy: clang-tidy is missing: scripts/setup --dev" >&2; exit 1; }
+	@python3 tests/tidy/test_tidy.py
+	@git ls-files 'common/*.c' 'coordinator/*.c' 'worker/*.c' 'cli/*.c' | grep -v kernels_impl | \
+	  xargs -P $(JOBS) -n 8 clang-tidy -p $(BUILD) --quiet
 
 clean: ## remove build/
 	rm -rf build
