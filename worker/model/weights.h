@@ -10,6 +10,8 @@
 #include "common/base/err.h"
 #include "common/tensor/shape.h"
 
+struct model_file; /* common/format/model_file.h */
+
 struct weights_layer {
     float *attn_norm; /* [D] input_layernorm */
     float *qkv;       /* [(H + 2K) E, D] q rows, then k rows, then v rows */
@@ -34,5 +36,11 @@ struct weights {
 MUST_USE enum err weights_alloc(struct weights *w, const struct model_shape *shape,
                                 struct errbuf *e);
 void weights_free(struct weights *w);
+
+/* weights_alloc, then reads every tensor of an open model with n_threads threads (0 = one per
+ * core). A NaN or Inf is refused with its tensor and row. Nothing is held after an error. Blocks
+ * until all is read; the model may be closed afterwards. */
+MUST_USE enum err weights_load(struct weights *w, const struct model_file *mf, unsigned n_threads,
+                               struct errbuf *e);
 
 #endif
