@@ -1,0 +1,91 @@
+/* journal.h - what must survive kill -9: RUN/run.db (SQLite) and RUN/steps.log.
+ * Owns: those two files and RUN/lock. Never: decides; nobody else writes the run database.
+ * Place: at the end of a step, off the critical path. Every call blocks on the disk: journal thread
+ * (or start-up). One thread at a time.
+ *
+ * Promise: when journal_append returns OK the step is committed: its record is in the log and
+ * synced before its row is in the database. A step is committed or it never was.
+ *
+ * RUN/steps.log, little-endian, records end to end:
+ *   1. header, 80 bytes: "PFTSTEP\n" · u32 version 1 · u32 header bytes · u64 step · u64 count ·
+ *      f64 loss · f64 learning rate · 16 bytes XXH3-128 of the payload · 8 zero bytes ·
+ *      8 bytes: first half of the XXH3-128 of the 72 bytes before
+ *   2. payload: count fp32, the reduced gradient after the one conversion
+ * The row of the step in run.db (segment, offset, bytes, digest) says what is committed: what lies
+ * in steps.log beyond the last row is a torn tail and is cut at open; a committed record that does
+ * not check is damage in the middle, refused with file and offset when replay needs it.
+ * After a checkpoint journal_prune closes the segment: steps.log becomes steps-NNNNNNNNNN.log
+ * (number of its first step), and segments that no kept checkpoint needs are deleted.
+ *
+ * run.db: meta(key, value) · steps(step, loss, norm, lr, seconds, tokens, pairs, labels, segment,
+ * offset, bytes, digest) · events(id, at, name, detail) · evals(name, json). WAL, synchronous FULL.
+ *
+ * ERR_NOSPACE: nothing was changed, the same call may be made again later. ERR_IO from a write or
+ * an fsync: the state of the disk is unknown, the process must exit and recover. */
+#ifndef PFT_JOURNAL_H
+#define PFT_JOURNAL_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/base/err.h"
+#include "common/base/str.h"
+
+struct journal_step {
+    uint64_t step; /* 0, 1, ...; must be the next one */
+    double loss, norm, lr;
+    double seconds; /* wall time of the step */
+    uint64_t tokens, pairs, labels;
+};
+
+struct journal;
+
+/* Opens or makes RUN (folder, database, log) and takes its lock; cuts a torn tail. ERR_BUSY names
+ * the pid that holds the run. Also refuses a database of a later version. */
+MUST_USE enum err journal_open(const char *run, struct journal **out, struct errbuf *e);
+/* For eval, export and report: no lock, nothing is written; only the reading calls below work. */
+MUST_USE enum err journal_open_reader(const char *run, struct journal **out, struct errbuf *e);
+void journal_close(struct journal **j);
+
+/* Committed steps: the number of the next one. */
+uint64_t journal_steps(const struct journal *j);
+
+/* Commits a step with its gradient of count floats. ERR_STATE when it is not the next one. */
+MUST_USE enum err journal_append(struct journal *j, const struct journal_step *step,
+                                 const float *gradient, size_t count, struct errbuf *e);
+
+/* Calls back with every committed record from step `from` on, checked; stops at the first code that
+ * is not OK and returns it. ERR_CORRUPT names file and offset; ERR_NOT_FOUND a pruned step. */
+typedef enum err (*journal_record_cb)(void *context, const struct journal_step *step,
+                                      const float *gradient, size_t count);
+MUST_USE enum err journal_replay(struct journal *j, uint64_t from, size_t count,
+                                 journal_record_cb cb, void *context, struct errbuf *e);
+
+/* Rows of the steps table alone (report, status history). */
+MUST_USE enum err journal_step_get(struct journal *j, uint64_t step, struct journal_step *out,
+                                   struct errbuf *e);
+
+/* Records of steps below keep_from are no longer needed. */
+MUST_USE enum err journal_prune(struct journal *j, uint64_t keep_from, struct errbuf *e);
+
+/* Settings of the run: config text, values text, model hash, kernels, probe, ... get appends to
+ * out; ERR_NOT_FOUND when there is none. */
+MUST_USE enum err journal_meta_set(struct journal *j, const char *key, const char *value,
+                                   struct errbuf *e);
+MUST_USE enum err journal_meta_get(struct journal *j, const char *key, struct str *out,
+                                   struct errbuf *e);
+/* Adds 1 to a counter kept in meta (starts of the coordinator) and gives it. */
+MUST_USE enum err journal_meta_count(struct journal *j, const char *key, uint64_t *value,
+                                     struct errbuf *e);
+MUST_USE enum err journal_eval_set(struct journal *j, const char *name, const char *json,
+                                   struct errbuf *e);
+MUST_USE enum err journal_eval_get(struct journal *j, const char *name, struct str *out,
+                                   struct errbuf *e);
+MUST_USE enum err journal_event(struct journal *j, const char *name, const char *detail,
+                                struct errbuf *e);
+
+/* Test hook: the n-th write to the log from now on fails with errnum after half its bytes (1 = the
+ * next one, 0 = off); sync = the n-th fsync instead. */
+void journal_fail_after(unsigned long n, int errnum, int sync);
+
+#endif
