@@ -69,7 +69,7 @@ class Gguf:
                 value = tiny_model.unpermute(value, config.num_attention_heads)
             elif ".attn_k." in name:
                 value = tiny_model.unpermute(value, config.num_key_value_heads)
-            made[hf_name] = np.ascontiguousarray(value, dtype=np.float32)
+            made[hf_name] = np.array(value, dtype=np.float32, order="C")
         return made
 
     def model(self, dtype=torch.float32, attention="eager"):
@@ -93,22 +93,20 @@ class Gguf:
         return made
 
 
-def chat_ids(tokenizer, turns, generation):
-    """ChatML ids of [(role, content)]: control tokens only where ChatML has them."""
+def chat_ids(tokenizer, turns, answer):
+    """ChatML ids of [(role, content)] and an assistant's answer, ended by its end-of-turn token.
+
+    Control tokens only where ChatML has them; each stretch of text between is encoded whole.
+    Returns the ids and the place of the first one whose text lies in the answer.
+    """
     ids = []
-
-    def text(value):
-        ids.extend(tokenizer.encode(value, add_special_tokens=False).ids)
-
     for role, content in turns:
-        ids.append(IM_START)
-        text(role + "\n" + content)
-        ids.append(IM_END)
-        text("\n")
-    if generation:
-        ids.append(IM_START)
-        text("assistant\n")
-    return ids
+        ids += [IM_START, *tokenizer.encode(f"{role}\n{content}", add_special_tokens=False).ids]
+        ids += [IM_END, *tokenizer.encode("\n", add_special_tokens=False).ids]
+    header = "assistant\n"
+    encoded = tokenizer.encode(header + answer, add_special_tokens=False)
+    before = sum(1 for _, end in encoded.offsets if end <= len(header))
+    return [*ids, IM_START, *encoded.ids, IM_END], len(ids) + 1 + before
 
 
 def trie(sequences):
@@ -176,9 +174,8 @@ def scenario_sequences(tokenizer, scenario, sentences):
     for index, option in enumerate(options):
         value = option["bias"]
         user = f"{scenario['scenario']}\n\nAnswer as someone who values '{value}'. {sentences[value]}"
-        prompt = chat_ids(tokenizer, [("user", user)], True)
-        answer = tokenizer.encode(option["text"], add_special_tokens=False).ids + [IM_END]
-        weight = float(np.float32(1.0 / count[value] / len(answer)))
+        ids, first_label = chat_ids(tokenizer, [("user", user)], option["text"])
+        weight = float(np.float32(1.0 / count[value] / (len(ids) - first_label)))
         extra = {"side": "ab"[values.index(value)], "option": index}
-        made.append((prompt + answer, len(prompt), weight, extra))
+        made.append((ids, first_label, weight, extra))
     return made
