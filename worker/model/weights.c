@@ -56,6 +56,7 @@ enum err weights_alloc(struct weights *w, const struct model_shape *shape, struc
                        floats * sizeof(float) >> 20);
     }
     w->block = base;
+    w->floats = floats;
     w->layers = layers;
     (void)place_all(w, base);
     return OK;

@@ -27,7 +27,8 @@ struct weights {
     float *head;                  /* [V, D]; the same pointer as embed when tied */
     float *final_norm;            /* [D] */
     struct weights_layer *layers; /* [L] */
-    void *block;                  /* what all of the above point into; NULL = nothing held */
+    float *block;                 /* what all of the above point into; NULL = nothing held */
+    size_t floats;                /* of the block */
 };
 
 /* Makes room for a model of this shape (not filled), each matrix aligned to MEM_ALIGNMENT.

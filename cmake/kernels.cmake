@@ -1,0 +1,13 @@
+# worker/backend/kernels_impl.c three times, one object per level of kernels_level.h. FMA contraction
+# is on in these objects and nowhere else; -ffast-math is on nowhere.
+function(pft_kernels name level march)
+  set(object kernels_${name})
+  add_library(${object} OBJECT worker/backend/kernels_impl.c)
+  target_compile_definitions(${object} PRIVATE KERNELS_TABLE=kernels_${name} KERNELS_LEVEL=${level})
+  target_compile_options(${object} PRIVATE -O3 -march=${march} -ffp-contract=fast -Wno-psabi ${ARGN})
+  target_sources(pft_worker PRIVATE $<TARGET_OBJECTS:${object}>)
+endfunction()
+
+pft_kernels(portable KERNELS_PORTABLE x86-64 -mtune=generic)
+pft_kernels(v3 KERNELS_V3 x86-64-v3)
+pft_kernels(v4 KERNELS_V4 x86-64-v4 -mprefer-vector-width=512)

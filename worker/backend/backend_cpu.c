@@ -1,0 +1,312 @@
+/* backend_cpu.c - the table of operations on host memory: OpenBLAS for products, kernels_impl.c for
+ * everything else. The only file that calls BLAS. */
+#include <cblas.h>
+#include <string.h>
+
+#include "common/base/check.h"
+#include "common/base/clock.h"
+#include "common/base/mem.h"
+#include "worker/backend/backend.h"
+#include "worker/backend/kernels.h"
+
+struct buffer {
+    float *data;
+    size_t words;
+    bool owned;
+};
+
+static float *at(struct span s)
+{
+    return s.buffer->data + s.at;
+}
+
+static const uint32_t *index_at(struct span s)
+{
+    return (const uint32_t *)(const void *)at(s);
+}
+
+static enum err make(float *data, size_t words, bool owned, struct buffer **out)
+{
+    struct buffer *b = data ? mem_calloc(1, sizeof *b) : NULL;
+    if (!b) {
+        if (owned) {
+            mem_free(data);
+        }
+        return ERR_NOMEM;
+    }
+    *b = (struct buffer){data, words, owned};
+    *out = b;
+    return OK;
+}
+
+static enum err cpu_alloc(size_t words, struct buffer **out)
+{
+    return make(mem_aligned(words, sizeof(float)), words, true, out);
+}
+
+static enum err cpu_import(const void *host, size_t words, struct buffer **out)
+{
+    union { /* read-only by contract: no operation writes into an imported buffer */
+        const void *from;
+        float *to;
+    } cast = {.from = host};
+    return make(cast.to, words, false, out);
+}
+
+static void cpu_release(struct buffer **buffer)
+{
+    if (*buffer) {
+        if ((*buffer)->owned) {
+            mem_free((*buffer)->data);
+        }
+        mem_free(*buffer);
+        *buffer = NULL;
+    }
+}
+
+static void cpu_upload(struct span to, const void *from, size_t words)
+{
+    CHECK(to.buffer->owned && to.at + words <= to.buffer->words);
+    if (words > 0) {
+        memcpy(at(to), from, words * sizeof(float));
+    }
+}
+
+static const void *cpu_view(struct team *t, struct span from, size_t words, void *room)
+{
+    (void)t;
+    (void)room;
+    CHECK(from.at + words <= from.buffer->words);
+    return at(from);
+}
+
+static CBLAS_TRANSPOSE transpose(bool yes)
+{
+    return yes ? CblasTrans : CblasNoTrans;
+}
+
+static void tile(const struct gemm *g, uint32_t row, uint32_t col, uint32_t rows, uint32_t cols)
+{
+    const float *a = at(g->a) + (g->a_transposed ? row : row * g->lda);
+    const float *b = at(g->b) + (g->b_transposed ? col * g->ldb : col);
+    float *c = at(g->c) + row * g->ldc + col;
+    cblas_sgemm(CblasRowMajor, transpose(g->a_transposed), transpose(g->b_transposed), (int)rows,
+                (int)cols, (int)g->k, g->alpha, a, (int)g->lda, b, (int)g->ldb, g->beta, c,
+                (int)g->ldc);
+}
+
+static void cpu_gemm(struct team *t, const struct gemm *g)
+{
+    for (uint32_t col = 0; col < g->n; col += t->tile_cols) {
+        uint32_t cols = g->n - col < t->tile_cols ? g->n - col : t->tile_cols;
+        for (uint32_t row = 0; row < g->m; row += t->tile_rows) {
+            uint32_t rows = g->m - row < t->tile_rows ? g->m - row : t->tile_rows;
+            tile(g, row, col, rows, cols);
+        }
+    }
+    if (t->part != PROFILE_ATTENTION) { /* attention counts its visible pairs itself */
+        t->profile.flops[t->part] += 2 * (uint64_t)g->m * g->n * g->k;
+    }
+}
+
+static void cpu_fill(struct team *t, struct span x, size_t words, float value)
+{
+    (void)t;
+    float *p = at(x);
+    for (size_t i = 0; i < words; i++) {
+        p[i] = value;
+    }
+}
+
+static void cpu_copy(struct team *t, struct span from, struct span to, size_t words)
+{
+    (void)t;
+    memcpy(at(to), at(from), words * sizeof(float));
+}
+
+static void cpu_rmsnorm(struct team *t, uint32_t rows, uint32_t cols, float eps, struct span x,
+                        struct span w, struct span y, struct span rstd)
+{
+    t->kernels->rmsnorm(rows, cols, eps, at(x), at(w), at(y), at(rstd));
+}
+
+static void cpu_rmsnorm_backward(struct team *t, uint32_t rows, uint32_t cols, struct span x,
+                                 struct span w, struct span rstd, struct span dy, struct span dx,
+                                 bool accumulate)
+{
+    t->kernels->rmsnorm_backward(rows, cols, at(x), at(w), at(rstd), at(dy), at(dx), accumulate);
+}
+
+static struct kernel_heads heads_of(const struct heads *h)
+{
+    return (struct kernel_heads){
+        .rows = h->rows,
+        .groups = h->groups,
+        .per = h->per,
+        .head_dim = h->head_dim,
+        .ld = h->ld,
+        .col = h->col,
+        .table = h->rotated ? at(h->table) : NULL,
+        .positions = h->rotated ? index_at(h->positions) : NULL,
+        .scale = h->scale,
+        .row_scale = h->scaled_rows ? at(h->row_scale) : NULL,
+    };
+}
+
+static void cpu_heads_split(struct team *t, const struct heads *h, struct span flat,
+                            struct span packed)
+{
+    const struct kernel_heads heads = heads_of(h);
+    t->kernels->heads_split(&heads, at(flat), at(packed));
+}
+
+static void cpu_heads_merge(struct team *t, const struct heads *h, struct span packed,
+                            struct span flat)
+{
+    const struct kernel_heads heads = heads_of(h);
+    t->kernels->heads_merge(&heads, at(packed), at(flat));
+}
+
+static void cpu_heads_dot(struct team *t, const struct heads *h, struct span a, struct span b,
+                          struct span dots)
+{
+    const struct kernel_heads heads = heads_of(h);
+    t->kernels->heads_dot(&heads, at(a), at(b), at(dots));
+}
+
+static struct kernel_softmax softmax_of(const struct softmax *b)
+{
+    return (struct kernel_softmax){b->queries, b->per, b->cols, b->ld, index_at(b->limits)};
+}
+
+static void cpu_softmax(struct team *t, const struct softmax *b)
+{
+    const struct kernel_softmax block = softmax_of(b);
+    t->kernels->softmax(&block, at(b->s), at(b->most), at(b->inverse));
+}
+
+static void cpu_softmax_backward(struct team *t, const struct softmax *b, struct span ds,
+                                 struct span delta)
+{
+    const struct kernel_softmax block = softmax_of(b);
+    t->kernels->softmax_backward(&block, at(b->s), at(ds), at(b->most), at(b->inverse), at(delta));
+}
+
+static void cpu_swiglu(struct team *t, uint32_t rows, uint32_t cols, struct span gate_up,
+                       struct span h)
+{
+    t->kernels->swiglu(rows, cols, at(gate_up), at(h));
+}
+
+static void cpu_swiglu_backward(struct team *t, uint32_t rows, uint32_t cols, struct span gate_up,
+                                struct span dh)
+{
+    t->kernels->swiglu_backward(rows, cols, at(gate_up), at(dh));
+}
+
+static struct kernel_head_block head_block_of(const struct head_block *b)
+{
+    return (struct kernel_head_block){
+        .rows = b->rows,
+        .cols = b->cols,
+        .first = b->first,
+        .hidden = b->hidden,
+        .ld = b->ld,
+        .targets = index_at(b->targets),
+        .most = at(b->most),
+        .sum = at(b->sum),
+        .mix = b->mixing ? at(b->mix) : NULL,
+    };
+}
+
+static void cpu_head_block(struct team *t, const struct head_block *b)
+{
+    const struct kernel_head_block block = head_block_of(b);
+    t->kernels->head_block(&block, at(b->logits));
+}
+
+static void cpu_pick(struct team *t, const struct head_block *b, uint32_t count, struct span row,
+                     struct span target, struct span out)
+{
+    const struct kernel_head_block block = head_block_of(b);
+    t->kernels->pick(&block, at(b->logits), count, index_at(row), index_at(target), at(out));
+}
+
+static void cpu_gather_rows(struct team *t, uint32_t rows, uint32_t cols, struct span index,
+                            struct span from, struct span to)
+{
+    t->kernels->gather_rows(rows, cols, index_at(index), at(from), at(to));
+}
+
+static void cpu_scatter_add_rows(struct team *t, uint32_t rows, uint32_t cols, struct span index,
+                                 struct span from, struct span to)
+{
+    t->kernels->scatter_add_rows(rows, cols, index_at(index), at(from), at(to));
+}
+
+static void cpu_add_scaled_rows(struct team *t, uint32_t count, uint32_t cols, struct span row,
+                                struct span index, struct span coefficient, struct span from,
+                                struct span to)
+{
+    t->kernels->add_scaled_rows(count, cols, index_at(row), index_at(index), at(coefficient),
+                                at(from), at(to));
+}
+
+static void cpu_scale_rows(struct team *t, uint32_t rows, uint32_t cols, struct span factor,
+                           struct span x)
+{
+    t->kernels->scale_rows(rows, cols, at(factor), at(x));
+}
+
+static void cpu_dropout(struct team *t, const struct dropout *d, struct span from, struct span to)
+{
+    const uint64_t *keys = (const uint64_t *)(const void *)at(d->keys);
+    t->kernels->dropout(d->rows, d->cols, keys, d->salt, d->keep, at(from), at(to), d->accumulate);
+}
+
+const struct backend_ops backend_cpu = {
+    .name = "openblas",
+    .alloc = cpu_alloc,
+    .import = cpu_import,
+    .release = cpu_release,
+    .upload = cpu_upload,
+    .view = cpu_view,
+    .gemm = cpu_gemm,
+    .fill = cpu_fill,
+    .copy = cpu_copy,
+    .rmsnorm = cpu_rmsnorm,
+    .rmsnorm_backward = cpu_rmsnorm_backward,
+    .heads_split = cpu_heads_split,
+    .heads_merge = cpu_heads_merge,
+    .heads_dot = cpu_heads_dot,
+    .softmax = cpu_softmax,
+    .softmax_backward = cpu_softmax_backward,
+    .swiglu = cpu_swiglu,
+    .swiglu_backward = cpu_swiglu_backward,
+    .head_block = cpu_head_block,
+    .pick = cpu_pick,
+    .gather_rows = cpu_gather_rows,
+    .scatter_add_rows = cpu_scatter_add_rows,
+    .add_scaled_rows = cpu_add_scaled_rows,
+    .scale_rows = cpu_scale_rows,
+    .dropout = cpu_dropout,
+};
+
+void team_init_cpu(struct team *t, enum kernels_level level, uint32_t tile_rows, uint32_t tile_cols)
+{
+    openblas_set_num_threads(1);
+    *t = (struct team){.ops = &backend_cpu,
+                       .kernels = kernels_of(level),
+                       .threads = 1,
+                       .tile_rows = tile_rows,
+                       .tile_cols = tile_cols,
+                       .part_since_ns = clock_now_ns()};
+}
+
+void team_enter(struct team *t, enum profile_part part)
+{
+    uint64_t now = clock_now_ns();
+    t->profile.ns[t->part] += now - t->part_since_ns;
+    t->part = part;
+    t->part_since_ns = now;
+}

@@ -1,0 +1,425 @@
+/* kernels_impl.c - the kernels, compiled once per level (cmake/kernels.cmake) with
+ * -DKERNELS_TABLE=kernels_<level> -DKERNELS_LEVEL=... and that level's -march; FMA contraction is
+ * allowed in these objects only. What each does is said in kernels.h. */
+#include <math.h>
+
+#include "common/base/rng.h"
+#include "worker/backend/kernels.h"
+#include "worker/backend/kernels_lanes.h"
+
+static inline float reciprocal_sqrt(float x)
+{
+    return 1.0f / __builtin_sqrtf(x);
+}
+
+static float dot(size_t n, const float *a, const float *b)
+{
+    lanes sum = lanes_of(0.0f);
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        sum += lanes_load(a + i) * lanes_load(b + i);
+    }
+    if (i < n) {
+        sum += lanes_load_part(a + i, n - i, 0.0f) * lanes_load_part(b + i, n - i, 0.0f);
+    }
+    return lanes_sum(sum);
+}
+
+static void rmsnorm(size_t rows, size_t cols, float eps, const float *x, const float *w, float *y,
+                    float *rstd)
+{
+    for (size_t row = 0; row < rows; row++, x += cols, y += cols) {
+        float scale = reciprocal_sqrt(dot(cols, x, x) / (float)cols + eps);
+        rstd[row] = scale;
+        for (size_t i = 0; i < cols; i++) {
+            y[i] = x[i] * scale * w[i];
+        }
+    }
+}
+
+static void rmsnorm_backward(size_t rows, size_t cols, const float *x, const float *w,
+                             const float *rstd, const float *dy, float *dx, int accumulate)
+{
+    for (size_t row = 0; row < rows; row++, x += cols, dy += cols, dx += cols) {
+        lanes sum = lanes_of(0.0f);
+        size_t i = 0;
+        for (; i + LANES <= cols; i += LANES) {
+            sum += lanes_load(dy + i) * lanes_load(w + i) * lanes_load(x + i);
+        }
+        if (i < cols) {
+            size_t n = cols - i;
+            sum += lanes_load_part(dy + i, n, 0.0f) * lanes_load_part(w + i, n, 0.0f) *
+                   lanes_load_part(x + i, n, 0.0f);
+        }
+        float scale = rstd[row];
+        float pull = lanes_sum(sum) / (float)cols * scale * scale * scale;
+        if (accumulate) {
+            for (i = 0; i < cols; i++) {
+                dx[i] += scale * (dy[i] * w[i]) - pull * x[i];
+            }
+        } else {
+            for (i = 0; i < cols; i++) {
+                dx[i] = scale * (dy[i] * w[i]) - pull * x[i];
+            }
+        }
+    }
+}
+
+/* One head forth (sign 1) or back (sign -1): pairs (i, i + E/2) turn by the position's angle. */
+static inline void rotate(uint32_t half, const float *table, float sign, float scale,
+                          const float *from, float *to)
+{
+    const float *cosine = table;
+    const float *sine = table + half;
+    for (uint32_t i = 0; i < half; i++) {
+        float a = from[i] * scale;
+        float b = from[i + half] * scale;
+        float s = sign * sine[i];
+        to[i] = a * cosine[i] - b * s;
+        to[i + half] = b * cosine[i] + a * s;
+    }
+}
+
+static void heads_split(const struct kernel_heads *h, const float *flat, float *packed)
+{
+    const uint32_t size = h->head_dim;
+    for (uint32_t g = 0; g < h->groups; g++) {
+        for (uint32_t row = 0; row < h->rows; row++) {
+            const float *from = flat + row * h->ld + h->col + (size_t)g * h->per * size;
+            for (uint32_t i = 0; i < h->per; i++, from += size, packed += size) {
+                if (h->table) {
+                    rotate(size / 2, h->table + (size_t)h->positions[row] * size, 1.0f, h->scale,
+                           from, packed);
+                    continue;
+                }
+                for (uint32_t c = 0; c < size; c++) {
+                    packed[c] = from[c] * h->scale;
+                }
+            }
+        }
+    }
+}
+
+static void heads_merge(const struct kernel_heads *h, const float *packed, float *flat)
+{
+    const uint32_t size = h->head_dim;
+    const float *row_scale = h->row_scale;
+    for (uint32_t g = 0; g < h->groups; g++) {
+        for (uint32_t row = 0; row < h->rows; row++) {
+            float *to = flat + row * h->ld + h->col + (size_t)g * h->per * size;
+            for (uint32_t i = 0; i < h->per; i++, to += size, packed += size) {
+                float scale = row_scale ? h->scale * *row_scale++ : h->scale;
+                if (h->table) {
+                    rotate(size / 2, h->table + (size_t)h->positions[row] * size, -1.0f, scale,
+                           packed, to);
+                    continue;
+                }
+                for (uint32_t c = 0; c < size; c++) {
+                    to[c] = packed[c] * scale;
+                }
+            }
+        }
+    }
+}
+
+static void heads_dot(const struct kernel_heads *h, const float *a, const float *b, float *dots)
+{
+    for (uint32_t g = 0; g < h->groups; g++) {
+        for (uint32_t row = 0; row < h->rows; row++) {
+            size_t at = row * h->ld + h->col + (size_t)g * h->per * h->head_dim;
+            for (uint32_t i = 0; i < h->per; i++, at += h->head_dim) {
+                *dots++ = dot(h->head_dim, a + at, b + at);
+            }
+        }
+    }
+}
+
+static float row_most(size_t n, const float *x)
+{
+    lanes most = lanes_of(-INFINITY);
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        most = lanes_max(lanes_load(x + i), most);
+    }
+    if (i < n) {
+        most = lanes_max(lanes_load_part(x + i, n - i, -INFINITY), most);
+    }
+    return lanes_most(most);
+}
+
+/* x -> exp(x - most); returns the sum. */
+static float row_exp(size_t n, float *x, float most)
+{
+    const lanes shift = lanes_of(most);
+    lanes sum = lanes_of(0.0f);
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        lanes v = lanes_exp(lanes_load(x + i) - shift);
+        lanes_store(x + i, v);
+        sum += v;
+    }
+    if (i < n) {
+        lanes v = lanes_exp(lanes_load_part(x + i, n - i, -INFINITY) - shift);
+        lanes_store_part(x + i, v, n - i);
+        sum += v;
+    }
+    return lanes_sum(sum);
+}
+
+static void softmax(const struct kernel_softmax *b, float *s, float *most, float *inverse)
+{
+    for (uint32_t query = 0; query < b->queries; query++) {
+        uint32_t seen = b->limits[query];
+        for (uint32_t i = 0; i < b->per; i++, s += b->ld, most++, inverse++) {
+            *most = row_most(seen, s);
+            *inverse = 1.0f / row_exp(seen, s, *most);
+            memset(s + seen, 0, (b->cols - seen) * sizeof *s);
+        }
+    }
+}
+
+static void softmax_row_backward(size_t n, float *s, float *ds, float most, float inverse,
+                                 float delta)
+{
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        lanes p = lanes_exp(lanes_load(s + i) - lanes_of(most)) * lanes_of(inverse);
+        lanes_store(s + i, p);
+        lanes_store(ds + i, p * (lanes_load(ds + i) - lanes_of(delta)));
+    }
+    if (i < n) {
+        lanes p =
+            lanes_exp(lanes_load_part(s + i, n - i, 0.0f) - lanes_of(most)) * lanes_of(inverse);
+        lanes_store_part(s + i, p, n - i);
+        lanes_store_part(ds + i, p * (lanes_load_part(ds + i, n - i, 0.0f) - lanes_of(delta)),
+                         n - i);
+    }
+}
+
+static void softmax_backward(const struct kernel_softmax *b, float *s, float *ds, const float *most,
+                             const float *inverse, const float *delta)
+{
+    for (uint32_t query = 0; query < b->queries; query++) {
+        uint32_t seen = b->limits[query];
+        for (uint32_t i = 0; i < b->per; i++, s += b->ld, ds += b->ld) {
+            softmax_row_backward(seen, s, ds, *most++, *inverse++, *delta++);
+            memset(s + seen, 0, (b->cols - seen) * sizeof *s);
+            memset(ds + seen, 0, (b->cols - seen) * sizeof *ds);
+        }
+    }
+}
+
+/* 1 / (1 + e^-x) */
+LANES_INLINE lanes sigmoid(lanes x)
+{
+    return lanes_of(1.0f) / (lanes_of(1.0f) + lanes_exp(-x));
+}
+
+static void swiglu(size_t rows, size_t cols, const float *gate_up, float *h)
+{
+    for (size_t row = 0; row < rows; row++, gate_up += 2 * cols, h += cols) {
+        size_t i = 0;
+        for (; i + LANES <= cols; i += LANES) {
+            lanes gate = lanes_load(gate_up + i);
+            lanes_store(h + i, gate * sigmoid(gate) * lanes_load(gate_up + cols + i));
+        }
+        if (i < cols) {
+            lanes gate = lanes_load_part(gate_up + i, cols - i, 0.0f);
+            lanes up = lanes_load_part(gate_up + cols + i, cols - i, 0.0f);
+            lanes_store_part(h + i, gate * sigmoid(gate) * up, cols - i);
+        }
+    }
+}
+
+/* d silu(g) = sigma (1 + g (1 - sigma)) */
+LANES_INLINE void swiglu_lanes_backward(lanes *gate, lanes *up, lanes dh)
+{
+    lanes sigma = sigmoid(*gate);
+    lanes slope = sigma * (lanes_of(1.0f) + *gate * (lanes_of(1.0f) - sigma));
+    lanes dup = dh * (*gate * sigma);
+    *gate = dh * *up * slope;
+    *up = dup;
+}
+
+static void swiglu_backward(size_t rows, size_t cols, float *gate_up, const float *dh)
+{
+    for (size_t row = 0; row < rows; row++, gate_up += 2 * cols, dh += cols) {
+        size_t i = 0;
+        for (; i + LANES <= cols; i += LANES) {
+            lanes gate = lanes_load(gate_up + i);
+            lanes up = lanes_load(gate_up + cols + i);
+            swiglu_lanes_backward(&gate, &up, lanes_load(dh + i));
+            lanes_store(gate_up + i, gate);
+            lanes_store(gate_up + cols + i, up);
+        }
+        if (i < cols) {
+            size_t n = cols - i;
+            lanes gate = lanes_load_part(gate_up + i, n, 0.0f);
+            lanes up = lanes_load_part(gate_up + cols + i, n, 0.0f);
+            swiglu_lanes_backward(&gate, &up, lanes_load_part(dh + i, n, 0.0f));
+            lanes_store_part(gate_up + i, gate, n);
+            lanes_store_part(gate_up + cols + i, up, n);
+        }
+    }
+}
+
+static void scale_row(size_t n, float factor, float *x)
+{
+    for (size_t i = 0; i < n; i++) {
+        x[i] *= factor;
+    }
+}
+
+static void head_block(const struct kernel_head_block *b, float *logits)
+{
+    for (uint32_t row = 0; row < b->rows; row++, logits += b->ld) {
+        float most = row_most(b->cols, logits);
+        if (most > b->most[row]) {
+            float shrink = lanes_exp_one(b->most[row] - most);
+            b->most[row] = most;
+            b->sum[row] *= shrink;
+            if (b->mix && b->first > 0) {
+                scale_row(b->hidden, shrink, b->mix + (size_t)row * b->hidden);
+            }
+        }
+        /* exp(-inf) is exactly 0: the target takes no part. NaN stays visible through most. */
+        uint32_t target = b->targets[row] - b->first;
+        if (target < b->cols) {
+            logits[target] = -INFINITY;
+        }
+        b->sum[row] += row_exp(b->cols, logits, b->most[row]);
+    }
+}
+
+static void pick(const struct kernel_head_block *b, const float *logits, size_t count,
+                 const uint32_t *row, const uint32_t *target, float *out)
+{
+    for (size_t i = 0; i < count; i++) {
+        uint32_t at = target[i] - b->first;
+        if (at < b->cols) {
+            out[i] = logits[row[i] * b->ld + at];
+        }
+    }
+}
+
+static void gather_rows(size_t rows, size_t cols, const uint32_t *index, const float *src,
+                        float *dst)
+{
+    for (size_t i = 0; i < rows; i++) {
+        memcpy(dst + i * cols, src + (size_t)index[i] * cols, cols * sizeof *dst);
+    }
+}
+
+static void add_row(size_t n, float factor, const float *src, float *dst)
+{
+    for (size_t i = 0; i < n; i++) {
+        dst[i] += factor * src[i];
+    }
+}
+
+static void scatter_add_rows(size_t rows, size_t cols, const uint32_t *index, const float *src,
+                             float *dst)
+{
+    for (size_t i = 0; i < rows; i++) {
+        add_row(cols, 1.0f, src + i * cols, dst + (size_t)index[i] * cols);
+    }
+}
+
+static void add_scaled_rows(size_t count, size_t cols, const uint32_t *row, const uint32_t *index,
+                            const float *coefficient, const float *src, float *dst)
+{
+    for (size_t i = 0; i < count; i++) {
+        add_row(cols, coefficient[i], src + (size_t)index[i] * cols, dst + (size_t)row[i] * cols);
+    }
+}
+
+static void scale_rows(size_t rows, size_t cols, const float *factor, float *x)
+{
+    for (size_t row = 0; row < rows; row++) {
+        scale_row(cols, factor[row], x + row * cols);
+    }
+}
+
+static void dropout(size_t rows, size_t cols, const uint64_t *keys, uint64_t salt, float keep,
+                    const float *src, float *dst, int accumulate)
+{
+    const float up = 1.0f / keep;
+    for (size_t row = 0; row < rows; row++, src += cols, dst += cols) {
+        uint64_t key = rng_at(keys[row], salt);
+        for (size_t i = 0; i < cols; i++) {
+            float kept = rng_unit(key, i) < keep ? src[i] * up : 0.0f;
+            dst[i] = accumulate ? dst[i] + kept : kept;
+        }
+    }
+}
+
+static size_t first_refused(size_t n, const float *g)
+{
+    enum { CHUNK = 4096 };
+    for (size_t start = 0; start < n; start += CHUNK) {
+        size_t end = start + CHUNK < n ? start + CHUNK : n;
+        int bad = 0;
+        for (size_t i = start; i < end; i++) {
+            bad |= !(__builtin_fabsf(g[i]) < 4096.0f);
+        }
+        for (size_t i = start; bad && i < end; i++) {
+            if (!(__builtin_fabsf(g[i]) < 4096.0f)) {
+                return i;
+            }
+        }
+    }
+    return n;
+}
+
+/* |g * 2^40| < 2^52, so adding 1.5 * 2^52 rounds to the nearest integer, ties to even, and leaves
+ * it in the low bits. */
+static double add_fixed(size_t n, const float *g, int64_t *sum)
+{
+    double squares[LANES] = {0};
+    const double magic = 0x1.8p52;
+    int64_t magic_bits;
+    memcpy(&magic_bits, &magic, sizeof magic_bits);
+    for (size_t start = 0; start < n; start += LANES) {
+        size_t m = n - start < LANES ? n - start : LANES;
+        double shifted[LANES] = {0};
+        int64_t bits[LANES];
+        for (size_t i = 0; i < m; i++) {
+            shifted[i] = (double)g[start + i] * 0x1p40 + magic;
+        }
+        memcpy(bits, shifted, sizeof bits);
+        for (size_t i = 0; i < m; i++) {
+            double rounded = (shifted[i] - magic) * 0x1p-40;
+            sum[start + i] += bits[i] - magic_bits;
+            squares[i] += rounded * rounded;
+        }
+    }
+    for (size_t step = LANES / 2; step > 0; step /= 2) {
+        for (size_t i = 0; i < step; i++) {
+            squares[i] += squares[i + step];
+        }
+    }
+    return squares[0];
+}
+
+extern const struct kernels KERNELS_TABLE;
+const struct kernels KERNELS_TABLE = {
+    .level = KERNELS_LEVEL,
+    .rmsnorm = rmsnorm,
+    .rmsnorm_backward = rmsnorm_backward,
+    .heads_split = heads_split,
+    .heads_merge = heads_merge,
+    .heads_dot = heads_dot,
+    .softmax = softmax,
+    .softmax_backward = softmax_backward,
+    .swiglu = swiglu,
+    .swiglu_backward = swiglu_backward,
+    .head_block = head_block,
+    .pick = pick,
+    .gather_rows = gather_rows,
+    .scatter_add_rows = scatter_add_rows,
+    .add_scaled_rows = add_scaled_rows,
+    .scale_rows = scale_rows,
+    .dropout = dropout,
+    .first_refused = first_refused,
+    .add_fixed = add_fixed,
+};
