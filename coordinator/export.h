@@ -1,7 +1,9 @@
 /* export.h - the trained adapter as a PEFT folder that transformers, vLLM and others load.
  * Writes adapter_config.json, adapter_model.safetensors (fp32, PEFT names), pft.json (prompt
  * template with a worked example, values, base file hash and quantisation), chat_template.jinja and
- * README.md. Owns: nothing. Blocks on the disk: journal thread or after the run. */
+ * README.md. Owns: nothing. Blocks on the disk: journal thread or after the run.
+ * The worked example is pft.json's "example": {"messages": [{"role", "content"}], "prompt": what
+ * chat_template.jinja renders for them with the generation header, "answer": a trained answer}. */
 #ifndef PFT_EXPORT_H
 #define PFT_EXPORT_H
 
