@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -18,7 +19,7 @@ static enum err fail(struct errbuf *e, const char *path, const char *what)
 }
 
 /* O_NONBLOCK so that opening a FIFO returns; the type is checked before anything is read. */
-static enum err open_regular(const char *path, int *fd, size_t *bytes, struct errbuf *e)
+enum err file_open(const char *path, int *fd, size_t *bytes, struct errbuf *e)
 {
     *fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (*fd < 0) {
@@ -41,11 +42,37 @@ static enum err open_regular(const char *path, int *fd, size_t *bytes, struct er
     return OK;
 }
 
+enum err file_read_at(int fd, const char *path, uint64_t offset, void *out, size_t bytes,
+                      struct errbuf *e)
+{
+    char *at = out;
+    if (offset > INT64_MAX - bytes) {
+        return err_set(e, ERR_RANGE, "%s: offset %" PRIu64 " is beyond any file", path, offset);
+    }
+    while (bytes > 0) {
+        ssize_t n = pread(fd, at, bytes, (off_t)offset);
+        if (n < 0 && errno == EINTR) {
+            continue;
+        }
+        if (n < 0) {
+            return fail(e, path, "be read");
+        }
+        if (n == 0) {
+            return err_set(e, ERR_IO, "%s: ends at byte %" PRIu64 ", %zu bytes more were expected",
+                           path, offset, bytes);
+        }
+        at += n;
+        offset += (uint64_t)n;
+        bytes -= (size_t)n;
+    }
+    return OK;
+}
+
 enum err file_read(const char *path, size_t limit, char **data, size_t *bytes, struct errbuf *e)
 {
     int fd;
     size_t size = 0;
-    enum err error = open_regular(path, &fd, &size, e);
+    enum err error = file_open(path, &fd, &size, e);
     if (error != OK) {
         return error;
     }
@@ -81,7 +108,7 @@ enum err file_map(const char *path, struct file_map *map, struct errbuf *e)
 {
     int fd;
     size_t size = 0;
-    enum err error = open_regular(path, &fd, &size, e);
+    enum err error = file_open(path, &fd, &size, e);
     if (error != OK) {
         return error;
     }

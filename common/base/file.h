@@ -26,6 +26,14 @@ MUST_USE enum err file_read(const char *path, size_t limit, char **data, size_t 
 MUST_USE enum err file_map(const char *path, struct file_map *map, struct errbuf *e);
 void file_unmap(struct file_map *map);
 
+/* Opens a regular file for file_read_at; fd is closed with close(2). Same refusals. */
+MUST_USE enum err file_open(const char *path, int *fd, size_t *bytes, struct errbuf *e);
+
+/* Reads exactly bytes at offset; path is for the message. A file that ends earlier is ERR_IO with
+ * the offset. Safe from any thread at once on one fd. */
+MUST_USE enum err file_read_at(int fd, const char *path, uint64_t offset, void *out, size_t bytes,
+                               struct errbuf *e);
+
 /* Writes a temporary file beside path, fsyncs it, renames it over path and fsyncs the folder: after
  * a crash path holds the old or the new content, whole. */
 MUST_USE enum err file_write_atomic(const char *path, const void *data, size_t bytes,
