@@ -1,0 +1,56 @@
+/* status_message.h - what the status endpoint says, as plain structs, and its bytes.
+ * Owns: struct status and its byte form. Never: sockets, JSON, how figures come about. */
+#ifndef PFT_STATUS_MESSAGE_H
+#define PFT_STATUS_MESSAGE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/base/err.h"
+#include "common/wire/message.h"
+
+enum { STATUS_SCHEMA = 1, STATUS_REPLY_BYTES = 2 << 20, STATUS_STATE_BYTES = 16 };
+
+struct status_worker {
+    char id[WIRE_NAME_BYTES];
+    char host[WIRE_HOST_BYTES];
+    uint32_t slots;
+    char state[STATUS_STATE_BYTES];
+    uint64_t units_done;
+    double tokens_per_s;
+    uint64_t last_heard_ms;
+    char core_type[WIRE_NAME_BYTES];
+    uint32_t strikes;
+};
+
+struct status {
+    uint32_t schema;
+    char run[WIRE_ADDRESS_BYTES];
+    char task[WIRE_NAME_BYTES];
+    char state[STATUS_STATE_BYTES]; /* starting running degraded draining finished failed */
+    uint64_t step_open, step_committed, step_total;
+    double loss;         /* NaN: none yet */
+    double pairs_per_s;  /* mean of the last 30 s */
+    double tokens_per_s; /* mean of the last 30 s */
+    double eta_s;        /* NaN: unknown */
+    uint32_t units_queued, units_leased;
+    uint64_t units_done;
+    uint32_t useful_slots;
+    char text[WIRE_TEXT_BYTES]; /* why degraded or failed; "" otherwise */
+    uint32_t n_workers;
+    struct status_worker *workers; /* [n_workers]; mem_free by status_free */
+};
+
+/* The one-frame request; out has room for 16 bytes. */
+void status_request_encode(uint8_t out[16], size_t *bytes);
+/* ERR_PARSE or ERR_RANGE for anything but a request of a known schema. */
+MUST_USE enum err status_request_decode(const uint8_t *data, size_t bytes, struct errbuf *e);
+
+/* *out is a block of *bytes of the caller's (mem_free). */
+MUST_USE enum err status_encode(const struct status *s, uint8_t **out, size_t *bytes);
+/* Reads a reply from anywhere, ranges checked; on OK the workers are the caller's (status_free). */
+MUST_USE enum err status_decode(const uint8_t *data, size_t bytes, struct status *s,
+                                struct errbuf *e);
+void status_free(struct status *s);
+
+#endif
