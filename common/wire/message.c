@@ -39,6 +39,7 @@ const char *wire_kind_name(enum wire_kind kind)
         [WIRE_FETCH] = "fetch",
         [WIRE_PARAMS] = "params",
         [WIRE_RESULT] = "result",
+        [WIRE_REPROBE] = "reprobe",
     };
     unsigned index = (unsigned)kind;
     return index < WIRE_KINDS ? names[index] : "unknown";
@@ -58,6 +59,7 @@ uint64_t wire_session_of(const struct wire_message *m)
     case WIRE_READY:
     case WIRE_PONG:
     case WIRE_ATTACH:
+    case WIRE_REPROBE:
         return m->session.session;
     case WIRE_REQUEST:
         return m->request.session;

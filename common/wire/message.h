@@ -50,6 +50,7 @@ enum wire_kind {
     WIRE_FETCH,
     WIRE_PARAMS,
     WIRE_RESULT,
+    WIRE_REPROBE,
     WIRE_KINDS,
 };
 
@@ -63,6 +64,7 @@ enum wire_refusal {
     WIRE_REFUSED_FULL,
     WIRE_REFUSED_QUARANTINE,
     WIRE_REFUSED_SESSION, /* the session is unknown: say hello again */
+    WIRE_REFUSED_STALE,   /* a newer connection of that name is known */
     WIRE_REFUSED_STATE,   /* starting up or ending: retry_ms says when to come back */
     WIRE_REFUSALS,
 };
@@ -138,7 +140,8 @@ struct wire_session {
 
 struct wire_request {
     uint64_t session;
-    uint32_t credit;
+    uint32_t slot;
+    uint64_t request;
 };
 
 struct wire_job {
@@ -151,11 +154,15 @@ struct wire_job {
     bool adapter;
     uint32_t units;
     uint32_t rows;
+    uint32_t attempt;
+    uint32_t slot;
+    uint64_t request;
 };
 
 struct wire_progress {
     uint64_t job;
-    uint32_t rows;
+    uint32_t attempt;
+    uint64_t progress;
 };
 
 struct wire_heartbeat {
@@ -181,6 +188,7 @@ struct wire_result_ready {
     uint64_t payload_bytes;
     uint8_t payload_hash[WIRE_DIGEST_BYTES];
     float seconds;
+    uint32_t attempt;
 };
 
 struct wire_job_note {
@@ -189,6 +197,7 @@ struct wire_job_note {
     uint8_t token[WIRE_TOKEN_BYTES];
     uint32_t code;
     char text[WIRE_TEXT_BYTES];
+    uint32_t attempt;
 };
 
 struct wire_params {
@@ -205,7 +214,7 @@ struct wire_message {
         struct wire_welcome welcome;
         struct wire_note note; /* refused drain goodbye */
         struct wire_probe probe;
-        struct wire_session session; /* ready pong attach */
+        struct wire_session session; /* ready pong attach reprobe */
         struct wire_request request;
         struct wire_job job;
         struct wire_heartbeat heartbeat;

@@ -101,6 +101,7 @@ static enum err check_job(const struct wire_job *m, struct errbuf *e)
     NEED(m->job != 0, "job.job: 0");
     NEED(m->kind == WIRE_GRADIENT || m->kind == WIRE_SCORE, "job.kind: %u, 1 and 2 are known",
          (unsigned)m->kind);
+    NEED(m->slot < LIMIT_SLOTS, "job.slot: %u, below %d wanted", m->slot, LIMIT_SLOTS);
     NEED(m->units >= 1 && m->units <= LIMIT_JOB_UNITS, "job.units: %u, 1 to %d are possible",
          m->units, LIMIT_JOB_UNITS);
     NEED(m->rows >= 1 && m->rows <= LIMIT_JOB_UNITS * (uint32_t)LIMIT_TREE_TOKENS,
@@ -172,10 +173,12 @@ enum err wire_check(const struct wire_message *m, struct errbuf *e)
     case WIRE_READY:
     case WIRE_PONG:
     case WIRE_ATTACH:
+    case WIRE_REPROBE:
         return OK;
     case WIRE_REQUEST:
-        NEED(m->request.credit <= LIMIT_SLOTS, "request.credit: %u, at most %d", m->request.credit,
-             LIMIT_SLOTS);
+        NEED(m->request.slot < LIMIT_SLOTS && m->request.request != 0,
+             "request.slot, request: %u, %llu; a slot below %d and a request above 0 wanted",
+             m->request.slot, (unsigned long long)m->request.request, LIMIT_SLOTS);
         return OK;
     case WIRE_JOB:
         return check_job(&m->job, e);

@@ -81,6 +81,9 @@ static void pack_job(const struct wire_job *m, Pft__Job *p)
     p->adapter = m->adapter;
     p->units = m->units;
     p->rows = m->rows;
+    p->attempt = m->attempt;
+    p->slot = m->slot;
+    p->request = m->request;
 }
 
 static void pack_heartbeat(const struct wire_heartbeat *m, struct message_scratch *s)
@@ -93,7 +96,8 @@ static void pack_heartbeat(const struct wire_heartbeat *m, struct message_scratc
     for (uint32_t i = 0; i < m->n_slots; i++) {
         pft__slot_progress__init(&s->slot[i]);
         s->slot[i].job = m->slots[i].job;
-        s->slot[i].rows = m->slots[i].rows;
+        s->slot[i].attempt = m->slots[i].attempt;
+        s->slot[i].progress = m->slots[i].progress;
         s->slots[i] = &s->slot[i];
     }
 }
@@ -111,6 +115,7 @@ static void pack_result_ready(const struct wire_result_ready *m, struct message_
     p->payload_bytes = m->payload_bytes;
     p->payload_hash = binary(m->payload_hash, sizeof m->payload_hash);
     p->seconds = m->seconds;
+    p->attempt = m->attempt;
     for (uint32_t i = 0; i < m->n_rows; i++) {
         pft__unit_row__init(&s->row[i]);
         s->row[i].unit = m->rows[i].unit;
@@ -129,6 +134,7 @@ static void pack_job_note(const struct wire_job_note *m, Pft__JobNote *p)
     p->token = binary(m->token, sizeof m->token);
     p->code = m->code;
     p->text = text(m->text);
+    p->attempt = m->attempt;
 }
 
 static void pack_params(const struct wire_params *m, Pft__Params *p)
@@ -150,7 +156,8 @@ static void pack_request(const struct wire_request *m, Pft__Request *p)
 {
     pft__request__init(p);
     p->session = m->session;
-    p->credit = m->credit;
+    p->slot = m->slot;
+    p->request = m->request;
 }
 
 void message_pack(const struct wire_message *m, struct message_scratch *scratch,
@@ -177,6 +184,7 @@ void message_pack(const struct wire_message *m, struct message_scratch *scratch,
     case WIRE_READY:
     case WIRE_PONG:
     case WIRE_ATTACH:
+    case WIRE_REPROBE:
         pack_session(&m->session, &scratch->session);
         return;
     case WIRE_REQUEST:

@@ -8,8 +8,8 @@
 static_assert((int)WIRE_HELLO == (int)PFT__HEADER__BODY_HELLO &&
                   (int)WIRE_JOB == (int)PFT__HEADER__BODY_JOB &&
                   (int)WIRE_ACK == (int)PFT__HEADER__BODY_ACK &&
-                  (int)WIRE_RESULT == (int)PFT__HEADER__BODY_RESULT &&
-                  WIRE_KINDS == WIRE_RESULT + 1,
+                  (int)WIRE_REPROBE == (int)PFT__HEADER__BODY_REPROBE &&
+                  WIRE_KINDS == WIRE_REPROBE + 1,
               "wire kinds are the numbers of the oneof");
 
 static enum err copy_text(char *out, size_t room, const char *in, const char *field,
@@ -109,6 +109,9 @@ static enum err unpack_job(const Pft__Job *p, struct wire_job *m, struct errbuf 
     m->adapter = p->adapter != 0;
     m->units = p->units;
     m->rows = p->rows;
+    m->attempt = p->attempt;
+    m->slot = p->slot;
+    m->request = p->request;
     BYTES(m->token, p->token, "job.token");
     return OK;
 }
@@ -122,7 +125,9 @@ static enum err unpack_heartbeat(const Pft__Heartbeat *p, struct wire_heartbeat 
     }
     m->n_slots = (uint32_t)p->n_slots;
     for (uint32_t i = 0; i < m->n_slots; i++) {
-        m->slots[i] = (struct wire_progress){.job = p->slots[i]->job, .rows = p->slots[i]->rows};
+        m->slots[i] = (struct wire_progress){.job = p->slots[i]->job,
+                                             .attempt = p->slots[i]->attempt,
+                                             .progress = p->slots[i]->progress};
     }
     return OK;
 }
@@ -135,6 +140,7 @@ static enum err unpack_result_ready(const Pft__ResultReady *p, struct wire_resul
     m->kind = (enum wire_job_kind)p->kind;
     m->payload_bytes = p->payload_bytes;
     m->seconds = p->seconds;
+    m->attempt = p->attempt;
     BYTES(m->token, p->token, "result_ready.token");
     BYTES(m->payload_hash, p->payload_hash, "result_ready.payload_hash");
     if (p->n_rows > LIMIT_JOB_UNITS) {
@@ -155,6 +161,7 @@ static enum err unpack_job_note(const Pft__JobNote *p, struct wire_job_note *m, 
     m->session = p->session;
     m->job = p->job;
     m->code = p->code;
+    m->attempt = p->attempt;
     BYTES(m->token, p->token, "job_note.token");
     TEXT(m->text, p->text, "job_note.text");
     return OK;
@@ -187,11 +194,13 @@ enum err message_unpack(const Pft__Header *header, struct wire_message *m, struc
     case WIRE_READY:
     case WIRE_PONG:
     case WIRE_ATTACH:
+    case WIRE_REPROBE:
         m->session.session = header->ready->session;
         return OK;
     case WIRE_REQUEST:
         m->request = (struct wire_request){.session = header->request->session,
-                                           .credit = header->request->credit};
+                                           .slot = header->request->slot,
+                                           .request = header->request->request};
         return OK;
     case WIRE_JOB:
         return unpack_job(header->job, &m->job, e);

@@ -1,0 +1,88 @@
+/* socket.h - a ZeroMQ socket on a libuv loop.
+ * Owns: the context, sockets, their handles on the loop, options. Never: what frames mean.
+ * Place: under the two shells and the status endpoint. Everything on the loop's thread.
+ *
+ * The socket's descriptor is edge-triggered and only a hint, and any send or receive can eat the
+ * edge. So the events are read before every poll and after it, and while messages wait an idle
+ * handle keeps the loop from sleeping; at most SOCKET_TURN_MESSAGES are handled per turn, so that a
+ * talkative peer delays nobody. Sending never blocks.
+ *
+ * A message is one header frame and at most one payload frame. Anything else that a peer sends is
+ * dropped and reported as malformed. */
+#ifndef PFT_SOCKET_H
+#define PFT_SOCKET_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/base/err.h"
+#include "common/net/address.h"
+#include "common/net/blob.h"
+
+struct uv_loop_s;
+
+enum { SOCKET_TURN_MESSAGES = 64, SOCKET_ROUTE_BYTES = 32 };
+
+enum socket_type {
+    SOCKET_ROUTER, /* binds; many peers, each with a route */
+    SOCKET_DEALER, /* connects to one peer */
+};
+
+/* The address of a peer of a ROUTER for as long as its connection lives. */
+struct socket_route {
+    uint8_t length;
+    uint8_t bytes[SOCKET_ROUTE_BYTES];
+};
+
+struct socket_options {
+    enum socket_type type;
+    int queue_messages;  /* high-water mark, each way and peer */
+    int64_t frame_bytes; /* larger incoming frames disconnect the peer */
+    int linger_ms;       /* unsent messages live this long after close */
+    int reconnect_ms;    /* first pause of a DEALER; doubles up to reconnect_max_ms */
+    int reconnect_max_ms;
+};
+
+/* What arrives. route is NULL on a DEALER. payload may be NULL; set *payload to NULL to keep it.
+ * header == NULL: the peer sent something malformed, there is nothing to read. The callback may
+ * send on any socket and may close this one. */
+typedef void (*socket_receive)(void *ctx, const struct socket_route *route, const uint8_t *header,
+                               size_t header_bytes, struct blob **payload);
+
+struct socket_context;
+struct socket;
+
+/* One context per process. Refuses a libzmq older than 4.3.3 (known remote faults). */
+MUST_USE enum err socket_context_open(struct socket_context **out, struct errbuf *e);
+/* Every socket must be closed before; waits at most for their linger time. */
+void socket_context_close(struct socket_context **c);
+
+MUST_USE enum err socket_open(struct socket_context *c, struct uv_loop_s *loop,
+                              const struct socket_options *options, socket_receive receive,
+                              void *ctx, struct socket **out, struct errbuf *e);
+
+/* Binds; endpoint is the address that came out ("tcp://127.0.0.1:*" has a port then). */
+MUST_USE enum err socket_bind(struct socket *s, const char *address, char endpoint[ADDRESS_BYTES],
+                              struct errbuf *e);
+/* Begins to connect; OK says only that the address can be tried. */
+MUST_USE enum err socket_connect(struct socket *s, const char *address, struct errbuf *e);
+
+/* Sends a header and, when payload is not NULL, the payload without copying it (a reference is
+ * taken). route: ROUTER only. ERR_GONE: no such peer; ERR_BUSY: its queue is full, or a DEALER is
+ * not connected; nothing was sent then. */
+MUST_USE enum err socket_send(struct socket *s, const struct socket_route *route,
+                              const uint8_t *header, size_t header_bytes, struct blob *payload);
+
+/* Closes the socket at once; its handles leave the loop on the next turn. */
+void socket_close(struct socket **s);
+
+bool socket_route_equal(const struct socket_route *a, const struct socket_route *b);
+
+/* One request and its one reply over a socket of its own, for programs without a loop: blocks for
+ * timeout_ms at most. *reply is the caller's (mem_free). ERR_TIMEOUT when nothing came. */
+MUST_USE enum err socket_request(const char *address, const uint8_t *request, size_t bytes,
+                                 size_t reply_max, int timeout_ms, uint8_t **reply,
+                                 size_t *reply_bytes, struct errbuf *e);
+
+#endif
