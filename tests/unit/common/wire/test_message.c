@@ -68,6 +68,16 @@ static void fill_result_ready(struct wire_result_ready *m)
     m->attempt = 3;
 }
 
+static void fill_heartbeat(struct wire_heartbeat *m)
+{
+    m->session = 9;
+    m->n_slots = LIMIT_SLOTS;
+    for (uint32_t i = 0; i < LIMIT_SLOTS; i++) {
+        m->slots[i] =
+            (struct wire_progress){.job = i + 1, .attempt = i, .progress = UINT64_MAX - i};
+    }
+}
+
 /* A valid message of each kind; zeroed first, so that whole structs can be compared. */
 static void fill(struct wire_message *m, enum wire_kind kind)
 {
@@ -117,12 +127,7 @@ static void fill(struct wire_message *m, enum wire_kind kind)
                                    .request = 12};
         return;
     case WIRE_HEARTBEAT:
-        m->heartbeat.session = 9;
-        m->heartbeat.n_slots = LIMIT_SLOTS;
-        for (uint32_t i = 0; i < LIMIT_SLOTS; i++) {
-            m->heartbeat.slots[i] =
-                (struct wire_progress){.job = i + 1, .attempt = i, .progress = UINT64_MAX - i};
-        }
+        fill_heartbeat(&m->heartbeat);
         return;
     case WIRE_RESULT_READY:
         fill_result_ready(&m->result_ready);
