@@ -1,0 +1,75 @@
+/* dataset.h - a data file as scenarios, their options and their groups of pairs.
+ * Owns: every text of the file. Never: prompts, tokens. Place: config -> dataset -> forest.
+ * VCD files: a scenario has 2 to 64 options, each carrying one value of the scenario's axis. Pair
+ * files: the instruction is the scenario, response_a and response_b its two options, extra_a and
+ * extra_b stand in place of the preference. A pair = an option of side a with one of side b.
+ * Read-only once loaded; a dataset does not need the values it was loaded with. */
+#ifndef PFT_DATASET_H
+#define PFT_DATASET_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/base/err.h"
+#include "coordinator/config.h"
+#include "coordinator/data_format.h"
+#include "coordinator/values.h"
+
+#define DATASET_NO_AXIS UINT32_MAX
+
+struct data_text {
+    const char *text; /* UTF-8, NUL-terminated, no NUL inside */
+    size_t bytes;     /* without the NUL */
+};
+
+struct data_option {
+    struct data_text text;
+    uint32_t side; /* 0 = a, 1 = b */
+};
+
+struct data_scenario {
+    struct data_text text;
+    struct data_text extra[2]; /* pair files; text NULL in VCD files */
+    uint32_t axis;             /* index into the values; DATASET_NO_AXIS in pair files */
+    uint32_t n_options;
+    const struct data_option *options; /* in file order */
+    uint32_t line, column;             /* where the item begins, from 1 */
+};
+
+struct data_pair {
+    uint32_t a, b; /* options of the group's scenario */
+};
+
+struct data_group {
+    uint32_t scenario;
+    uint32_t first_pair, n_pairs; /* in dataset.pairs; a-major, file order */
+};
+
+struct dataset {
+    enum data_format format;
+    char *path; /* as given */
+    uint32_t n_scenarios;
+    const struct data_scenario *scenarios; /* in file order */
+    uint32_t n_groups;
+    const struct data_group *groups; /* in file order */
+    uint32_t n_pairs;
+    const struct data_pair *pairs;
+    uint32_t one_sided; /* scenarios without options of both sides: evaluated, never in a group */
+};
+
+/* Reads a VCD or pair file (JSON array or JSON Lines, told apart by content). values may be NULL
+ * for pair files. grouping: one group per scenario, or one per pair. Refused with file, line,
+ * column, field and what was expected; an unknown value with the nearest known one. Blocks on the
+ * disk; the caller frees it. */
+MUST_USE enum err dataset_load(const char *path, const struct values *values,
+                               enum config_group grouping, struct dataset **out, struct errbuf *e);
+
+/* The same from text in memory. */
+MUST_USE enum err dataset_parse(const char *text, size_t bytes, const char *name,
+                                const struct values *values, enum config_group grouping,
+                                struct dataset **out, struct errbuf *e);
+
+void dataset_free(struct dataset **d); /* NULL inside is fine */
+
+#endif
