@@ -28,12 +28,13 @@ struct token_list {
     size_t count;
     size_t capacity;
 };
+MUST_USE enum err token_list_append(struct token_list *list, struct token token);
 void token_list_free(struct token_list *list);
 
 /* Loads the tokenizer of a model: tokenizer.json of a folder or the metadata of a GGUF. Reads the
  * file at once, mf is not needed afterwards. A tokenizer with more ids than the model has rows,
- * gaps, duplicates, merges of absent tokens, or an unknown pre-tokenizer or normalizer is refused by
- * name. tokenizer_close takes it. Blocks on the disk. */
+ * gaps, duplicates, merges of absent tokens, or an unknown pre-tokenizer or normalizer is refused
+ * by name. tokenizer_close takes it. Blocks on the disk. */
 MUST_USE enum err tokenizer_open(const struct model_file *mf, struct tokenizer **out,
                                  struct errbuf *e);
 void tokenizer_close(struct tokenizer **tok);
