@@ -143,13 +143,21 @@ static enum err change_cell(char cell[CELL_BYTES], const struct row *before,
     return error;
 }
 
+/* The words do not change with training: either evaluation's row will do. */
+static json_t *bag_of(const struct tables *t, int r)
+{
+    json_t *after = t->after[r].bag;
+    json_t *before = t->before[r].bag;
+    return json_is_object(after) ? after : json_is_object(before) ? before : NULL;
+}
+
 static void bag_cell(char cell[CELL_BYTES], const struct tables *t)
 {
     struct row bag = {0};
     for (int r = 0; r < READOUTS && !bag.there; r++) {
-        const struct row *row = t->after[r].there ? &t->after[r] : &t->before[r];
-        if (row->bag && json_is_object(row->bag)) {
-            read_share(row->bag, &bag);
+        json_t *found = bag_of(t, r);
+        if (found) {
+            read_share(found, &bag);
         }
     }
     share_cell(cell, &bag);
@@ -210,7 +218,7 @@ static void add_value_rows(const struct tables *t, const char *format, struct st
     json_object_foreach(main_row->per_value, name, share)
     {
         double there[3];
-        struct row bag = {.per_value = json_object_get(main_row->bag, "per_value")};
+        struct row bag = {.per_value = json_object_get(bag_of(t, r), "per_value")};
         const double values[3] = {value_share(&t->before[r], name, &there[0]),
                                   value_share(&t->after[r], name, &there[1]),
                                   value_share(&bag, name, &there[2])};

@@ -1,0 +1,110 @@
+/* test_report.c - the closing table and report.md from the JSON of two evaluations. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <string.h>
+
+#include "coordinator/report.h"
+
+static const char before[] =
+    "{\"n_scenarios\":2,\"results\":[{\"readout\":\"contrast\",\"n\":4,\"accuracy\":0.5,"
+    "\"ci95\":[0.25,0.75],\"per_value\":{\"Bold\":{\"n\":2,\"accuracy\":0.5,\"ci95\":[0,1]},"
+    "\"Shy\":{\"n\":2,\"accuracy\":0.5,\"ci95\":[0,1]}},\"bag_of_words\":{\"n\":4,\"accuracy\":0."
+    "75,"
+    "\"ci95\":[0.5,1],\"per_value\":{\"Bold\":{\"n\":2,\"accuracy\":1,\"ci95\":[1,1]}}},"
+    "\"questions\":[[0,0,0,1,0],[0,0,1,1,1],[1,0,0,0,1],[1,0,1,0,0]]}]}";
+static const char after[] =
+    "{\"n_scenarios\":2,\"results\":[{\"readout\":\"contrast\",\"n\":4,\"accuracy\":1.0,"
+    "\"ci95\":[1,1],\"per_value\":{\"Bold\":{\"n\":2,\"accuracy\":1,\"ci95\":[1,1]},"
+    "\"Shy\":{\"n\":2,\"accuracy\":1,\"ci95\":[1,1]}},\"bag_of_words\":null,"
+    "\"questions\":[[0,0,0,0,1],[0,0,1,1,1],[1,0,0,0,1],[1,0,1,1,1]]}]}";
+
+static struct report_input input(void)
+{
+    return (struct report_input){.run = "runs/x",
+                                 .eval_before = before,
+                                 .eval_after = after,
+                                 .config = "lora:\n  r: 4\n",
+                                 .model_name = "Tiny",
+                                 .model_quantisation = "F32",
+                                 .model_hash = "abc",
+                                 .adapter_hash = "def",
+                                 .kernels = "portable",
+                                 .steps = 3,
+                                 .pairs = 6,
+                                 .tokens = 600,
+                                 .first_loss = 3.0,
+                                 .last_loss = 2.0,
+                                 .train_seconds = 2.0};
+}
+
+static void test_table_shows_before_after_paired_change_and_the_words_row(void **state)
+{
+    (void)state;
+    struct str out = {0};
+    struct errbuf e = {0};
+    struct report_input in = input();
+    assert_int_equal(report_table(&in, &out, &e), OK);
+    assert_non_null(strstr(out.data, "contrast"));
+    assert_non_null(strstr(out.data, "0.500 [0.25, 0.75]"));
+    assert_non_null(strstr(out.data, "1.000 [1.00, 1.00]"));
+    assert_non_null(strstr(out.data, "+0.500 ["));
+    assert_non_null(strstr(out.data, "bag-of-words"));
+    assert_non_null(strstr(out.data, "0.750 [0.50, 1.00]"));
+    assert_non_null(strstr(out.data, "3.00 pairs/s, 300 tokens/s"));
+    assert_non_null(strstr(out.data, "SHA-256  def"));
+    str_free(&out);
+}
+
+static void test_markdown_carries_settings_and_hashes(void **state)
+{
+    (void)state;
+    struct str out = {0};
+    struct errbuf e = {0};
+    struct report_input in = input();
+    assert_int_equal(report_markdown(&in, &out, &e), OK);
+    assert_non_null(strstr(out.data, "| Bold | 2 | 0.50 | 1.00 | 1.00 |"));
+    assert_non_null(strstr(out.data, "lora:\n  r: 4\n"));
+    assert_non_null(strstr(out.data, "| base hash | `abc` |"));
+    str_free(&out);
+}
+
+static void test_a_run_without_an_evaluation_still_reports_its_training(void **state)
+{
+    (void)state;
+    struct str out = {0};
+    struct errbuf e = {0};
+    struct report_input in = input();
+    in.eval_before = NULL;
+    in.eval_after = NULL;
+    assert_int_equal(report_table(&in, &out, &e), OK);
+    assert_non_null(strstr(out.data, "trained 3 steps"));
+    assert_null(strstr(out.data, "readout"));
+    str_free(&out);
+}
+
+static void test_a_broken_result_is_refused_with_its_line(void **state)
+{
+    (void)state;
+    struct str out = {0};
+    struct errbuf e = {0};
+    struct report_input in = input();
+    in.eval_before = "{\n]";
+    assert_int_equal(report_table(&in, &out, &e), ERR_PARSE);
+    assert_non_null(strstr(e.text, "line 2"));
+    str_free(&out);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_table_shows_before_after_paired_change_and_the_words_row),
+        cmocka_unit_test(test_markdown_carries_settings_and_hashes),
+        cmocka_unit_test(test_a_run_without_an_evaluation_still_reports_its_training),
+        cmocka_unit_test(test_a_broken_result_is_refused_with_its_line),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
