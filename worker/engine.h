@@ -24,6 +24,7 @@
 #include "common/tree/tree.h"
 #include "worker/backend/kernels_level.h"
 
+struct profile; /* worker/backend/profile.h */
 struct weights; /* worker/model/weights.h */
 struct engine;
 struct engine_slot;
@@ -79,6 +80,15 @@ MUST_USE enum err engine_score(struct engine_slot *slot, const struct unit *unit
 MUST_USE enum err engine_logits(struct engine_slot *slot, const struct unit *unit,
                                 const float *lora_flat, uint32_t *rows, float *logits,
                                 uint32_t *count, struct errbuf *e);
+
+/* Shows every tensor of the slot's passes to watch as it is made (worker/model/network.h); NULL
+ * switches it off. For tests, tools and captures of activations. */
+typedef void engine_watch_fn(void *context, const char *name, uint32_t layer, const float *data,
+                             size_t rows, size_t cols);
+void engine_slot_watch(struct engine_slot *slot, engine_watch_fn *watch, void *context);
+
+/* Where the slot's time went since it was made (worker/backend/profile.h). */
+const struct profile *engine_slot_profile(const struct engine_slot *slot);
 
 /* Counts up a little after every layer of a pass: a heartbeat that stands still means a hung
  * compute thread. Any thread, any time. */

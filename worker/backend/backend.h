@@ -83,6 +83,7 @@ struct team;
 
 struct backend_ops {
     const char *name;
+    bool on_host; /* view never needs room */
     /* Memory. import makes a read-only view of host memory (no copy on a CPU), which must stay as
      * long as the buffer. release takes the buffer; NULL inside is fine. */
     enum err (*alloc)(size_t words, struct buffer **out);

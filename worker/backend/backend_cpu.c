@@ -266,6 +266,7 @@ static void cpu_dropout(struct team *t, const struct dropout *d, struct span fro
 
 const struct backend_ops backend_cpu = {
     .name = "openblas",
+    .on_host = true,
     .alloc = cpu_alloc,
     .import = cpu_import,
     .release = cpu_release,

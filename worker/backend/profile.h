@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #define PROFILE_LIST(X)                                                                            \
+    X(PROFILE_IDLE, "idle")                                                                        \
     X(PROFILE_OTHER, "other")                                                                      \
     X(PROFILE_LINEAR, "linear")                                                                    \
     X(PROFILE_LORA, "lora")                                                                        \

@@ -1,0 +1,341 @@
+/* network.c - the weights on a backend, a slot's memory, and the pass through the layers. */
+#include "worker/model/network.h"
+
+#include "common/base/check.h"
+#include "common/base/mem.h"
+#include "worker/model/layer.h"
+#include "worker/model/rope.h"
+
+static struct span of(const struct model *m, const struct weights *w, const float *tensor)
+{
+    return (struct span){m->weights, (size_t)(tensor - w->block)};
+}
+
+enum err model_init(struct model *m, const struct backend_ops *ops, const struct weights *w,
+                    const struct lora_config *lora, struct errbuf *e)
+{
+    *m = (struct model){.shape = w->shape, .ops = ops};
+    m->layers = mem_calloc(w->shape.layers, sizeof *m->layers);
+    if (!m->layers || ops->import(w->block, w->floats, &m->weights) != OK) {
+        model_deinit(m);
+        return err_set(e, ERR_NOMEM, "engine: no memory for the weights on backend %s", ops->name);
+    }
+    adapter_init(&m->adapter, &w->shape, lora);
+    m->embed = of(m, w, w->embed);
+    m->head = of(m, w, w->head);
+    m->final_norm = of(m, w, w->final_norm);
+    for (uint32_t i = 0; i < w->shape.layers; i++) {
+        const struct weights_layer *from = &w->layers[i];
+        m->layers[i] = (struct model_layer){of(m, w, from->attn_norm), of(m, w, from->qkv),
+                                            of(m, w, from->o),         of(m, w, from->mlp_norm),
+                                            of(m, w, from->gate_up),   of(m, w, from->down)};
+    }
+    return OK;
+}
+
+void model_deinit(struct model *m)
+{
+    if (m->weights) {
+        m->ops->release(&m->weights);
+    }
+    mem_free(m->layers);
+    *m = (struct model){0};
+}
+
+/* Places tensors one behind the other; the first walk has no buffer and only measures. */
+struct arena {
+    struct buffer *buffer;
+    size_t at;
+};
+
+static struct span take(struct arena *a, size_t rows, size_t cols)
+{
+    const size_t step = MEM_ALIGNMENT / sizeof(float);
+    struct span s = {a->buffer, a->at};
+    a->at += (rows * cols + step - 1) / step * step;
+    return s;
+}
+
+static void place_unit(struct unit_spans *u, struct arena *a, const struct pass_sizes *n,
+                       const struct model_shape *s)
+{
+    u->tokens = take(a, n->rows, 1);
+    u->positions = take(a, n->rows, 1);
+    u->limits = take(a, n->rows, 1);
+    u->keys = take(a, n->rows, 2);
+    u->label_rows = take(a, n->labelled, 1);
+    u->label_positions = take(a, n->labelled, 1);
+    u->label_limits = take(a, n->labelled, 1);
+    u->label_keys = take(a, n->labelled, 2);
+    u->first_targets = take(a, n->labelled, 1);
+    u->row_factor = take(a, n->labelled, 1);
+    u->label_query = take(a, n->labels, 1);
+    u->label_target = take(a, n->labels, 1);
+    u->label_coefficient = take(a, n->labels, 1);
+    u->label_logit = take(a, n->labels, 1);
+    u->rope = take(a, n->depth, s->head_dim);
+}
+
+/* Columns of x A^T of a group. */
+static uint32_t rank_of(const struct adapter *a, enum lora_module first, enum lora_module last)
+{
+    uint32_t rank = 0;
+    for (int m = (int)first; m <= (int)last; m++) {
+        rank += adapter_targets(a, (enum lora_module)m) ? a->config.r : 0;
+    }
+    return rank;
+}
+
+static void place_layer(struct layer_tensors *t, struct arena *a, const struct pass_sizes *n,
+                        const struct model *m, bool last)
+{
+    const struct model_shape *s = &m->shape;
+    const size_t queries = last ? n->labelled : n->rows;
+    const size_t heads = (size_t)s->heads * queries;
+    t->rstd_attn = take(a, n->rows, 1);
+    t->q = take(a, heads, s->head_dim);
+    t->k = take(a, (size_t)s->kv_heads * n->rows, s->head_dim);
+    t->v = take(a, (size_t)s->kv_heads * n->rows, s->head_dim);
+    t->most = take(a, heads, 1);
+    t->inverse = take(a, heads, 1);
+    t->attn = take(a, heads, s->head_dim);
+    t->residual = take(a, queries, s->hidden);
+    t->rstd_mlp = take(a, queries, 1);
+    t->gate_up = take(a, queries, 2 * (size_t)s->ff);
+    t->u[0] = take(a, n->rows, rank_of(&m->adapter, LORA_Q, LORA_V));
+    t->u[1] = take(a, queries, rank_of(&m->adapter, LORA_O, LORA_O));
+    t->u[2] = take(a, queries, rank_of(&m->adapter, LORA_GATE, LORA_UP));
+    t->u[3] = take(a, queries, rank_of(&m->adapter, LORA_DOWN, LORA_DOWN));
+    t->u_q = last ? take(a, queries, rank_of(&m->adapter, LORA_Q, LORA_Q)) : t->u[0];
+}
+
+/* With keep every layer has tensors of its own; without, all share one set and the inputs change
+ * places. */
+static void place_layers(struct pass *p, struct arena *a, const struct pass_sizes *n)
+{
+    const uint32_t layers = p->model->shape.layers;
+    const uint32_t D = p->model->shape.hidden;
+    const struct span inputs[2] = {take(a, n->rows, D), take(a, n->rows, D)};
+    struct layer_tensors shared = {0};
+    if (!n->keep) {
+        struct pass_sizes all = *n;
+        place_layer(&shared, a, &all, p->model, false);
+        shared.u_q = take(a, n->labelled, p->model->adapter.config.r);
+    }
+    for (uint32_t i = 0; i < layers; i++) {
+        struct layer_tensors *t = &p->layers[i];
+        if (n->keep) {
+            place_layer(t, a, n, p->model, i + 1 == layers);
+            t->x = i < 2 ? inputs[i] : take(a, n->rows, D);
+        } else {
+            *t = shared;
+            t->x = inputs[i % 2];
+        }
+    }
+    p->final_x = take(a, n->labelled, D);
+    p->final_rstd = take(a, n->labelled, 1);
+}
+
+static void place_scratch(struct scratch *c, struct arena *a, const struct pass_sizes *n,
+                          const struct model *m)
+{
+    const struct model_shape *s = &m->shape;
+    const size_t N = n->rows;
+    const size_t back = n->keep ? N : 0;
+    const size_t heads = (size_t)s->heads * s->head_dim;
+    const size_t kv = (size_t)s->kv_heads * s->head_dim;
+    const size_t per = s->heads / s->kv_heads;
+    const size_t wide = s->ff > s->hidden ? s->ff : s->hidden;
+    c->norm = take(a, N, s->hidden);
+    c->norm_labelled = take(a, n->labelled, s->hidden);
+    c->qkv = take(a, N + 1, heads + 2 * kv);
+    c->heads = take(a, N, heads);
+    c->scores = take(a, per, n->score_words);
+    c->h = take(a, N, s->ff);
+    c->logits = take(a, n->labelled, HEAD_COLS);
+    c->most = take(a, n->labelled, 1);
+    c->sum = take(a, n->labelled, 1);
+    c->dscores = take(a, n->keep ? per : 0, n->score_words);
+    c->dq = take(a, back, heads);
+    c->dk = take(a, back, kv);
+    c->dv = take(a, back, kv);
+    c->delta = take(a, back, s->heads);
+    c->dh = take(a, back, s->ff);
+    c->dattn = take(a, back, heads);
+    c->dx = take(a, back, s->hidden);
+    c->dnorm = take(a, back, s->hidden);
+    c->du = take(a, back, 3 * (size_t)m->adapter.config.r);
+    c->dropped = take(a, n->dropout ? N : 0, wide > heads ? wide : heads);
+    c->mix = take(a, n->keep ? n->labelled : 0, s->hidden);
+    c->dlabelled = take(a, n->keep ? n->labelled : 0, s->hidden);
+    c->dnorm_labelled = take(a, n->keep ? n->labelled : 0, s->hidden);
+}
+
+static size_t place_all(struct pass *p, const struct pass_sizes *n, struct buffer *buffer)
+{
+    struct arena a = {buffer, 0};
+    place_unit(&p->unit, &a, n, &p->model->shape);
+    p->params = take(&a, p->model->adapter.words, 1);
+    p->grads = take(&a, n->keep ? p->model->adapter.words : 0, 1);
+    place_layers(p, &a, n);
+    place_scratch(&p->scratch, &a, n, p->model);
+    return a.at;
+}
+
+static enum err reserve_host(struct pass *p, const struct pass_sizes *n)
+{
+    size_t words = 3 * (size_t)n->labelled + 2 * (size_t)n->labels + HEAD_COLS;
+    struct host_room *h = &p->host;
+    if (words > p->host_words) {
+        mem_free(h->block);
+        h->block = mem_aligned(words, sizeof(float));
+        p->host_words = h->block ? words : 0;
+        if (!h->block) {
+            return ERR_NOMEM;
+        }
+    }
+    h->most = h->block;
+    h->sum = h->most + n->labelled;
+    h->factor = h->sum + n->labelled;
+    h->logit = h->factor + n->labelled;
+    h->coefficient = h->logit + n->labels;
+    h->logits = h->coefficient + n->labels;
+    return OK;
+}
+
+enum err pass_reserve(struct pass *p, const struct pass_sizes *sizes, struct errbuf *e)
+{
+    const struct backend_ops *ops = p->team.ops;
+    if (!p->layers) {
+        p->layers = mem_calloc(p->model->shape.layers, sizeof *p->layers);
+        if (!p->layers) {
+            return err_set(e, ERR_NOMEM, "engine: no memory for a slot");
+        }
+    }
+    size_t words = place_all(p, sizes, NULL);
+    if (words > p->arena_words) {
+        ops->release(&p->arena);
+        p->arena_words = 0;
+        if (ops->alloc(words, &p->arena) != OK) {
+            return err_set(e, ERR_NOMEM, "engine: no memory for a unit of %u rows (%zu MiB)",
+                           sizes->rows, words * sizeof(float) >> 20);
+        }
+        p->arena_words = words;
+    }
+    if (reserve_host(p, sizes) != OK) {
+        return err_set(e, ERR_NOMEM, "engine: no memory for a unit of %u labels", sizes->labels);
+    }
+    p->sizes = *sizes;
+    (void)place_all(p, sizes, p->arena);
+    return OK;
+}
+
+void pass_deinit(struct pass *p)
+{
+    if (p->team.ops) {
+        p->team.ops->release(&p->arena);
+    }
+    unit_rows_free(&p->rows);
+    mem_free(p->layers);
+    mem_free(p->host.block);
+    *p = (struct pass){0};
+}
+
+static void upload_labels(struct pass *p)
+{
+    const struct unit_rows *u = &p->rows;
+    const struct backend_ops *ops = p->team.ops;
+    for (uint32_t i = 0; i < u->n_labels; i++) {
+        const struct unit_label *label = &u->labels[i];
+        ops->upload(span_at(p->unit.label_query, i), &label->query, 1);
+        ops->upload(span_at(p->unit.label_target, i), &label->target, 1);
+        if (i == 0 || label->query != label[-1].query) {
+            ops->upload(span_at(p->unit.first_targets, label->query), &label->target, 1);
+        }
+    }
+    for (uint32_t i = 0; i < u->labelled.count; i++) {
+        ops->upload(span_at(p->unit.label_keys, 2 * (size_t)i), &u->keys[u->labelled.rows[i]], 2);
+    }
+}
+
+static enum err upload_unit(struct pass *p, const float *lora_flat)
+{
+    const struct unit_rows *u = &p->rows;
+    const struct backend_ops *ops = p->team.ops;
+    ops->upload(p->unit.tokens, u->tokens, u->n_rows);
+    ops->upload(p->unit.positions, u->all.positions, u->n_rows);
+    ops->upload(p->unit.limits, u->all.limits, u->n_rows);
+    ops->upload(p->unit.keys, u->keys, 2 * (size_t)u->n_rows);
+    ops->upload(p->unit.label_rows, u->labelled.rows, u->labelled.count);
+    ops->upload(p->unit.label_positions, u->labelled.positions, u->labelled.count);
+    ops->upload(p->unit.label_limits, u->labelled.limits, u->labelled.count);
+    upload_labels(p);
+    if (p->adapter) {
+        adapter_upload(&p->model->adapter, &p->model->shape, ops, lora_flat, p->params);
+    }
+    size_t words = (size_t)u->depth * p->model->shape.head_dim;
+    float *table = mem_calloc(words, sizeof *table);
+    if (!table) {
+        return ERR_NOMEM;
+    }
+    rope_table(&p->model->shape, u->depth, table);
+    ops->upload(p->unit.rope, table, words);
+    mem_free(table);
+    return OK;
+}
+
+enum err pass_start(struct pass *p, const struct unit *unit, const float *lora_flat, bool keep,
+                    uint64_t seed, uint64_t step, struct errbuf *e)
+{
+    enum err error = unit_rows_fill(&p->rows, unit, seed, step, e);
+    if (error != OK) {
+        return error;
+    }
+    const struct unit_rows *u = &p->rows;
+    size_t words = u->all.score_words;
+    words = u->labelled.score_words > words ? u->labelled.score_words : words;
+    p->adapter = lora_flat && p->model->adapter.words > 0;
+    const struct pass_sizes sizes = {.rows = u->n_rows,
+                                     .labelled = u->labelled.count,
+                                     .labels = u->n_labels,
+                                     .depth = u->depth,
+                                     .score_words = words,
+                                     .keep = keep,
+                                     .dropout = keep && p->adapter &&
+                                                p->model->adapter.config.dropout > 0.0f};
+    error = pass_reserve(p, &sizes, e);
+    if (error == OK && upload_unit(p, lora_flat) != OK) {
+        error = err_set(e, ERR_NOMEM, "engine: no memory for %u positions", u->depth);
+    }
+    return error;
+}
+
+void pass_show(struct pass *p, const char *name, uint32_t layer, struct span data, size_t rows,
+               size_t cols)
+{
+    if (p->watch) {
+        CHECK(p->team.ops->on_host);
+        p->watch(p->context, name, layer, p->team.ops->view(&p->team, data, rows * cols, NULL),
+                 rows, cols);
+    }
+}
+
+void network_forward(struct pass *p)
+{
+    const struct model *m = p->model;
+    team_enter(&p->team, PROFILE_OTHER);
+    p->team.ops->gather_rows(&p->team, p->sizes.rows, m->shape.hidden, p->unit.tokens, m->embed,
+                             p->layers[0].x);
+    for (uint32_t i = 0; i < m->shape.layers; i++) {
+        layer_forward(p, i, layer_is_last(p, i) ? p->final_x : p->layers[i + 1].x);
+        p->layer_done(p->owner);
+    }
+}
+
+void network_backward(struct pass *p)
+{
+    for (uint32_t i = p->model->shape.layers; i-- > 0;) {
+        layer_backward(p, i, i > 0);
+        p->layer_done(p->owner);
+    }
+}
