@@ -234,7 +234,9 @@ static enum err parse_counts(struct gguf_cursor *c, uint64_t *n_tensors, uint64_
     uint32_t version = 0;
     const uint8_t *magic = gguf_take(c, 4);
     if (!magic || memcmp(magic, "GGUF", 4) != 0) {
-        return err_set(e, ERR_PARSE, "does not begin with GGUF");
+        return err_set(e, ERR_PARSE,
+                       "does not begin with GGUF: a .gguf file, or the folder of a Hugging Face "
+                       "model, is needed");
     }
     if (!gguf_take_u32(c, &version)) {
         return gguf_cut_short(c, "the header", e);
