@@ -1,7 +1,6 @@
 /* bpe.c - tables of byte-level BPE and the merging of one piece.
  *
- * The byte alphabet: printable Latin-1 stands for itself, the other 68 bytes for U+0100 and up in
- * their order, so that every token is readable text in a file. In here tokens are raw bytes.
+ * In here tokens are raw bytes; byte_alphabet.h translates what files say.
  *
  * Merging a piece: each byte is a symbol in a doubly linked list; a heap holds every mergeable
  * neighbouring pair by (rank, position). The best is merged, its new neighbours are pushed; entries
@@ -14,10 +13,9 @@
 #include "common/base/check.h"
 #include "common/base/limits.h"
 #include "common/base/mem.h"
-#include "common/text/utf8.h"
+#include "common/text/byte_alphabet.h"
 
 #define NONE UINT32_MAX /* no id, no neighbour, no slot */
-enum { ALPHABET_POINTS = 256 + 68 };
 enum { LIMIT_VOCAB_BYTES = 256 << 20, LIMIT_MERGES = 4 * LIMIT_VOCAB };
 enum { HEAP_LIMIT = 3 * LIMIT_TEXT_BYTES };
 
@@ -48,56 +46,6 @@ struct bpe_candidate {
     uint64_t order; /* rank << 32 | position: the smallest goes first */
     uint32_t into;
 };
-
-const char *bpe_show(char out[BPE_SHOW_BYTES], const char *text, size_t bytes)
-{
-    size_t n = bytes < 40 ? bytes : 40;
-    while (n < bytes && n > 0 && ((unsigned char)text[n] & 0xC0) == 0x80) {
-        n--;
-    }
-    for (size_t i = 0; i < n; i++) {
-        unsigned char c = (unsigned char)text[i];
-        out[i] = c < 0x20 || c == 0x7F ? '?' : text[i];
-    }
-    memcpy(out + n, n < bytes ? "..." : "", n < bytes ? 4 : 1);
-    return out;
-}
-
-/* ---- byte alphabet ---- */
-
-static bool stands_for_itself(uint32_t code)
-{
-    return (code >= 0x21 && code <= 0x7E) || (code >= 0xA1 && code <= 0xFF && code != 0xAD);
-}
-
-/* byte_of[code point] for the whole alphabet; -1 elsewhere. */
-static void alphabet_fill(int16_t byte_of[ALPHABET_POINTS])
-{
-    uint32_t next = 256;
-    memset(byte_of, 0xFF, ALPHABET_POINTS * sizeof *byte_of);
-    for (uint32_t byte = 0; byte < 256; byte++) {
-        byte_of[stands_for_itself(byte) ? byte : next++] = (int16_t)byte;
-    }
-    CHECK(next == ALPHABET_POINTS);
-}
-
-/* Raw bytes of a token's text; false when a character is outside the alphabet. out needs n bytes.
- */
-static bool to_bytes(const int16_t byte_of[ALPHABET_POINTS], const char *text, size_t n, char *out,
-                     size_t *length)
-{
-    *length = 0;
-    for (size_t i = 0; i < n;) {
-        uint32_t code;
-        size_t step = utf8_get(text + i, n - i, &code);
-        if (step == 0 || code >= ALPHABET_POINTS || byte_of[code] < 0) {
-            return false;
-        }
-        out[(*length)++] = (char)byte_of[code];
-        i += step;
-    }
-    return n > 0;
-}
 
 /* ---- tables ---- */
 
@@ -180,10 +128,10 @@ static enum err allocate(struct bpe *b, const struct bpe_source *s, struct errbu
     return OK;
 }
 
-static enum err add_token(struct bpe *b, const int16_t byte_of[ALPHABET_POINTS], uint32_t id,
+static enum err add_token(struct bpe *b, const int16_t byte_of[BYTE_ALPHABET_POINTS], uint32_t id,
                           const struct token_source *t, struct errbuf *e)
 {
-    char show[BPE_SHOW_BYTES];
+    char show[TOKEN_SHOW_BYTES];
     char *to = b->bytes + b->begin[id];
     size_t n = 0;
     b->kind[id] = (uint8_t)t->kind;
@@ -198,17 +146,18 @@ static enum err add_token(struct bpe *b, const int16_t byte_of[ALPHABET_POINTS],
     if (t->kind == TOKEN_SPECIAL && t->bytes > 0) {
         memcpy(to, t->text, t->bytes);
         n = t->bytes;
-    } else if (t->kind == TOKEN_SPECIAL || !to_bytes(byte_of, t->text, t->bytes, to, &n)) {
+    } else if (t->kind == TOKEN_SPECIAL ||
+               !byte_alphabet_read(byte_of, t->text, t->bytes, to, &n)) {
         return err_set(e, ERR_UNSUPPORTED,
                        "token %u '%s' is empty or not written in the byte alphabet; only "
                        "byte-level BPE is supported",
-                       id, bpe_show(show, t->text, t->bytes));
+                       id, token_show(show, t->text, t->bytes));
     }
     b->begin[id + 1] += (uint32_t)n;
     uint32_t *slot = token_slot(b, t->kind == TOKEN_SPECIAL, to, n);
     if (*slot != NONE) {
         return err_set(e, ERR_PARSE, "tokens %u and %u are the same: '%s'", *slot, id,
-                       bpe_show(show, t->text, t->bytes));
+                       token_show(show, t->text, t->bytes));
     }
     *slot = id;
     if (t->kind == TOKEN_TEXT && n == 1) {
@@ -218,7 +167,7 @@ static enum err add_token(struct bpe *b, const int16_t byte_of[ALPHABET_POINTS],
 }
 
 static enum err add_tokens(struct bpe *b, const struct bpe_source *s,
-                           const int16_t byte_of[ALPHABET_POINTS], struct errbuf *e)
+                           const int16_t byte_of[BYTE_ALPHABET_POINTS], struct errbuf *e)
 {
     memset(b->byte_id, 0xFF, sizeof b->byte_id);
     for (uint32_t id = 0; id < b->count; id++) {
@@ -239,16 +188,17 @@ static enum err add_tokens(struct bpe *b, const struct bpe_source *s,
 }
 
 /* The id of a token given in the byte alphabet; NONE when there is none. work needs n bytes. */
-static uint32_t find_text(const struct bpe *b, const int16_t byte_of[ALPHABET_POINTS],
+static uint32_t find_text(const struct bpe *b, const int16_t byte_of[BYTE_ALPHABET_POINTS],
                           const char *text, size_t n, char *work, size_t *length)
 {
-    return to_bytes(byte_of, text, n, work, length) ? *token_slot(b, false, work, *length) : NONE;
+    return byte_alphabet_read(byte_of, text, n, work, length) ? *token_slot(b, false, work, *length)
+                                                              : NONE;
 }
 
-static enum err add_merge(struct bpe *b, const int16_t byte_of[ALPHABET_POINTS], uint32_t rank,
+static enum err add_merge(struct bpe *b, const int16_t byte_of[BYTE_ALPHABET_POINTS], uint32_t rank,
                           const struct merge_source *m, struct str *work, struct errbuf *e)
 {
-    char show[3][BPE_SHOW_BYTES];
+    char show[3][TOKEN_SHOW_BYTES];
     size_t left_bytes = 0;
     size_t right_bytes = 0;
     str_clear(work);
@@ -267,8 +217,8 @@ static enum err add_merge(struct bpe *b, const int16_t byte_of[ALPHABET_POINTS],
         const char *what = left == NONE ? "its first" : right == NONE ? "its second" : "the merged";
         return err_set(e, ERR_PARSE,
                        "merge %u '%s' + '%s': %s token is not among the vocabulary's text tokens",
-                       rank, bpe_show(show[0], m->left, m->left_bytes),
-                       bpe_show(show[1], m->right, m->right_bytes), what);
+                       rank, token_show(show[0], m->left, m->left_bytes),
+                       token_show(show[1], m->right, m->right_bytes), what);
     }
     /* A pair listed twice: the later rank counts, as in Hugging Face. */
     *merge_slot(b, left, right) =
@@ -278,7 +228,7 @@ static enum err add_merge(struct bpe *b, const int16_t byte_of[ALPHABET_POINTS],
 
 enum err bpe_new(const struct bpe_source *source, struct bpe **out, struct errbuf *e)
 {
-    int16_t byte_of[ALPHABET_POINTS];
+    int16_t byte_of[BYTE_ALPHABET_POINTS];
     struct str work = {0};
     *out = NULL;
     if (source->tokens_count == 0 || source->tokens_count > LIMIT_VOCAB ||
@@ -290,7 +240,7 @@ enum err bpe_new(const struct bpe_source *source, struct bpe **out, struct errbu
     if (!b) {
         return err_set(e, ERR_NOMEM, "no memory for a tokenizer");
     }
-    alphabet_fill(byte_of);
+    byte_alphabet_fill(byte_of);
     enum err error = allocate(b, source, e);
     if (error == OK) {
         error = add_tokens(b, source, byte_of, e);

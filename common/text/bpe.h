@@ -72,8 +72,4 @@ bool bpe_special(const struct bpe *bpe, const char *name, size_t bytes, uint32_t
 /* Bytes of the alphabet that have a token: 256 when it is complete. */
 uint32_t bpe_alphabet(const struct bpe *bpe);
 
-/* text as it may stand in a message: cut after 40 bytes, control characters as '?'. */
-enum { BPE_SHOW_BYTES = 48 };
-const char *bpe_show(char out[BPE_SHOW_BYTES], const char *text, size_t bytes);
-
 #endif

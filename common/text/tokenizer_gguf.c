@@ -5,6 +5,7 @@
 #include "common/base/limits.h"
 #include "common/base/mem.h"
 #include "common/format/gguf.h"
+#include "common/text/byte_alphabet.h"
 #include "common/text/tokenizer_source.h"
 
 /* Values of tokenizer.ggml.token_type. */
@@ -12,7 +13,7 @@ enum { TYPE_NORMAL = 1, TYPE_UNKNOWN, TYPE_CONTROL, TYPE_USER, TYPE_UNUSED, TYPE
 
 static enum err read_settings(const struct gguf *g, struct tokenizer_source *s, struct errbuf *e)
 {
-    char show[BPE_SHOW_BYTES];
+    char show[TOKEN_SHOW_BYTES];
     const char *text = NULL;
     size_t bytes = 0;
     enum err error = gguf_get_string(g, "tokenizer.ggml.model", &text, &bytes, e);
@@ -22,7 +23,7 @@ static enum err read_settings(const struct gguf *g, struct tokenizer_source *s, 
     if (bytes != 4 || memcmp(text, "gpt2", 4) != 0) {
         return err_set(e, ERR_UNSUPPORTED,
                        "tokenizer.ggml.model is '%s'; only 'gpt2' (byte-level BPE) is supported",
-                       bpe_show(show, text, bytes));
+                       token_show(show, text, bytes));
     }
     error = gguf_get_string(g, "tokenizer.ggml.pre", &text, &bytes, e);
     if (error != OK) {
@@ -31,7 +32,7 @@ static enum err read_settings(const struct gguf *g, struct tokenizer_source *s, 
     if (!pretokenizer_from_gguf(text, bytes, &s->pre)) {
         return err_set(e, ERR_UNSUPPORTED,
                        "tokenizer.ggml.pre is '%s'; supported pre-tokenizers: %s",
-                       bpe_show(show, text, bytes), pretokenizer_gguf_names());
+                       token_show(show, text, bytes), pretokenizer_gguf_names());
     }
     s->ignore_merges = s->pre == PRE_LLAMA3;
     s->nfc = s->pre == PRE_QWEN2;
@@ -97,7 +98,7 @@ static enum err read_tokens(const struct gguf *g, uint32_t vocab, struct tokeniz
 
 static enum err read_merges(const struct gguf *g, struct tokenizer_source *s, struct errbuf *e)
 {
-    char show[BPE_SHOW_BYTES];
+    char show[TOKEN_SHOW_BYTES];
     struct gguf_array merges;
     const char *text;
     size_t bytes;
@@ -119,7 +120,7 @@ static enum err read_merges(const struct gguf *g, struct tokenizer_source *s, st
             return err_set(e, ERR_PARSE,
                            "tokenizer.ggml.merges[%zu] is '%s'; two tokens with one space between "
                            "are needed",
-                           i, bpe_show(show, text, bytes));
+                           i, token_show(show, text, bytes));
         }
     }
     return OK;

@@ -5,8 +5,11 @@
 #include <jansson.h>
 #include <string.h>
 
+#include "common/base/check.h"
 #include "common/base/limits.h"
 #include "common/base/mem.h"
+#include "common/format/json_doc.h"
+#include "common/text/byte_alphabet.h"
 #include "common/text/tokenizer_source.h"
 
 struct tokenizer_json {
@@ -16,31 +19,6 @@ struct tokenizer_json {
 #define KNOWN_PRE_TOKENIZERS                                                                       \
     "known are ByteLevel, Sequence[Digits(individual), ByteLevel], and Sequence[Split(pattern of " \
     "Llama 3 or Qwen 2), ByteLevel]"
-
-/* Nesting is counted before a parser recurses over it; strings are skipped, nothing else checked.
- */
-static enum err check_depth(const char *text, size_t n, struct errbuf *e)
-{
-    int depth = 0;
-    bool quoted = false;
-    for (size_t i = 0; i < n; i++) {
-        char c = text[i];
-        if (quoted) {
-            i += c == '\\';
-            quoted = c != '"';
-        } else if (c == '"') {
-            quoted = true;
-        } else if (c == '[' || c == '{') {
-            if (++depth > LIMIT_JSON_DEPTH) {
-                return err_set(e, ERR_PARSE, "byte %zu: nested deeper than %d", i,
-                               LIMIT_JSON_DEPTH);
-            }
-        } else if (c == ']' || c == '}') {
-            depth--;
-        }
-    }
-    return OK;
-}
 
 static bool is_text(const json_t *value, const char *text)
 {
@@ -75,10 +53,10 @@ static enum err read_normalizer(const json_t *value, struct tokenizer_source *s,
         return OK;
     }
     if (!is_type(value, "NFC")) {
-        char show[BPE_SHOW_BYTES];
+        char show[TOKEN_SHOW_BYTES];
         const char *name = type_name(value);
         return err_set(e, ERR_UNSUPPORTED, "normalizer '%s'; none (null) and NFC are supported",
-                       bpe_show(show, name, strlen(name)));
+                       token_show(show, name, strlen(name)));
     }
     s->nfc = true;
     return OK;
@@ -139,16 +117,16 @@ static enum err read_pre_tokenizer(const json_t *value, struct tokenizer_source 
         known_pair(json_array_get(list, 0), json_array_get(list, 1), &s->pre)) {
         return OK;
     }
-    char show[3][BPE_SHOW_BYTES];
+    char show[3][TOKEN_SHOW_BYTES];
     const char *name = is_unset(value) ? "null" : type_name(value);
     const char *first = count > 0 ? type_name(json_array_get(list, 0)) : "";
     const char *last = count > 1 ? type_name(json_array_get(list, count - 1)) : "";
     return err_set(
         e, ERR_UNSUPPORTED,
         "pre_tokenizer '%s' %s%s%s%s%s with these settings is not supported; " KNOWN_PRE_TOKENIZERS,
-        bpe_show(show[0], name, strlen(name)), count > 0 ? "[" : "",
-        bpe_show(show[1], first, strlen(first)), count > 1 ? ", " : "",
-        bpe_show(show[2], last, strlen(last)), count > 0 ? "]" : "");
+        token_show(show[0], name, strlen(name)), count > 0 ? "[" : "",
+        token_show(show[1], first, strlen(first)), count > 1 ? ", " : "",
+        token_show(show[2], last, strlen(last)), count > 0 ? "]" : "");
 }
 
 /* ---- model ---- */
@@ -156,12 +134,12 @@ static enum err read_pre_tokenizer(const json_t *value, struct tokenizer_source 
 static enum err check_model(const json_t *model, struct tokenizer_source *s, struct errbuf *e)
 {
     static const char *const EMPTY[] = {"continuing_subword_prefix", "end_of_word_suffix"};
-    char show[BPE_SHOW_BYTES];
+    char show[TOKEN_SHOW_BYTES];
     const json_t *type = json_object_get(model, "type");
     if (!json_is_object(model) || (type && !is_text(type, "BPE"))) {
-        const char *name = json_is_object(model) ? type_name(model) : "missing";
+        const char *name = json_is_object(model) ? type_name(model) : json_doc_kind(model);
         return err_set(e, ERR_UNSUPPORTED, "model type '%s'; only BPE is supported",
-                       bpe_show(show, name, strlen(name)));
+                       token_show(show, name, strlen(name)));
     }
     for (size_t i = 0; i < sizeof EMPTY / sizeof EMPTY[0]; i++) {
         const json_t *value = json_object_get(model, EMPTY[i]);
@@ -187,12 +165,12 @@ static enum err token_slot(struct tokenizer_source *s, size_t *capacity, const c
                            size_t bytes, const json_t *id, uint32_t vocab,
                            struct token_source **slot, struct errbuf *e)
 {
-    char show[BPE_SHOW_BYTES];
+    char show[TOKEN_SHOW_BYTES];
     json_int_t value = json_is_integer(id) ? json_integer_value(id) : -1;
     if (value < 0 || value >= (json_int_t)vocab || value >= LIMIT_VOCAB) {
         return err_set(e, ERR_RANGE,
                        "token '%s' needs an integer id of 0 to %u, the model's vocabulary",
-                       bpe_show(show, text, bytes), vocab - 1);
+                       token_show(show, text, bytes), vocab - 1);
     }
     size_t need = (size_t)value + 1;
     size_t old = *capacity;
@@ -218,7 +196,7 @@ static enum err read_vocab(json_t *vocab_object, uint32_t vocab, struct tokenize
     }
     for (void *at = json_object_iter(vocab_object); at;
          at = json_object_iter_next(vocab_object, at)) {
-        char show[2][BPE_SHOW_BYTES];
+        char show[2][TOKEN_SHOW_BYTES];
         const char *text = json_object_iter_key(at);
         size_t bytes = strlen(text);
         struct token_source *slot = NULL;
@@ -227,10 +205,11 @@ static enum err read_vocab(json_t *vocab_object, uint32_t vocab, struct tokenize
         if (error != OK) {
             return error;
         }
+        CHECK(slot);
         if (slot->kind != TOKEN_ABSENT) {
             return err_set(e, ERR_PARSE, "model.vocab: '%s' and '%s' have the same id %zu",
-                           bpe_show(show[0], slot->text, slot->bytes),
-                           bpe_show(show[1], text, bytes), (size_t)(slot - s->tokens));
+                           token_show(show[0], slot->text, slot->bytes),
+                           token_show(show[1], text, bytes), (size_t)(slot - s->tokens));
         }
         *slot = (struct token_source){.text = text, .bytes = bytes, .kind = TOKEN_TEXT};
     }
@@ -245,7 +224,7 @@ static enum err read_added(const json_t *added, const json_t *vocab_object, uint
         return err_set(e, ERR_PARSE, "added_tokens is no array");
     }
     for (size_t i = 0; i < json_array_size(added); i++) {
-        char show[2][BPE_SHOW_BYTES];
+        char show[2][TOKEN_SHOW_BYTES];
         const json_t *entry = json_array_get(added, i);
         const char *text = json_string_value(json_object_get(entry, "content"));
         const json_t *id = json_object_get(entry, "id");
@@ -259,14 +238,15 @@ static enum err read_added(const json_t *added, const json_t *vocab_object, uint
         if (error != OK) {
             return error;
         }
+        CHECK(slot);
         if ((slot->kind != TOKEN_ABSENT &&
              (slot->kind == TOKEN_SPECIAL || strcmp(slot->text, text) != 0)) ||
             (same && json_integer_value(same) != json_integer_value(id))) {
             return err_set(e, ERR_PARSE,
                            "added_tokens[%zu] '%s' with id %lld contradicts '%s' of that id or its "
                            "own entry in model.vocab",
-                           i, bpe_show(show[0], text, bytes), (long long)json_integer_value(id),
-                           bpe_show(show[1], slot->text ? slot->text : "", slot->bytes));
+                           i, token_show(show[0], text, bytes), (long long)json_integer_value(id),
+                           token_show(show[1], slot->text ? slot->text : "", slot->bytes));
         }
         *slot = (struct token_source){.text = text, .bytes = bytes, .kind = TOKEN_SPECIAL};
     }
@@ -342,21 +322,12 @@ enum err tokenizer_json_read(const char *text, size_t bytes, uint32_t vocab,
 {
     *json = NULL;
     *source = (struct tokenizer_source){0};
-    enum err error = check_depth(text, bytes, e);
-    if (error != OK) {
-        return error;
-    }
     struct tokenizer_json *made = mem_calloc(1, sizeof *made);
     if (!made) {
         return err_set(e, ERR_NOMEM, "no memory for tokenizer.json");
     }
-    json_error_t at;
-    made->root = json_loadb(text, bytes, JSON_REJECT_DUPLICATES, &at);
-    if (!made->root) {
-        error = err_set(e, ERR_PARSE, "line %d, column %d: %s", at.line, at.column, at.text);
-    } else if (!json_is_object(made->root)) {
-        error = err_set(e, ERR_PARSE, "a JSON object is needed");
-    } else {
+    enum err error = json_doc_parse(text, bytes, &made->root, e);
+    if (error == OK) {
         error = read_root(made->root, vocab, source, e);
     }
     if (error != OK) {

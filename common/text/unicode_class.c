@@ -149,7 +149,8 @@ enum err unicode_classes_init(struct unicode_classes *classes, struct errbuf *e)
     struct block *block = mem_calloc(1, sizeof *block);
     classes->of = mem_calloc(UTF8_CODE_POINTS, 1);
     if (!general || !block || !classes->of) {
-        error = err_set(e, ERR_NOMEM, "no memory for the Unicode classes");
+        (void)err_set(e, ERR_NOMEM, "no memory for the Unicode classes");
+        error = ERR_NOMEM;
     }
     for (size_t i = 0; error == OK && i < PATTERN_COUNT; i++) {
         error = mark_all(classes, block, general, &PATTERNS[i], e);

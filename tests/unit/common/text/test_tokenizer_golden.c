@@ -11,7 +11,8 @@
 #include "common/base/file.h"
 #include "common/base/limits.h"
 #include "common/base/mem.h"
-#include "common/text/tokenizer_source.h"
+#include "common/format/model_file.h"
+#include "common/text/tokenizer.h"
 
 static void check_line(const struct tokenizer *tok, const char *line, size_t n)
 {
@@ -36,16 +37,17 @@ static void check_line(const struct tokenizer *tok, const char *line, size_t n)
     json_decref(value);
 }
 
-static void check_file(const char *tokenizer, const char *lines)
+static void check_file(const char *model, const char *lines)
 {
     struct errbuf e = {0};
+    struct model_file *mf = NULL;
     struct tokenizer *tok = NULL;
     char *text = NULL;
     size_t bytes = 0;
     size_t count = 0;
-    assert_int_equal(file_read(tokenizer, LIMIT_JSON_BYTES, &text, &bytes, &e), OK);
-    assert_int_equal(tokenizer_from_json(text, bytes, 320, &tok, &e), OK);
-    mem_free(text);
+    assert_int_equal(model_open(model, &mf, &e), OK);
+    assert_int_equal(tokenizer_open(mf, &tok, &e), OK);
+    model_close(&mf);
     assert_int_equal(file_read(lines, LIMIT_JSON_BYTES, &text, &bytes, &e), OK);
     for (const char *at = text; *at; count++) {
         const char *end = strchr(at, '\n');
@@ -62,13 +64,20 @@ static void check_file(const char *tokenizer, const char *lines)
 static void test_merges_as_pairs_give_the_golden_ids(void **state)
 {
     (void)state;
-    check_file("tests/golden/tiny/tokenizer.json", "tests/golden/tokenizer.tiny.jsonl");
+    check_file("tests/golden/tiny", "tests/golden/tokenizer.tiny.jsonl");
 }
 
 static void test_merges_as_text_and_missing_bytes_give_the_golden_ids(void **state)
 {
     (void)state;
-    check_file("tests/golden/tiny-untied/tokenizer.json",
+    check_file("tests/golden/tiny-untied", "tests/golden/tokenizer.tiny-untied.jsonl");
+}
+
+static void test_the_metadata_of_a_gguf_gives_the_golden_ids(void **state)
+{
+    (void)state;
+    check_file("tests/golden/gguf/tiny.Q4_1.gguf", "tests/golden/tokenizer.tiny.jsonl");
+    check_file("tests/golden/gguf/tiny-untied.Q8_0.gguf",
                "tests/golden/tokenizer.tiny-untied.jsonl");
 }
 
@@ -77,6 +86,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_merges_as_pairs_give_the_golden_ids),
         cmocka_unit_test(test_merges_as_text_and_missing_bytes_give_the_golden_ids),
+        cmocka_unit_test(test_the_metadata_of_a_gguf_gives_the_golden_ids),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
