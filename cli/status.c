@@ -1,0 +1,176 @@
+/* status.c - the status of a run as JSON and as a table. */
+#include "cli/status.h"
+
+#include <inttypes.h>
+#include <jansson.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "common/base/file.h"
+#include "common/base/mem.h"
+#include "common/net/socket.h"
+
+enum { SHOW_TIMEOUT_MS = 3000, ADDRESS_FILE_BYTES = 1 << 16 };
+
+enum err status_fetch(const char *address, struct status *out, int timeout_ms, struct errbuf *e)
+{
+    uint8_t request[16];
+    size_t bytes;
+    uint8_t *reply = NULL;
+    size_t reply_bytes = 0;
+    *out = (struct status){0};
+    status_request_encode(request, &bytes);
+    enum err error = socket_request(address, request, bytes, STATUS_REPLY_BYTES, timeout_ms, &reply,
+                                    &reply_bytes, e);
+    if (error == OK) {
+        error = status_decode(reply, reply_bytes, out, e);
+    }
+    mem_free(reply);
+    return error;
+}
+
+enum err status_address(const char *target, char out[ADDRESS_BYTES], struct errbuf *e)
+{
+    if (strstr(target, "://")) {
+        int n = snprintf(out, ADDRESS_BYTES, "%s", target);
+        return n < ADDRESS_BYTES ? OK : err_set(e, ERR_USAGE, "%s: too long", target);
+    }
+    char path[FILE_PATH_BYTES];
+    char *text = NULL;
+    size_t bytes;
+    enum err error = file_join(path, target, "address.json", e);
+    if (error == OK) {
+        error = file_read(path, ADDRESS_FILE_BYTES, &text, &bytes, e);
+    }
+    if (error != OK) {
+        return err_prefix(e, error, "%s: no coordinator has served this run", target);
+    }
+    json_t *root = json_loadb(text, bytes, 0, NULL);
+    const char *address = json_string_value(json_object_get(root, "status"));
+    if (!address || strlen(address) >= ADDRESS_BYTES) {
+        error = err_set(e, ERR_PARSE, "%s: no \"status\" address in it", path);
+    } else {
+        (void)snprintf(out, ADDRESS_BYTES, "%s", address);
+    }
+    json_decref(root);
+    mem_free(text);
+    return error;
+}
+
+static void add_number(struct str *out, const char *name, double value)
+{
+    if (isfinite(value)) {
+        str_addf(out, ",\"%s\":%.6g", name, value);
+    } else {
+        str_addf(out, ",\"%s\":null", name);
+    }
+}
+
+static void add_text(struct str *out, const char *before, const char *text)
+{
+    str_add(out, before);
+    str_add_json(out, text, strlen(text));
+}
+
+void status_json(const struct status *s, struct str *out)
+{
+    str_addf(out, "{\"schema\":%u", s->schema);
+    add_text(out, ",\"run\":", s->run);
+    add_text(out, ",\"task\":", s->task);
+    add_text(out, ",\"state\":", s->state);
+    add_text(out, ",\"text\":", s->text);
+    str_addf(out,
+             ",\"step\":{\"open\":%" PRIu64 ",\"committed\":%" PRIu64 ",\"total\":%" PRIu64 "}",
+             s->step_open, s->step_committed, s->step_total);
+    add_number(out, "loss", s->loss);
+    add_number(out, "pairs_per_s", s->pairs_per_s);
+    add_number(out, "tokens_per_s", s->tokens_per_s);
+    add_number(out, "eta_s", s->eta_s);
+    str_addf(out, ",\"units\":{\"queued\":%u,\"leased\":%u,\"done\":%" PRIu64 "}", s->units_queued,
+             s->units_leased, s->units_done);
+    str_addf(out, ",\"useful_slots\":%u,\"workers\":[", s->useful_slots);
+    for (uint32_t i = 0; i < s->n_workers; i++) {
+        const struct status_worker *w = &s->workers[i];
+        add_text(out, i > 0 ? ",{\"id\":" : "{\"id\":", w->id);
+        add_text(out, ",\"host\":", w->host);
+        str_addf(out, ",\"slots\":%u", w->slots);
+        add_text(out, ",\"state\":", w->state);
+        str_addf(out, ",\"units_done\":%" PRIu64, w->units_done);
+        add_number(out, "tokens_per_s", w->tokens_per_s);
+        str_addf(out, ",\"last_heard_ms\":%" PRIu64, w->last_heard_ms);
+        add_text(out, ",\"core_type\":", w->core_type);
+        str_addf(out, ",\"strikes\":%u}", w->strikes);
+    }
+    str_add(out, "]}");
+}
+
+static void add_duration(struct str *out, double seconds)
+{
+    if (!isfinite(seconds) || seconds < 0.0 || seconds > 1e9) {
+        str_add(out, "-");
+        return;
+    }
+    uint64_t whole = (uint64_t)seconds;
+    if (whole >= 3600) {
+        str_addf(out, "%" PRIu64 " h %02" PRIu64 " min", whole / 3600, whole / 60 % 60);
+    } else if (whole >= 60) {
+        str_addf(out, "%" PRIu64 " min %02" PRIu64 " s", whole / 60, whole % 60);
+    } else {
+        str_addf(out, "%" PRIu64 " s", whole);
+    }
+}
+
+void status_table(const struct status *s, struct str *out)
+{
+    str_addf(out, "run      %s\ntask     %s, %s%s%s\n", s->run, s->task, s->state,
+             s->text[0] ? ": " : "", s->text);
+    str_addf(out, "step     %" PRIu64 " open, %" PRIu64 " committed of %" PRIu64 "\n", s->step_open,
+             s->step_committed, s->step_total);
+    if (isfinite(s->loss)) {
+        str_addf(out, "loss     %.4f\n", s->loss);
+    }
+    str_addf(out, "speed    %.2f pairs/s, %.0f tokens/s, to go ", s->pairs_per_s, s->tokens_per_s);
+    add_duration(out, s->eta_s);
+    str_addf(out, "\nunits    %u queued, %u leased, %" PRIu64 " done; %u slots are useful\n",
+             s->units_queued, s->units_leased, s->units_done, s->useful_slots);
+    str_addf(out, "\n%-24s %-16s %5s %-12s %8s %9s %9s %-11s %s\n", "worker", "host", "slots",
+             "state", "units", "tokens/s", "heard ms", "core", "strikes");
+    for (uint32_t i = 0; i < s->n_workers; i++) {
+        const struct status_worker *w = &s->workers[i];
+        str_addf(out, "%-24s %-16s %5u %-12s %8" PRIu64 " %9.0f %9" PRIu64 " %-11s %u\n", w->id,
+                 w->host, w->slots, w->state, w->units_done, w->tokens_per_s, w->last_heard_ms,
+                 w->core_type, w->strikes);
+    }
+    if (s->n_workers == 0) {
+        str_add(out, "(no workers)\n");
+    }
+}
+
+enum err status_show(const char *target, bool json, struct errbuf *e)
+{
+    char address[ADDRESS_BYTES];
+    struct status s = {0};
+    struct str out = {0};
+    enum err error = status_address(target, address, e);
+    if (error == OK) {
+        error = status_fetch(address, &s, SHOW_TIMEOUT_MS, e);
+    }
+    if (error == OK) {
+        if (json) {
+            status_json(&s, &out);
+            str_add(&out, "\n");
+        } else {
+            status_table(&s, &out);
+        }
+        error = str_ok(&out);
+        if (error != OK) {
+            error = err_set(e, error, "no memory for the status");
+        } else if (fwrite(out.data, 1, out.len, stdout) != out.len) {
+            error = err_set(e, ERR_IO, "cannot write the status to stdout");
+        }
+    }
+    str_free(&out);
+    status_free(&s);
+    return error;
+}

@@ -1,0 +1,28 @@
+/* client.h - the shell of a worker: its loop, its two sockets, its signals. It turns messages,
+ * reports of the slots and time into calls of the agent, and the agent's actions into messages and
+ * work. Owns: sockets, payloads on their way, the parameters held. Never: decides. */
+#ifndef PFT_CLIENT_H
+#define PFT_CLIENT_H
+
+#include <stdint.h>
+
+#include "common/base/err.h"
+#include "worker/agent.h"
+
+struct model_file;
+
+struct client_config {
+    const char *address; /* of the coordinator's control channel */
+    const char *id;      /* NULL: host.pid */
+    uint32_t slots;
+    uint64_t give_up_ms; /* 0: never */
+    const struct model_file *model;
+    const char *model_hash;
+    char **argv; /* of the program: another kernel level means starting it again */
+};
+
+/* Serves a run until it ends; blocks. Returns the exit code of the program, after a log line that
+ * says why. */
+enum agent_exit client_run(const struct client_config *cfg);
+
+#endif

@@ -1,0 +1,326 @@
+/* slots.c - compute threads and their maker. */
+#include "worker/slots.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <string.h>
+
+#include "common/base/check.h"
+#include "common/base/clock.h"
+#include "common/base/mem.h"
+#include "common/wire/units_frame.h"
+#include "worker/model/weights.h"
+#include "worker/probe.h"
+
+enum task_kind { TASK_LOAD, TASK_PREPARE, TASK_PROBE, TASK_JOB };
+enum { TASKS_MAX = 8 };
+
+struct task {
+    struct letter letter; /* first */
+    enum task_kind kind;
+    struct engine_config config; /* TASK_PREPARE */
+    uint32_t unit_rows;
+    struct wire_job job; /* TASK_JOB */
+    struct unit *units;
+    struct blob *params;
+};
+
+struct slot_thread {
+    struct slots *owner;
+    uint32_t index;
+    pthread_t thread;
+    bool started;
+    struct mailbox *tasks;
+    struct engine_slot *slot; /* made by the maker while the slot is idle */
+    pthread_mutex_t busy;     /* held while the thread uses slot */
+    atomic_bool stop;
+    _Atomic(struct engine_slot *) watched; /* for slots_progress */
+};
+
+struct slots {
+    const struct model_file *mf;
+    struct mailbox *reports;
+    struct mailbox *tasks; /* of the maker */
+    pthread_t maker;
+    bool maker_started;
+    struct weights weights;
+    enum err loaded;
+    struct errbuf loaded_text;
+    struct engine *engine;
+    struct engine_config config;
+    uint32_t unit_rows;
+    uint32_t count;
+    struct slot_thread threads[];
+};
+
+static void drop_task(struct letter *letter)
+{
+    struct task *task = (struct task *)letter;
+    units_frame_free(task->units, task->job.units);
+    blob_free(&task->params);
+    mem_free(task);
+}
+
+static void drop_report(struct letter *letter)
+{
+    slot_report_free((struct slot_report *)letter);
+}
+
+void slot_report_free(struct slot_report *report)
+{
+    blob_free(&report->result.payload);
+    mem_free(report);
+}
+
+static struct task *new_task(enum task_kind kind)
+{
+    struct task *task = mem_calloc(1, sizeof *task);
+    if (task) {
+        task->letter.drop = drop_task;
+        task->kind = kind;
+    }
+    return task;
+}
+
+static enum err post_task(struct mailbox *mailbox, struct task *task)
+{
+    enum err error = task ? mailbox_post(mailbox, &task->letter) : ERR_NOMEM;
+    if (error != OK && task) {
+        drop_task(&task->letter);
+    }
+    return error;
+}
+
+/* A worker that cannot even say what happened has no memory left: it ends. */
+static struct slot_report *new_report(enum slot_report_kind kind, uint32_t slot)
+{
+    struct slot_report *report = mem_calloc(1, sizeof *report);
+    CHECK(report != NULL);
+    report->letter.drop = drop_report;
+    report->kind = kind;
+    report->slot = slot;
+    return report;
+}
+
+static void post_report(struct slots *s, struct slot_report *report)
+{
+    if (mailbox_post(s->reports, &report->letter) != OK) {
+        slot_report_free(report); /* the program is ending */
+    }
+}
+
+static void run_job(struct slot_thread *t, const struct task *task)
+{
+    struct slot_report *report = new_report(SLOT_JOB, t->index);
+    const struct engine *engine = t->owner->engine;
+    const struct step_work work = {
+        .job = &task->job,
+        .units = task->units,
+        .lora = task->params ? (const float *)(const void *)blob_data(task->params) : NULL,
+        .lora_count = engine_lora_count(engine),
+        .stop = &t->stop};
+    uint64_t begin = clock_now_ns();
+    report->job = task->job;
+    report->code = step_run(t->slot, &work, &report->result, &report->text);
+    report->seconds = (float)((double)(clock_now_ns() - begin) * 1e-9);
+    post_report(t->owner, report);
+}
+
+static void run_probe(struct slot_thread *t)
+{
+    struct slot_report *report = new_report(SLOT_PROBED, t->index);
+    report->code = engine_probe(t->slot, report->digest, &report->text);
+    post_report(t->owner, report);
+}
+
+static void *slot_main(void *argument)
+{
+    struct slot_thread *t = argument;
+    for (struct letter *l = mailbox_wait(t->tasks); l; l = mailbox_wait(t->tasks)) {
+        struct task *task = (struct task *)l;
+        pthread_mutex_lock(&t->busy);
+        if (task->kind == TASK_JOB) {
+            run_job(t, task);
+        } else {
+            run_probe(t);
+        }
+        pthread_mutex_unlock(&t->busy);
+        drop_task(l);
+    }
+    return NULL;
+}
+
+static void free_engine(struct slots *s)
+{
+    for (uint32_t i = 0; i < s->count; i++) {
+        pthread_mutex_lock(&s->threads[i].busy);
+        atomic_store(&s->threads[i].watched, NULL);
+        engine_slot_free(&s->threads[i].slot);
+        pthread_mutex_unlock(&s->threads[i].busy);
+    }
+    engine_free(&s->engine);
+}
+
+static enum err make_engine(struct slots *s, const struct task *task, struct errbuf *e)
+{
+    if (s->loaded != OK) {
+        *e = s->loaded_text;
+        return s->loaded;
+    }
+    if (s->engine && memcmp(&s->config, &task->config, sizeof s->config) == 0 &&
+        s->unit_rows == task->unit_rows) {
+        return OK;
+    }
+    free_engine(s);
+    enum err error = engine_new(&task->config, &s->weights, &s->engine, e);
+    for (uint32_t i = 0; i < s->count && error == OK; i++) {
+        struct slot_thread *t = &s->threads[i];
+        pthread_mutex_lock(&t->busy);
+        error = engine_slot_new(s->engine, task->unit_rows, &t->slot, e);
+        atomic_store(&t->watched, t->slot);
+        pthread_mutex_unlock(&t->busy);
+    }
+    if (error != OK) {
+        free_engine(s);
+        return error;
+    }
+    s->config = task->config;
+    s->unit_rows = task->unit_rows;
+    return OK;
+}
+
+static void *maker_main(void *argument)
+{
+    struct slots *s = argument;
+    for (struct letter *l = mailbox_wait(s->tasks); l; l = mailbox_wait(s->tasks)) {
+        struct task *task = (struct task *)l;
+        if (task->kind == TASK_LOAD) {
+            s->loaded = weights_load(&s->weights, s->mf, 0, &s->loaded_text);
+        } else {
+            struct slot_report *report = new_report(SLOT_PREPARED, 0);
+            report->code = make_engine(s, task, &report->text);
+            post_report(s, report);
+        }
+        drop_task(l);
+    }
+    return NULL;
+}
+
+static enum err start_threads(struct slots *s, struct errbuf *e)
+{
+    for (uint32_t i = 0; i < s->count; i++) {
+        struct slot_thread *t = &s->threads[i];
+        t->owner = s;
+        t->index = i;
+        atomic_init(&t->stop, false);
+        atomic_init(&t->watched, NULL);
+        CHECK(pthread_mutex_init(&t->busy, NULL) == 0);
+        enum err error = mailbox_open(TASKS_MAX, &t->tasks);
+        t->started = error == OK && pthread_create(&t->thread, NULL, slot_main, t) == 0;
+        if (!t->started) {
+            return err_set(e, ERR_NOMEM, "cannot start the thread of slot %u", i);
+        }
+    }
+    s->maker_started = pthread_create(&s->maker, NULL, maker_main, s) == 0;
+    return s->maker_started ? OK : err_set(e, ERR_NOMEM, "cannot start the loading thread");
+}
+
+enum err slots_open(const struct model_file *mf, uint32_t count, struct mailbox *reports,
+                    struct slots **out, struct errbuf *e)
+{
+    struct slots *s = mem_calloc(1, sizeof *s + count * sizeof s->threads[0]);
+    if (!s) {
+        return err_set(e, ERR_NOMEM, "no memory for %u slots", count);
+    }
+    s->mf = mf;
+    s->reports = reports;
+    s->count = count;
+    enum err error = mailbox_open(TASKS_MAX, &s->tasks);
+    if (error == OK) {
+        error = start_threads(s, e);
+    }
+    if (error == OK) {
+        error = post_task(s->tasks, new_task(TASK_LOAD));
+    }
+    if (error != OK) {
+        slots_close(&s);
+        return error;
+    }
+    *out = s;
+    return OK;
+}
+
+enum err slots_prepare(struct slots *s, const struct engine_config *config, uint32_t unit_rows)
+{
+    struct task *task = new_task(TASK_PREPARE);
+    if (task) {
+        task->config = *config;
+        task->unit_rows = unit_rows;
+    }
+    return post_task(s->tasks, task);
+}
+
+enum err slots_probe(struct slots *s)
+{
+    return post_task(s->threads[0].tasks, new_task(TASK_PROBE));
+}
+
+enum err slots_compute(struct slots *s, uint32_t slot, const struct wire_job *job,
+                       struct unit *units, struct blob *params)
+{
+    struct task *task = new_task(TASK_JOB);
+    if (!task) {
+        units_frame_free(units, job->units);
+        return ERR_NOMEM;
+    }
+    task->job = *job;
+    task->units = units;
+    task->params = params ? blob_ref(params) : NULL;
+    atomic_store(&s->threads[slot].stop, false);
+    return post_task(s->threads[slot].tasks, task);
+}
+
+void slots_stop(struct slots *s, uint32_t slot)
+{
+    atomic_store(&s->threads[slot].stop, true);
+}
+
+uint64_t slots_progress(const struct slots *s, uint32_t slot)
+{
+    const struct engine_slot *watched = atomic_load(&s->threads[slot].watched);
+    return watched ? engine_slot_progress(watched) : 0;
+}
+
+void slots_close(struct slots **slots)
+{
+    struct slots *s = *slots;
+    *slots = NULL;
+    if (!s) {
+        return;
+    }
+    for (uint32_t i = 0; i < s->count; i++) {
+        atomic_store(&s->threads[i].stop, true);
+        if (s->threads[i].tasks) {
+            mailbox_stop(s->threads[i].tasks);
+        }
+    }
+    if (s->tasks) {
+        mailbox_stop(s->tasks);
+    }
+    if (s->maker_started) {
+        pthread_join(s->maker, NULL);
+    }
+    for (uint32_t i = 0; i < s->count; i++) {
+        struct slot_thread *t = &s->threads[i];
+        if (t->started) {
+            pthread_join(t->thread, NULL);
+        }
+        mailbox_close(&t->tasks);
+    }
+    if (s->engine) {
+        free_engine(s);
+    }
+    mailbox_close(&s->tasks);
+    weights_free(&s->weights);
+    mem_free(s);
+}
