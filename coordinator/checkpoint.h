@@ -5,8 +5,11 @@
  *   1. header, 96 bytes: "PFTCKPT\n" · u32 version 1 · u32 header bytes · u64 step (= params
  *      version) · u64 count · f64 beta1^t · f64 beta2^t · 32 bytes config hash (SHA-256 of what
  *      must not change between runs) · 16 bytes XXH3-128 of header 0..79 and the body's digest
- *   2. body: p, m, v, count fp32 each · 16 bytes XXH3-128 of those
- * Written beside its name, synced, renamed, folder synced: a name is there whole or not at all. */
+ *   2. body: p, m, v, count fp32 each · 16 bytes: XXH3-128 of the XXH3-128s of p, m and v
+ * The state to write must not move: the journal thread keeps params of its own (recover_params
+ * gives them) and steps them with every gradient it commits; so a checkpoint holds committed steps
+ * only. Written beside its name, synced, renamed, folder synced: a name is there whole or not at
+ * all. */
 #ifndef PFT_CHECKPOINT_H
 #define PFT_CHECKPOINT_H
 
@@ -19,7 +22,8 @@
 enum { CHECKPOINT_KEPT = 2, CHECKPOINT_CONFIG_BYTES = 32 };
 
 /* Writes the state of p and deletes all but the two newest; *oldest = step of the older one kept
- * (what journal_prune may forget before). ERR_NOSPACE leaves the earlier ones alone. */
+ * (what journal_prune may forget before), 0 while there is only one. ERR_NOSPACE leaves the earlier
+ * ones alone. */
 MUST_USE enum err checkpoint_write(const char *run, const struct params *p,
                                    const uint8_t config[CHECKPOINT_CONFIG_BYTES], uint64_t *oldest,
                                    struct errbuf *e);

@@ -1,0 +1,470 @@
+/* journal.c - the lock, run.db and what lies in it; the log of gradients is journal_log.c. */
+#include "coordinator/journal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <sqlite3.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include "common/base/mem.h"
+#include "coordinator/journal_log.h"
+
+enum { SCHEMA_VERSION = 1, BUSY_MS = 5000 };
+
+static const char schema[] =
+    "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; BEGIN;"
+    "CREATE TABLE IF NOT EXISTS meta(key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;"
+    "CREATE TABLE IF NOT EXISTS steps(step INTEGER PRIMARY KEY, loss REAL, norm REAL, lr REAL,"
+    " seconds REAL, tokens INTEGER, pairs INTEGER, labels INTEGER, segment INTEGER,"
+    " offset INTEGER, bytes INTEGER, digest BLOB);"
+    "CREATE TABLE IF NOT EXISTS events(id INTEGER PRIMARY KEY, at TEXT, name TEXT, detail TEXT);"
+    "CREATE TABLE IF NOT EXISTS evals(name TEXT PRIMARY KEY, json TEXT NOT NULL) WITHOUT ROWID;"
+    "PRAGMA user_version=1; COMMIT;";
+
+struct journal {
+    char folder[FILE_PATH_BYTES];
+    sqlite3 *db;
+    int lock; /* -1 for a reader */
+    struct journal_log log;
+    uint64_t steps; /* committed */
+};
+
+static enum err db_code(int code)
+{
+    switch (code & 0xFF) {
+    case SQLITE_FULL:
+        return ERR_NOSPACE;
+    case SQLITE_BUSY:
+    case SQLITE_LOCKED:
+        return ERR_BUSY;
+    case SQLITE_CORRUPT:
+    case SQLITE_NOTADB:
+        return ERR_CORRUPT;
+    case SQLITE_NOMEM:
+        return ERR_NOMEM;
+    case SQLITE_CANTOPEN:
+        return ERR_NOT_FOUND;
+    default:
+        return ERR_IO;
+    }
+}
+
+static enum err db_fail(const struct journal *j, struct errbuf *e, const char *what)
+{
+    return err_set(e, db_code(sqlite3_extended_errcode(j->db)), "%s/run.db: cannot %s: %s",
+                   j->folder, what, sqlite3_errmsg(j->db));
+}
+
+/* Prepares and binds text parameters (NULL-terminated list of at most three). */
+static enum err prepare(struct journal *j, const char *sql, const char *const *texts,
+                        sqlite3_stmt **out, struct errbuf *e)
+{
+    if (sqlite3_prepare_v2(j->db, sql, -1, out, NULL) != SQLITE_OK) {
+        return db_fail(j, e, "prepare a statement");
+    }
+    for (int i = 0; texts && texts[i]; i++) {
+        if (sqlite3_bind_text(*out, i + 1, texts[i], -1, SQLITE_STATIC) != SQLITE_OK) {
+            enum err error = db_fail(j, e, "bind a value");
+            (void)sqlite3_finalize(*out);
+            return error;
+        }
+    }
+    return OK;
+}
+
+static enum err run(struct journal *j, const char *sql, const char *const *texts, const char *what,
+                    struct errbuf *e)
+{
+    sqlite3_stmt *statement = NULL;
+    enum err error = prepare(j, sql, texts, &statement, e);
+    if (error != OK) {
+        return error;
+    }
+    if (sqlite3_step(statement) != SQLITE_DONE) {
+        error = db_fail(j, e, what);
+    }
+    (void)sqlite3_finalize(statement);
+    return error;
+}
+
+static enum err take_lock(struct journal *j, struct errbuf *e)
+{
+    char path[FILE_PATH_BYTES];
+    char pid[32] = "?";
+    enum err error = file_join(path, j->folder, "lock", e);
+    if (error != OK) {
+        return error;
+    }
+    j->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (j->lock < 0) {
+        return err_set(e, err_from_errno(errno), "%s: cannot be opened: %s", path, strerror(errno));
+    }
+    if (flock(j->lock, LOCK_EX | LOCK_NB) != 0) {
+        ssize_t n = pread(j->lock, pid, sizeof pid - 1, 0);
+        pid[n > 0 ? (size_t)n : 1] = '\0';
+        (void)close(j->lock);
+        j->lock = -1;
+        return err_set(e, ERR_BUSY,
+                       "%s: another coordinator (pid %s) has this run; stop it, or give another "
+                       "--out folder",
+                       j->folder, pid);
+    }
+    int n = snprintf(pid, sizeof pid, "%ld", (long)getpid());
+    if (ftruncate(j->lock, 0) != 0 || pwrite(j->lock, pid, (size_t)n, 0) != n) {
+        return err_set(e, err_from_errno(errno), "%s: cannot be written: %s", path,
+                       strerror(errno));
+    }
+    return OK;
+}
+
+static enum err open_db(struct journal *j, int flags, struct errbuf *e)
+{
+    char path[FILE_PATH_BYTES];
+    enum err error = file_join(path, j->folder, "run.db", e);
+    if (error != OK) {
+        return error;
+    }
+    if (sqlite3_open_v2(path, &j->db, flags | SQLITE_OPEN_NOMUTEX, NULL) != SQLITE_OK) {
+        return j->db ? db_fail(j, e, "be opened") : ERR_NOMEM;
+    }
+    (void)sqlite3_busy_timeout(j->db, BUSY_MS);
+    sqlite3_stmt *statement = NULL;
+    error = prepare(j, "PRAGMA user_version", NULL, &statement, e);
+    if (error != OK) {
+        return error;
+    }
+    int version = sqlite3_step(statement) == SQLITE_ROW ? sqlite3_column_int(statement, 0) : -1;
+    (void)sqlite3_finalize(statement);
+    if (version < 0) {
+        return db_fail(j, e, "be read");
+    }
+    if (version > SCHEMA_VERSION) {
+        return err_set(e, ERR_UNSUPPORTED,
+                       "%s: has version %d, this program knows up to %d; use a "
+                       "newer pft",
+                       path, version, SCHEMA_VERSION);
+    }
+    if (flags & SQLITE_OPEN_CREATE && sqlite3_exec(j->db, schema, NULL, NULL, NULL) != SQLITE_OK) {
+        return db_fail(j, e, "make its tables");
+    }
+    return OK;
+}
+
+static void place_of(sqlite3_stmt *s, int column, struct journal_place *place)
+{
+    place->segment = (uint64_t)sqlite3_column_int64(s, column);
+    place->offset = (uint64_t)sqlite3_column_int64(s, column + 1);
+    place->bytes = (uint64_t)sqlite3_column_int64(s, column + 2);
+    const void *digest = sqlite3_column_blob(s, column + 3);
+    memset(place->digest, 0, sizeof place->digest);
+    if (digest && sqlite3_column_bytes(s, column + 3) == (int)sizeof place->digest) {
+        memcpy(place->digest, digest, sizeof place->digest);
+    }
+}
+
+/* The last committed row says which segment is open and where it ends. */
+static enum err find_end(struct journal *j, uint64_t *segment, uint64_t *end, struct errbuf *e)
+{
+    sqlite3_stmt *s = NULL;
+    enum err error = prepare(j,
+                             "SELECT step, segment, offset, bytes, digest FROM steps "
+                             "ORDER BY step DESC LIMIT 1",
+                             NULL, &s, e);
+    if (error != OK) {
+        return error;
+    }
+    int code = sqlite3_step(s);
+    *segment = 0;
+    *end = 0;
+    if (code == SQLITE_ROW) {
+        struct journal_place place;
+        place_of(s, 1, &place);
+        j->steps = (uint64_t)sqlite3_column_int64(s, 0) + 1;
+        bool closed = journal_log_closed(&j->log, place.segment);
+        *segment = closed ? j->steps : place.segment;
+        *end = closed ? 0 : place.offset + place.bytes;
+    } else if (code != SQLITE_DONE) {
+        error = db_fail(j, e, "read the steps");
+    }
+    (void)sqlite3_finalize(s);
+    return error;
+}
+
+static enum err start(const char *run_folder, bool writer, struct journal **out, struct errbuf *e)
+{
+    struct journal *j = mem_calloc(1, sizeof *j);
+    if (!j) {
+        return ERR_NOMEM;
+    }
+    uint64_t segment = 0;
+    uint64_t end = 0;
+    j->lock = -1;
+    j->log.fd = -1;
+    enum err error = OK;
+    if (snprintf(j->folder, sizeof j->folder, "%s", run_folder) >= (int)sizeof j->folder) {
+        error = err_set(e, ERR_RANGE, "the run folder's path is longer than %d bytes",
+                        FILE_PATH_BYTES - 1);
+    }
+    memcpy(j->log.folder, j->folder, sizeof j->folder);
+    if (error == OK && writer) {
+        error = file_make_folder(run_folder, e);
+        error = error == OK ? take_lock(j, e) : error;
+    }
+    if (error == OK) {
+        error = open_db(
+            j, writer ? SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE : SQLITE_OPEN_READONLY, e);
+    }
+    error = error == OK ? find_end(j, &segment, &end, e) : error;
+    if (error == OK && writer) {
+        error = journal_log_open(&j->log, run_folder, segment, end, e);
+    } else if (error == OK) {
+        j->log.segment = segment;
+        j->log.end = end;
+    }
+    if (error != OK) {
+        journal_close(&j);
+        return error;
+    }
+    *out = j;
+    return OK;
+}
+
+enum err journal_open(const char *run_folder, struct journal **out, struct errbuf *e)
+{
+    return start(run_folder, true, out, e);
+}
+
+enum err journal_open_reader(const char *run_folder, struct journal **out, struct errbuf *e)
+{
+    return start(run_folder, false, out, e);
+}
+
+void journal_close(struct journal **j)
+{
+    if (*j) {
+        journal_log_close(&(*j)->log);
+        (void)sqlite3_close((*j)->db);
+        if ((*j)->lock >= 0) {
+            (void)close((*j)->lock);
+        }
+        mem_free(*j);
+        *j = NULL;
+    }
+}
+
+uint64_t journal_steps(const struct journal *j)
+{
+    return j->steps;
+}
+
+static enum err insert_row(struct journal *j, const struct journal_step *step,
+                           const struct journal_place *place, struct errbuf *e)
+{
+    sqlite3_stmt *s = NULL;
+    enum err error = prepare(j, "INSERT INTO steps VALUES(?,?,?,?,?,?,?,?,?,?,?,?)", NULL, &s, e);
+    if (error != OK) {
+        return error;
+    }
+    const double reals[] = {step->loss, step->norm, step->lr, step->seconds};
+    const uint64_t counts[] = {step->tokens,   step->pairs,   step->labels,
+                               place->segment, place->offset, place->bytes};
+    int bad = sqlite3_bind_int64(s, 1, (sqlite3_int64)step->step);
+    for (int i = 0; i < 4; i++) {
+        bad |= sqlite3_bind_double(s, 2 + i, reals[i]);
+    }
+    for (int i = 0; i < 6; i++) {
+        bad |= sqlite3_bind_int64(s, 6 + i, (sqlite3_int64)counts[i]);
+    }
+    bad |= sqlite3_bind_blob(s, 12, place->digest, sizeof place->digest, SQLITE_STATIC);
+    if (bad || sqlite3_step(s) != SQLITE_DONE) {
+        error = db_fail(j, e, "commit a step");
+    }
+    (void)sqlite3_finalize(s);
+    return error;
+}
+
+enum err journal_append(struct journal *j, const struct journal_step *step, const float *gradient,
+                        size_t count, struct errbuf *e)
+{
+    struct journal_place place;
+    if (step->step != j->steps) {
+        return err_set(e, ERR_STATE, "step %llu is not the next one to commit (%llu)",
+                       (unsigned long long)step->step, (unsigned long long)j->steps);
+    }
+    enum err error =
+        journal_log_append(&j->log, step->step, step->loss, step->lr, gradient, count, &place, e);
+    if (error != OK) {
+        return error;
+    }
+    error = insert_row(j, step, &place, e);
+    if (error != OK) {
+        enum err undone = journal_log_undo(&j->log, &place, e);
+        return error == ERR_NOSPACE && undone == OK ? ERR_NOSPACE : ERR_IO;
+    }
+    j->steps++;
+    return OK;
+}
+
+static void step_of(sqlite3_stmt *s, struct journal_step *out)
+{
+    *out = (struct journal_step){.step = (uint64_t)sqlite3_column_int64(s, 0),
+                                 .loss = sqlite3_column_double(s, 1),
+                                 .norm = sqlite3_column_double(s, 2),
+                                 .lr = sqlite3_column_double(s, 3),
+                                 .seconds = sqlite3_column_double(s, 4),
+                                 .tokens = (uint64_t)sqlite3_column_int64(s, 5),
+                                 .pairs = (uint64_t)sqlite3_column_int64(s, 6),
+                                 .labels = (uint64_t)sqlite3_column_int64(s, 7)};
+}
+
+enum err journal_replay(struct journal *j, uint64_t from, size_t count, journal_record_cb cb,
+                        void *context, struct errbuf *e)
+{
+    sqlite3_stmt *s = NULL;
+    enum err error = prepare(j, "SELECT * FROM steps WHERE step >= ? ORDER BY step", NULL, &s, e);
+    if (error != OK) {
+        return error;
+    }
+    float *gradient = mem_aligned(count, sizeof *gradient);
+    if (!gradient || sqlite3_bind_int64(s, 1, (sqlite3_int64)from) != SQLITE_OK) {
+        error = gradient ? db_fail(j, e, "bind a value") : ERR_NOMEM;
+    }
+    int code = SQLITE_DONE;
+    for (uint64_t next = from; error == OK && (code = sqlite3_step(s)) == SQLITE_ROW; next++) {
+        struct journal_step step;
+        struct journal_place place;
+        step_of(s, &step);
+        place_of(s, 8, &place);
+        if (step.step != next) {
+            error = err_set(e, ERR_CORRUPT, "%s/run.db: step %llu is missing", j->folder,
+                            (unsigned long long)next);
+        } else {
+            error = journal_log_read(&j->log, &place, step.step, gradient, count, e);
+        }
+        if (error == OK) {
+            error = cb(context, &step, gradient, count);
+        }
+    }
+    if (error == OK && code != SQLITE_DONE) {
+        error = db_fail(j, e, "read the steps");
+    }
+    (void)sqlite3_finalize(s);
+    mem_free(gradient);
+    return error;
+}
+
+enum err journal_step_get(struct journal *j, uint64_t step, struct journal_step *out,
+                          struct errbuf *e)
+{
+    sqlite3_stmt *s = NULL;
+    enum err error = prepare(j, "SELECT * FROM steps WHERE step = ?", NULL, &s, e);
+    if (error != OK) {
+        return error;
+    }
+    (void)sqlite3_bind_int64(s, 1, (sqlite3_int64)step);
+    int code = sqlite3_step(s);
+    if (code == SQLITE_ROW) {
+        step_of(s, out);
+    } else {
+        error = code == SQLITE_DONE ? err_set(e, ERR_NOT_FOUND, "step %llu is not committed",
+                                              (unsigned long long)step)
+                                    : db_fail(j, e, "read a step");
+    }
+    (void)sqlite3_finalize(s);
+    return error;
+}
+
+enum err journal_prune(struct journal *j, uint64_t keep_from, struct errbuf *e)
+{
+    sqlite3_stmt *s = NULL;
+    enum err error = j->log.end > 0 ? journal_log_rotate(&j->log, j->steps, e) : OK;
+    error = error == OK ? prepare(j,
+                                  "SELECT segment FROM steps GROUP BY segment "
+                                  "HAVING MAX(step) < ?",
+                                  NULL, &s, e)
+                        : error;
+    if (error != OK) {
+        return error;
+    }
+    (void)sqlite3_bind_int64(s, 1, (sqlite3_int64)keep_from);
+    int code;
+    while ((code = sqlite3_step(s)) == SQLITE_ROW) {
+        journal_log_remove(&j->log, (uint64_t)sqlite3_column_int64(s, 0));
+    }
+    error = code == SQLITE_DONE ? OK : db_fail(j, e, "read the segments");
+    (void)sqlite3_finalize(s);
+    return error;
+}
+
+static enum err get_text(struct journal *j, const char *sql, const char *key, struct str *out,
+                         struct errbuf *e)
+{
+    sqlite3_stmt *s = NULL;
+    const char *const texts[] = {key, NULL};
+    enum err error = prepare(j, sql, texts, &s, e);
+    if (error != OK) {
+        return error;
+    }
+    int code = sqlite3_step(s);
+    if (code == SQLITE_ROW) {
+        str_append(out, (const char *)sqlite3_column_text(s, 0),
+                   (size_t)sqlite3_column_bytes(s, 0));
+        error = str_ok(out);
+    } else {
+        error = code == SQLITE_DONE
+                    ? err_set(e, ERR_NOT_FOUND, "%s/run.db: has no entry %s", j->folder, key)
+                    : db_fail(j, e, "read an entry");
+    }
+    (void)sqlite3_finalize(s);
+    return error;
+}
+
+enum err journal_meta_set(struct journal *j, const char *key, const char *value, struct errbuf *e)
+{
+    const char *const texts[] = {key, value, NULL};
+    return run(j, "INSERT OR REPLACE INTO meta VALUES(?,?)", texts, "store a setting", e);
+}
+
+enum err journal_meta_get(struct journal *j, const char *key, struct str *out, struct errbuf *e)
+{
+    return get_text(j, "SELECT value FROM meta WHERE key = ?", key, out, e);
+}
+
+enum err journal_meta_count(struct journal *j, const char *key, uint64_t *value, struct errbuf *e)
+{
+    struct str text = {0};
+    char number[32];
+    enum err error = journal_meta_get(j, key, &text, e);
+    *value = error == OK ? strtoull(text.data, NULL, 10) + 1 : 1;
+    str_free(&text);
+    if (error != OK && error != ERR_NOT_FOUND) {
+        return error;
+    }
+    (void)snprintf(number, sizeof number, "%" PRIu64, *value);
+    return journal_meta_set(j, key, number, e);
+}
+
+enum err journal_eval_set(struct journal *j, const char *name, const char *json, struct errbuf *e)
+{
+    const char *const texts[] = {name, json, NULL};
+    return run(j, "INSERT OR REPLACE INTO evals VALUES(?,?)", texts, "store an evaluation", e);
+}
+
+enum err journal_eval_get(struct journal *j, const char *name, struct str *out, struct errbuf *e)
+{
+    return get_text(j, "SELECT json FROM evals WHERE name = ?", name, out, e);
+}
+
+enum err journal_event(struct journal *j, const char *name, const char *detail, struct errbuf *e)
+{
+    const char *const texts[] = {name, detail, NULL};
+    return run(j,
+               "INSERT INTO events(at, name, detail) "
+               "VALUES(strftime('%Y-%m-%dT%H:%M:%fZ','now'),?,?)",
+               texts, "store an event", e);
+}

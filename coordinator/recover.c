@@ -1,0 +1,30 @@
+/* recover.c - checkpoint, then replay. */
+#include "coordinator/recover.h"
+
+#include "common/base/check.h"
+
+static enum err replay_step(void *context, const struct journal_step *step, const float *gradient,
+                            size_t count)
+{
+    struct params *p = context;
+    CHECK(step->step == p->version && count == p->adam.count);
+    params_step(p, gradient, step->lr, NULL);
+    return OK;
+}
+
+enum err recover_params(const char *run, struct journal *j,
+                        const uint8_t config[CHECKPOINT_CONFIG_BYTES], struct params *p,
+                        struct str *warnings, struct errbuf *e)
+{
+    enum err error = checkpoint_load(run, config, p, warnings, e);
+    if (error != OK && error != ERR_NOT_FOUND && error != ERR_CORRUPT) {
+        return error;
+    }
+    if (p->version > journal_steps(j)) {
+        return err_set(e, ERR_CORRUPT,
+                       "%s: the checkpoint is of step %llu, run.db knows %llu steps: these files "
+                       "are not of one run",
+                       run, (unsigned long long)p->version, (unsigned long long)journal_steps(j));
+    }
+    return journal_replay(j, p->version, p->adam.count, replay_step, p, e);
+}

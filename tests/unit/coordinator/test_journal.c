@@ -1,0 +1,432 @@
+/* test_journal.c - what survives: commit, torn tails at every byte, damage, full disks, the lock,
+ * pruning; checkpoints; recovery gives the same bits. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "common/base/file.h"
+#include "common/base/mem.h"
+#include "common/base/rng.h"
+#include "coordinator/checkpoint.h"
+#include "coordinator/journal.h"
+#include "coordinator/recover.h"
+
+enum { COUNT = 40, RECORD = 80 + COUNT * 4 };
+
+static const struct adamw_config adam = {
+    .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .weight_decay = 0.01, .clip = 1.0};
+static const uint8_t settings[CHECKPOINT_CONFIG_BYTES] = {1, 2, 3};
+
+struct place {
+    char folder[64];
+};
+
+static int make_place(void **state)
+{
+    struct place *p = mem_calloc(1, sizeof *p);
+    (void)snprintf(p->folder, sizeof p->folder, "/tmp/pft-journal-XXXXXX");
+    *state = p;
+    return mkdtemp(p->folder) ? 0 : -1;
+}
+
+static int drop_place(void **state)
+{
+    struct place *p = *state;
+    char command[128];
+    (void)snprintf(command, sizeof command, "rm -rf '%s'", p->folder);
+    pid_t child = fork();
+    if (child == 0) {
+        (void)execl("/bin/sh", "sh", "-c", command, (char *)NULL);
+        _exit(1);
+    }
+    int status = 0;
+    (void)waitpid(child, &status, 0);
+    mem_free(p);
+    return status;
+}
+
+static void gradient_of(uint64_t step, float out[COUNT])
+{
+    for (uint32_t i = 0; i < COUNT; i++) {
+        out[i] = rng_unit(step, i) - 0.5f;
+    }
+}
+
+static enum err append(struct journal *j, uint64_t step, struct errbuf *e)
+{
+    float g[COUNT];
+    gradient_of(step, g);
+    const struct journal_step row = {
+        .step = step, .loss = 2.5, .norm = 0.5, .lr = 1e-3, .seconds = 0.25, .tokens = 10};
+    return journal_append(j, &row, g, COUNT, e);
+}
+
+static struct journal *opened(const char *folder)
+{
+    struct journal *j = NULL;
+    struct errbuf e = {{0}};
+    enum err error = journal_open(folder, &j, &e);
+    if (error != OK) {
+        print_message("%s\n", e.text);
+    }
+    assert_int_equal(error, OK);
+    return j;
+}
+
+static void path_in(char out[256], const char *folder, const char *name)
+{
+    (void)snprintf(out, 256, "%s/%s", folder, name);
+}
+
+static void write_file(const char *path, const char *data, size_t n)
+{
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    assert_true(fd >= 0 && write(fd, data, n) == (ssize_t)n);
+    (void)close(fd);
+}
+
+static void flip(const char *path, long at)
+{
+    char byte;
+    int fd = open(path, O_RDWR);
+    assert_true(fd >= 0 && pread(fd, &byte, 1, at) == 1);
+    byte ^= 0x10;
+    assert_true(pwrite(fd, &byte, 1, at) == 1);
+    (void)close(fd);
+}
+
+struct seen {
+    uint64_t n, next;
+};
+
+static enum err check_record(void *context, const struct journal_step *step, const float *g,
+                             size_t count)
+{
+    struct seen *s = context;
+    float want[COUNT];
+    gradient_of(step->step, want);
+    assert_int_equal(count, COUNT);
+    assert_true(step->step == s->next && step->loss == 2.5 && step->lr == 1e-3);
+    assert_memory_equal(g, want, sizeof want);
+    s->n++;
+    s->next++;
+    return OK;
+}
+
+static void test_committed_steps_come_back_with_their_bits(void **state)
+{
+    const char *folder = ((struct place *)*state)->folder;
+    struct journal *j = opened(folder);
+    for (uint64_t s = 0; s < 5; s++) {
+        assert_int_equal(append(j, s, NULL), OK);
+    }
+    assert_int_equal(append(j, 7, NULL), ERR_STATE);
+    journal_close(&j);
+    j = opened(folder);
+    struct seen seen = {.next = 2};
+    assert_int_equal(journal_steps(j), 5);
+    assert_int_equal(journal_replay(j, 2, COUNT, check_record, &seen, NULL), OK);
+    assert_int_equal(seen.n, 3);
+    struct journal_step row;
+    assert_int_equal(journal_step_get(j, 4, &row, NULL), OK);
+    assert_true(row.tokens == 10 && row.seconds == 0.25);
+    assert_int_equal(journal_step_get(j, 5, &row, NULL), ERR_NOT_FOUND);
+    journal_close(&j);
+}
+
+/* A kill at any byte of an append leaves that many bytes of a record that has no row. */
+static void test_torn_tail_is_cut_at_every_byte(void **state)
+{
+    const char *folder = ((struct place *)*state)->folder;
+    char path[256];
+    char *data;
+    size_t bytes;
+    path_in(path, folder, "steps.log");
+    struct journal *j = opened(folder);
+    assert_int_equal(append(j, 0, NULL), OK);
+    assert_int_equal(append(j, 1, NULL), OK);
+    journal_close(&j);
+    assert_int_equal(file_read(path, 1 << 20, &data, &bytes, NULL), OK);
+    assert_int_equal(bytes, 2 * RECORD);
+    char torn[3 * RECORD];
+    memcpy(torn, data, bytes);
+    memcpy(torn + bytes, data, RECORD);
+    for (size_t cut = 0; cut <= RECORD; cut++) {
+        write_file(path, torn, bytes + cut);
+        j = opened(folder);
+        struct stat info;
+        assert_int_equal(stat(path, &info), 0);
+        assert_int_equal(info.st_size, 2 * RECORD);
+        assert_int_equal(journal_steps(j), 2);
+        struct seen seen = {0};
+        assert_int_equal(journal_replay(j, 0, COUNT, check_record, &seen, NULL), OK);
+        assert_int_equal(seen.n, 2);
+        journal_close(&j);
+    }
+    mem_free(data);
+    j = opened(folder);
+    assert_int_equal(append(j, 2, NULL), OK);
+    journal_close(&j);
+}
+
+static void test_damage_in_the_middle_is_refused_with_its_offset(void **state)
+{
+    const char *folder = ((struct place *)*state)->folder;
+    char path[256];
+    path_in(path, folder, "steps.log");
+    struct journal *j = opened(folder);
+    for (uint64_t s = 0; s < 3; s++) {
+        assert_int_equal(append(j, s, NULL), OK);
+    }
+    journal_close(&j);
+    for (long at = RECORD; at < 2 * RECORD; at += 7) {
+        flip(path, at);
+        j = opened(folder);
+        struct seen seen = {0};
+        struct errbuf e = {{0}};
+        assert_int_equal(journal_replay(j, 0, COUNT, check_record, &seen, &e), ERR_CORRUPT);
+        assert_non_null(strstr(e.text, "at byte 240"));
+        assert_int_equal(seen.n, 1);
+        journal_close(&j);
+        flip(path, at);
+    }
+    assert_int_equal(truncate(path, 2 * RECORD), 0);
+    struct errbuf e;
+    assert_int_equal(journal_open(folder, &j, &e), ERR_CORRUPT);
+    assert_non_null(strstr(e.text, "ends at byte 480"));
+}
+
+static void test_full_disk_leaves_everything_as_it_was_and_can_be_tried_again(void **state)
+{
+    const char *folder = ((struct place *)*state)->folder;
+    struct journal *j = opened(folder);
+    struct errbuf e;
+    assert_int_equal(append(j, 0, &e), OK);
+    for (unsigned long n = 1; n <= 2; n++) {
+        journal_fail_after(n, ENOSPC, 0);
+        assert_int_equal(append(j, 1, &e), ERR_NOSPACE);
+        assert_int_equal(journal_steps(j), 1);
+    }
+    journal_fail_after(0, 0, 0);
+    assert_int_equal(append(j, 1, &e), OK);
+    struct seen seen = {0};
+    assert_int_equal(journal_replay(j, 0, COUNT, check_record, &seen, &e), OK);
+    assert_int_equal(seen.n, 2);
+    journal_close(&j);
+}
+
+static void test_failed_write_or_sync_is_an_error_to_exit_on(void **state)
+{
+    const char *folder = ((struct place *)*state)->folder;
+    struct errbuf e;
+    for (int sync = 0; sync <= 1; sync++) {
+        struct journal *j = opened(folder);
+        uint64_t steps = journal_steps(j);
+        journal_fail_after(1, sync ? ENOSPC : EIO, sync);
+        assert_int_equal(append(j, steps, &e), ERR_IO);
+        journal_fail_after(0, 0, 0);
+        journal_close(&j);
+        j = opened(folder); /* as the next process does */
+        assert_int_equal(journal_steps(j), steps);
+        assert_int_equal(append(j, steps, &e), OK);
+        journal_close(&j);
+    }
+}
+
+static void test_second_coordinator_is_refused_and_told_the_pid(void **state)
+{
+    const char *folder = ((struct place *)*state)->folder;
+    struct journal *j = opened(folder);
+    struct journal *other = NULL;
+    struct errbuf e;
+    char pid[32];
+    (void)snprintf(pid, sizeof pid, "pid %ld", (long)getpid());
+    assert_int_equal(journal_open(folder, &other, &e), ERR_BUSY);
+    assert_non_null(strstr(e.text, pid));
+    assert_int_equal(journal_open_reader(folder, &other, &e), OK);
+    journal_close(&other);
+    journal_close(&j);
+    j = opened(folder);
+    journal_close(&j);
+}
+
+static void test_settings_and_evaluations_are_kept(void **state)
+{
+    const char *folder = ((struct place *)*state)->folder;
+    struct journal *j = opened(folder);
+    struct str text = {0};
+    uint64_t starts;
+    assert_int_equal(journal_meta_set(j, "config", "a: 1\n", NULL), OK);
+    assert_int_equal(journal_meta_set(j, "config", "a: 2\n", NULL), OK);
+    assert_int_equal(journal_eval_set(j, "before", "{\"n\":1}", NULL), OK);
+    assert_int_equal(journal_event(j, "worker_gone", "w1", NULL), OK);
+    assert_int_equal(journal_meta_count(j, "starts", &starts, NULL), OK);
+    assert_int_equal(journal_meta_count(j, "starts", &starts, NULL), OK);
+    assert_int_equal(starts, 2);
+    journal_close(&j);
+    assert_int_equal(journal_open_reader(folder, &j, NULL), OK);
+    assert_int_equal(journal_meta_get(j, "config", &text, NULL), OK);
+    assert_string_equal(text.data, "a: 2\n");
+    str_clear(&text);
+    assert_int_equal(journal_eval_get(j, "before", &text, NULL), OK);
+    assert_string_equal(text.data, "{\"n\":1}");
+    assert_int_equal(journal_meta_get(j, "nothing", &text, NULL), ERR_NOT_FOUND);
+    str_free(&text);
+    journal_close(&j);
+    assert_int_equal(journal_open_reader("/tmp/pft-no-such-run", &j, NULL), ERR_NOT_FOUND);
+}
+
+static struct params *fresh(void)
+{
+    struct params *p = NULL;
+    assert_int_equal(params_new_empty(COUNT, &adam, &p), OK);
+    for (uint32_t i = 0; i < COUNT; i++) {
+        p->adam.p[i] = rng_unit(99, i);
+    }
+    return p;
+}
+
+/* Trains to step `steps` in one process life, with a checkpoint every `every` steps. */
+static struct params *train(const char *folder, uint64_t steps, uint64_t every)
+{
+    struct journal *j = opened(folder);
+    struct params *p = fresh();
+    struct errbuf e = {{0}};
+    enum err error = recover_params(folder, j, settings, p, NULL, &e);
+    if (error != OK) {
+        print_message("%s\n", e.text);
+    }
+    assert_int_equal(error, OK);
+    while (p->version < steps) {
+        float g[COUNT];
+        uint64_t oldest;
+        gradient_of(p->version, g);
+        assert_int_equal(append(j, p->version, &e), OK);
+        params_step(p, g, 1e-3, NULL);
+        if (p->version % every == 0) {
+            assert_int_equal(checkpoint_write(folder, p, settings, &oldest, &e), OK);
+            assert_int_equal(journal_prune(j, oldest, &e), OK);
+        }
+    }
+    journal_close(&j);
+    return p;
+}
+
+static void assert_same(const struct params *a, const struct params *b)
+{
+    assert_int_equal(a->version, b->version);
+    assert_memory_equal(a->adam.p, b->adam.p, COUNT * sizeof(float));
+    assert_memory_equal(a->adam.m, b->adam.m, COUNT * sizeof(float));
+    assert_memory_equal(a->adam.v, b->adam.v, COUNT * sizeof(float));
+    assert_true(a->adam.beta1_t == b->adam.beta1_t && a->adam.beta2_t == b->adam.beta2_t);
+}
+
+static void test_restarts_end_in_the_same_bits_as_one_life(void **state)
+{
+    const char *folder = ((struct place *)*state)->folder;
+    struct params *want = fresh();
+    for (uint64_t s = 0; s < 23; s++) {
+        float g[COUNT];
+        gradient_of(s, g);
+        params_step(want, g, 1e-3, NULL);
+    }
+    const uint64_t stops[] = {1, 4, 5, 6, 11, 15, 16, 23};
+    for (size_t i = 0; i < sizeof stops / sizeof *stops; i++) {
+        struct params *p = train(folder, stops[i], 5);
+        params_free(&p);
+    }
+    struct params *p = train(folder, 23, 5);
+    assert_same(p, want);
+    char path[256];
+    path_in(path, folder, "steps-0000000005.log"); /* pruned: checkpoints 15 and 20 are kept */
+    assert_false(file_exists(path));
+    path_in(path, folder, "steps-0000000015.log");
+    assert_true(file_exists(path));
+    params_free(&p);
+    params_free(&want);
+}
+
+static void test_damaged_newest_checkpoint_falls_back_to_the_older_one(void **state)
+{
+    const char *folder = ((struct place *)*state)->folder;
+    char path[256];
+    struct params *want = train(folder, 12, 5);
+    path_in(path, folder, "checkpoints/step-0000000010.ckpt");
+    for (long at = 0; at < 96 + 12 * COUNT + 16; at += 13) {
+        struct str warnings = {0};
+        struct errbuf e;
+        struct params *p = fresh();
+        flip(path, at);
+        assert_int_equal(checkpoint_load(folder, settings, p, &warnings, &e), OK);
+        assert_int_equal(p->version, 5);
+        assert_non_null(strstr(warnings.data, "step-0000000010.ckpt"));
+        params_free(&p);
+        p = train(folder, 12, 100);
+        assert_same(p, want);
+        flip(path, at);
+        params_free(&p);
+        str_free(&warnings);
+    }
+    for (off_t cut = 0; cut < 96 + 12 * COUNT + 16; cut += 37) {
+        char *data;
+        size_t bytes;
+        struct params *p = fresh();
+        assert_int_equal(file_read(path, 1 << 20, &data, &bytes, NULL), OK);
+        assert_int_equal(truncate(path, cut), 0);
+        assert_int_equal(checkpoint_load(folder, settings, p, NULL, NULL), OK);
+        assert_int_equal(p->version, 5);
+        write_file(path, data, bytes);
+        mem_free(data);
+        params_free(&p);
+    }
+    params_free(&want);
+}
+
+static void test_checkpoint_of_other_settings_is_refused(void **state)
+{
+    const char *folder = ((struct place *)*state)->folder;
+    struct params *p = train(folder, 6, 3);
+    const uint8_t other[CHECKPOINT_CONFIG_BYTES] = {9};
+    struct errbuf e;
+    size_t count;
+    uint64_t step;
+    assert_int_equal(checkpoint_load(folder, other, p, NULL, &e), ERR_REFUSED);
+    assert_non_null(strstr(e.text, "other settings"));
+    assert_int_equal(checkpoint_peek(folder, &count, &step, &e), OK);
+    assert_true(count == COUNT && step == 6);
+    struct params *small = NULL;
+    assert_int_equal(params_new_empty(3, &adam, &small), OK);
+    assert_int_equal(checkpoint_load(folder, NULL, small, NULL, &e), ERR_REFUSED);
+    params_free(&small);
+    params_free(&p);
+}
+
+#define CASE(f) cmocka_unit_test_setup_teardown(f, make_place, drop_place)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        CASE(test_committed_steps_come_back_with_their_bits),
+        CASE(test_torn_tail_is_cut_at_every_byte),
+        CASE(test_damage_in_the_middle_is_refused_with_its_offset),
+        CASE(test_full_disk_leaves_everything_as_it_was_and_can_be_tried_again),
+        CASE(test_failed_write_or_sync_is_an_error_to_exit_on),
+        CASE(test_second_coordinator_is_refused_and_told_the_pid),
+        CASE(test_settings_and_evaluations_are_kept),
+        CASE(test_restarts_end_in_the_same_bits_as_one_life),
+        CASE(test_damaged_newest_checkpoint_falls_back_to_the_older_one),
+        CASE(test_checkpoint_of_other_settings_is_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
