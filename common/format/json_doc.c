@@ -8,9 +8,14 @@
 #include "common/base/limits.h"
 #include "common/base/mem.h"
 
+/* jansson reports some failed allocations as other errors; this tells them apart. */
+static _Thread_local bool out_of_memory;
+
 static void *allocate(size_t bytes)
 {
-    return mem_calloc(bytes, 1);
+    void *block = mem_calloc(bytes, 1);
+    out_of_memory = out_of_memory || !block;
+    return block;
 }
 
 /* jansson counts with the rest of the program, so that the n-th allocation can be made to fail. */
@@ -52,11 +57,13 @@ enum err json_doc_parse(const char *text, size_t n, json_t **doc, struct errbuf 
                        deep);
     }
     json_error_t why;
+    out_of_memory = false;
     json_t *parsed = json_loadb(text, n, JSON_REJECT_DUPLICATES, &why);
+    if (!parsed && out_of_memory) {
+        return err_set(e, ERR_NOMEM, "no memory for JSON of %zu bytes", n);
+    }
     if (!parsed) {
-        bool memory = json_error_code(&why) == json_error_out_of_memory;
-        return err_set(e, memory ? ERR_NOMEM : ERR_PARSE, "line %d column %d: %s", why.line,
-                       why.column, why.text);
+        return err_set(e, ERR_PARSE, "line %d column %d: %s", why.line, why.column, why.text);
     }
     if (!json_is_object(parsed)) {
         enum err error =
