@@ -57,8 +57,11 @@ struct run_config {
     uint32_t eval_readouts; /* bit 1 << enum readout */
 };
 
-/* The declared keys: for help, the sample file and the docs (conf_help, conf_sample, conf_docs). */
+/* The declared keys: for help and the sample file (conf_help, conf_sample). */
 const struct conf_schema *config_schema(void);
+
+/* Appends docs/config.md; a test checks that the file is what this gives. */
+void config_docs(struct str *out);
 
 /* Reads a YAML file, then applies sets ("lora.r=8"), n_sets of them, in order. A key that is not
  * declared, a value out of bounds, a key given twice in the file: refused with file, line, key, the

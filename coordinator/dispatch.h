@@ -151,7 +151,7 @@ void dispatch_committed(struct dispatch *d, uint32_t tag);
 void dispatch_pause(struct dispatch *d, bool paused, uint64_t now_ns);
 
 /* Deadlines, silence, quarantine, backup copies. Returns the ns until it must be called again. */
-MUST_USE uint64_t dispatch_tick(struct dispatch *d, uint64_t now_ns);
+uint64_t dispatch_tick(struct dispatch *d, uint64_t now_ns);
 
 /* Reading: the job of an ASSIGN (units are indices of the batch), counts, workers. */
 const struct job *dispatch_job(const struct dispatch *d, uint64_t job);

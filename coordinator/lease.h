@@ -34,7 +34,7 @@ struct lease {
     uint32_t slot;
     uint32_t tokens;
     enum job_kind kind;
-    uint64_t granted_ns;
+    uint64_t granted_ns; /* these three less all shifts; lease_elapsed_ns is for others */
     uint64_t deadline_ns;
     uint64_t ttl_ns;
     uint64_t cap_ns; /* latest deadline */
@@ -52,6 +52,8 @@ void lease_renew(struct leases *l, uint32_t handle, uint64_t now_ns);
 /* Ends a lease; measured = it brought a result, so its duration teaches the cost of a token. */
 void lease_end(struct leases *l, uint32_t handle, bool measured, uint64_t now_ns);
 const struct lease *lease_get(const struct leases *l, uint32_t handle);
+
+uint64_t lease_elapsed_ns(const struct leases *l, uint32_t handle, uint64_t now_ns);
 
 /* The next handle whose deadline has passed (it stays until lease_end), or UINT32_MAX. */
 uint32_t lease_due(const struct leases *l, uint64_t now_ns);

@@ -61,7 +61,7 @@ struct job {
     uint64_t id;
     enum job_state state;
     uint32_t n_units;
-    const uint32_t *units; /* indices of the batch; valid while the batch is open */
+    const uint32_t *units; /* indices of the batch; set by queue_job, valid until the next make */
     uint32_t rows;         /* tokens of its units */
     uint32_t attempts;     /* started so far */
     uint32_t failures, losses;
@@ -69,10 +69,12 @@ struct job {
     struct attempt live[QUEUE_LIVE];
     uint32_t n_avoid;
     uint64_t avoid[QUEUE_AVOID];       /* workers that failed it */
+    uint64_t failed_by;                /* the first worker that failed it */
     bool many_failed;                  /* failures from two distinct workers */
     uint64_t winner;                   /* worker of the accepted result */
     uint8_t digest[HASH_XXH128_BYTES]; /* of the accepted result */
-    uint32_t next, prev;               /* the list of its state */
+    uint32_t first;                    /* place of its units */
+    uint32_t line, next, prev;         /* the line it stands in */
 };
 
 struct queue;
@@ -130,7 +132,7 @@ const struct job *queue_job(const struct queue *q, uint64_t id);
 struct queue_counts {
     uint32_t units, waiting, leased, done; /* leased: units in QUEUED, LEASED or SETTLING jobs */
     uint32_t jobs, jobs_queued, jobs_leased;
-    uint64_t rows_done;
+    uint64_t rows, rows_done; /* tokens */
     uint32_t serial;
 };
 struct queue_counts queue_counts(const struct queue *q);

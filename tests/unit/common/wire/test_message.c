@@ -81,7 +81,8 @@ static void fill_heartbeat(struct wire_heartbeat *m)
 /* A valid message of each kind; zeroed first, so that whole structs can be compared. */
 static void fill(struct wire_message *m, enum wire_kind kind)
 {
-    *m = (struct wire_message){.kind = kind};
+    memset(m, 0, sizeof *m);
+    m->kind = kind;
     switch (kind) {
     case WIRE_HELLO:
         fill_hello(&m->hello);

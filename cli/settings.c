@@ -1,0 +1,63 @@
+/* settings.c - pft config: everything that the table of keys can say about itself. */
+#include "cli/settings.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "common/base/str.h"
+#include "coordinator/config.h"
+
+static const char usage[] = "usage: pft config keys | sample | docs | show FILE [KEY=VALUE]...\n"
+                            "  keys    every key with its bounds, default and meaning\n"
+                            "  sample  a config file with every key, commented\n"
+                            "  docs    the page docs/config.md\n"
+                            "  show    reads a config and prints every value as it will be used\n";
+
+static int print(struct str *text)
+{
+    int code = str_ok(text) == OK && fputs(text->data, stdout) >= 0 && fflush(stdout) == 0 ? 0 : 1;
+    str_free(text);
+    return code;
+}
+
+static int show(int argc, char **argv)
+{
+    struct errbuf e = {0};
+    struct run_config *cfg = NULL;
+    struct str text = {0};
+    enum err error = config_load(argv[2], (const char *const *)(argv + 3), argc - 3, &cfg, &e);
+    if (error != OK) {
+        (void)fprintf(stderr, "pft config: %s\n", e.text[0] ? e.text : err_text(error));
+        return 1;
+    }
+    config_dump(cfg, &text);
+    config_free(&cfg);
+    return print(&text);
+}
+
+int cli_config(int argc, char **argv)
+{
+    struct str text = {0};
+    const char *what = argc > 1 ? argv[1] : "";
+    if (strcmp(what, "--help") == 0 || strcmp(what, "-h") == 0) {
+        (void)fputs(usage, stdout);
+        return 0;
+    }
+    if (strcmp(what, "show") == 0 && argc > 2) {
+        return show(argc, argv);
+    }
+    if (argc == 2 && strcmp(what, "keys") == 0) {
+        conf_help(config_schema(), &text);
+        return print(&text);
+    }
+    if (argc == 2 && strcmp(what, "sample") == 0) {
+        conf_sample(config_schema(), &text);
+        return print(&text);
+    }
+    if (argc == 2 && strcmp(what, "docs") == 0) {
+        config_docs(&text);
+        return print(&text);
+    }
+    (void)fputs(usage, stderr);
+    return 2;
+}

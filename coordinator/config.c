@@ -1,0 +1,410 @@
+/* config.c - the table of keys, and the checks across them. */
+#include "coordinator/config.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "common/base/file.h"
+#include "common/base/limits.h"
+#include "common/base/mem.h"
+
+static const char *const layouts[] = {"preference_last", "paper", NULL};
+static const char *const groups[] = {"scenario", "pair", NULL};
+static const char *const targets[] = {"q", "k", "v", "o", "gate", "up", "down", NULL};
+static const char *const normalisations[] = {"mean", "paper", NULL};
+static const char *const kernels[] = {"native", "portable", "x86-64-v3", "x86-64-v4", NULL};
+static const char *const precisions[] = {"auto", "fp32", NULL};
+static const char *const readouts[] = {"likelihood", "lift", "contrast", "letter", NULL};
+
+#define AT(field) offsetof(struct run_config, field)
+#define TEXT_BYTES 65536
+#define PATH_BYTES 4000
+#define EXACT_MAX 9007199254740992.0 /* 2^53: every whole number up to it is a double */
+
+static const struct conf_key keys[] = {
+    {.name = "model.path",
+     .type = CONF_PATH,
+     .offset = AT(model_path),
+     .fallback = "",
+     .max = PATH_BYTES,
+     .meaning = "Hugging Face folder or GGUF file; empty: the default model that "
+                "scripts/fetch-model puts into the cache."},
+
+    {.name = "data.train",
+     .type = CONF_PATH,
+     .offset = AT(data_train),
+     .fallback = "",
+     .max = PATH_BYTES,
+     .meaning = "VCD or pair file to train on."},
+    {.name = "data.test",
+     .type = CONF_PATH,
+     .offset = AT(data_test),
+     .fallback = "",
+     .max = PATH_BYTES,
+     .meaning = "VCD file to evaluate on; empty: no evaluation."},
+    {.name = "data.values",
+     .type = CONF_PATH,
+     .offset = AT(data_values),
+     .fallback = "",
+     .max = PATH_BYTES,
+     .meaning = "Values file: axes, their two values and a sentence for each. VCD files need it."},
+    {.name = "data.layout",
+     .type = CONF_CHOICE,
+     .offset = AT(data_layout),
+     .fallback = "preference_last",
+     .choices = layouts,
+     .meaning = "Where a prompt names the preference: behind the scenario, which is then computed "
+                "once, or before it in plain text as the paper's code does."},
+    {.name = "data.group",
+     .type = CONF_CHOICE,
+     .offset = AT(data_group),
+     .fallback = "scenario",
+     .choices = groups,
+     .meaning = "What a prompt group is: a scenario with all its pairs, or one pair."},
+    {.name = "data.system",
+     .type = CONF_TEXT,
+     .offset = AT(data_system),
+     .fallback = "",
+     .max = TEXT_BYTES,
+     .meaning = "Text of a system turn; empty: no such turn."},
+    {.name = "data.max_length",
+     .type = CONF_U32,
+     .offset = AT(data_max_length),
+     .fallback = "1024",
+     .min = 16,
+     .max = LIMIT_TREE_TOKENS,
+     .meaning = "Most tokens of a sequence, prompt and answer. Longer ones lose whole words from "
+                "the scenario's start (layout paper: tokens on the right)."},
+
+    {.name = "lora.r",
+     .type = CONF_U32,
+     .offset = AT(lora.r),
+     .fallback = "16",
+     .min = 1,
+     .max = LIMIT_LORA_RANK,
+     .meaning = "Rank of the adapter."},
+    {.name = "lora.alpha",
+     .type = CONF_F32,
+     .offset = AT(lora.alpha),
+     .fallback = "32",
+     .min = 0,
+     .max = 65536,
+     .open_min = true,
+     .meaning = "The adapter's product is scaled by alpha / r."},
+    {.name = "lora.dropout",
+     .type = CONF_F32,
+     .offset = AT(lora.dropout),
+     .fallback = "0",
+     .min = 0,
+     .max = 1,
+     .open_max = true,
+     .meaning = "Share of the adapter's inputs that is dropped while training."},
+    {.name = "lora.targets",
+     .type = CONF_SET,
+     .offset = AT(lora.targets),
+     .fallback = "all",
+     .choices = targets,
+     .meaning = "Projections that get an adapter."},
+
+    {.name = "train.learning_rate",
+     .type = CONF_F64,
+     .offset = AT(train_learning_rate),
+     .fallback = "5e-4",
+     .min = 0,
+     .max = 1,
+     .open_min = true,
+     .meaning = "AdamW's rate at its highest."},
+    {.name = "train.epochs",
+     .type = CONF_U32,
+     .offset = AT(train_epochs),
+     .fallback = "1",
+     .min = 1,
+     .max = 100000,
+     .meaning = "Times that every group is trained on."},
+    {.name = "train.max_steps",
+     .type = CONF_U64,
+     .offset = AT(train_max_steps),
+     .fallback = "0",
+     .min = 0,
+     .max = 1 << 30,
+     .meaning = "Steps in all, whatever train.epochs says; 0: epochs decide."},
+    {.name = "train.batch_groups",
+     .type = CONF_U32,
+     .offset = AT(train_batch_groups),
+     .fallback = "8",
+     .min = 1,
+     .max = LIMIT_STEP_UNITS,
+     .meaning = "Prompt groups of a step."},
+    {.name = "train.seed",
+     .type = CONF_U64,
+     .offset = AT(train_seed),
+     .fallback = "0",
+     .min = 0,
+     .max = EXACT_MAX,
+     .meaning = "Seed of the adapter's start, the shuffles and the dropout."},
+    {.name = "train.normalisation",
+     .type = CONF_CHOICE,
+     .offset = AT(train_normalisation),
+     .fallback = "mean",
+     .choices = normalisations,
+     .meaning =
+         "mean: over the groups of a step, then over a group's pairs. paper: over the tokens "
+         "of a micro-batch, each side for itself; needs data.group: pair."},
+    {.name = "train.micro_groups",
+     .type = CONF_U32,
+     .offset = AT(train_micro_groups),
+     .fallback = "4",
+     .min = 1,
+     .max = LIMIT_STEP_UNITS,
+     .meaning = "Groups of a micro-batch under train.normalisation: paper."},
+    {.name = "train.weight_decay",
+     .type = CONF_F64,
+     .offset = AT(train_weight_decay),
+     .fallback = "0.01",
+     .min = 0,
+     .max = 1,
+     .meaning = "AdamW's decoupled weight decay."},
+    {.name = "train.beta1",
+     .type = CONF_F64,
+     .offset = AT(train_beta1),
+     .fallback = "0.9",
+     .min = 0,
+     .max = 1,
+     .open_max = true,
+     .meaning = "AdamW's decay of the mean gradient."},
+    {.name = "train.beta2",
+     .type = CONF_F64,
+     .offset = AT(train_beta2),
+     .fallback = "0.999",
+     .min = 0,
+     .max = 1,
+     .open_max = true,
+     .meaning = "AdamW's decay of the mean square."},
+    {.name = "train.eps",
+     .type = CONF_F64,
+     .offset = AT(train_eps),
+     .fallback = "1e-8",
+     .min = 0,
+     .max = 1,
+     .open_min = true,
+     .meaning = "Added to the root of the mean square."},
+    {.name = "train.clip",
+     .type = CONF_F64,
+     .offset = AT(train_clip),
+     .fallback = "1",
+     .min = 0,
+     .max = 1e6,
+     .meaning = "Largest norm of a step's gradient; 0: no limit."},
+    {.name = "train.warmup",
+     .type = CONF_F64,
+     .offset = AT(train_warmup),
+     .fallback = "0.06",
+     .min = 0,
+     .max = 1 << 30,
+     .meaning = "Steps in which the rate rises: below 1 a share of all steps (rounded up), else "
+                "their number. Then it falls to zero in a straight line."},
+    {.name = "train.w_a",
+     .type = CONF_F64,
+     .offset = AT(train_w_a),
+     .fallback = "1",
+     .min = 0,
+     .max = 1000,
+     .meaning = "Weight of side a's loss."},
+    {.name = "train.w_b",
+     .type = CONF_F64,
+     .offset = AT(train_w_b),
+     .fallback = "1",
+     .min = 0,
+     .max = 1000,
+     .meaning = "Weight of side b's loss."},
+
+    {.name = "unit_tokens",
+     .type = CONF_U32,
+     .offset = AT(unit_tokens),
+     .fallback = "512",
+     .min = 16,
+     .max = LIMIT_TREE_TOKENS,
+     .meaning = "Rows up to which small trees are computed together."},
+    {.name = "tree_tokens_max",
+     .type = CONF_U32,
+     .offset = AT(tree_tokens_max),
+     .fallback = "4096",
+     .min = 16,
+     .max = LIMIT_TREE_TOKENS,
+     .meaning = "Rows of a tree above which it is cut into parts that repeat the prefix."},
+    {.name = "strict",
+     .type = CONF_BOOL,
+     .offset = AT(strict),
+     .fallback = "true",
+     .meaning = "Refuse workers whose arithmetic differs in any bit; false: admit and mark them."},
+    {.name = "kernels",
+     .type = CONF_CHOICE,
+     .offset = AT(kernels),
+     .fallback = "native",
+     .choices = kernels,
+     .meaning = "Instructions that every worker uses; native: the best of the coordinator's "
+                "machine, settled when the run is made."},
+    {.name = "precision",
+     .type = CONF_CHOICE,
+     .offset = AT(precision),
+     .fallback = "auto",
+     .choices = precisions,
+     .meaning = "Number type of the products; auto is fp32.",
+     .hint = "this version computes in fp32 alone, there is no bf16 yet"},
+
+    {.name = "checkpoint.steps",
+     .type = CONF_U32,
+     .offset = AT(checkpoint_steps),
+     .fallback = "20",
+     .min = 1,
+     .max = 1000000,
+     .meaning = "Steps between two checkpoints; a restart replays at most so many."},
+
+    {.name = "eval.before",
+     .type = CONF_BOOL,
+     .offset = AT(eval_before),
+     .fallback = "true",
+     .meaning = "Evaluate before training too, for the comparison."},
+    {.name = "eval.readouts",
+     .type = CONF_SET,
+     .offset = AT(eval_readouts),
+     .fallback = "all",
+     .choices = readouts,
+     .meaning = "How an option is picked from log-probabilities."},
+};
+
+static const struct conf_section sections[] = {
+    {"model", "The base model, which stays as it is."},
+    {"data", "What is trained on and how it is written into prompts."},
+    {"lora", "The adapter."},
+    {"train", "The loss, the optimizer and how long."},
+    {"checkpoint", "What survives a restart."},
+    {"eval", "Evaluation before and after training."},
+};
+
+static const struct conf_schema schema = {.keys = keys,
+                                          .n_keys = sizeof keys / sizeof keys[0],
+                                          .sections = sections,
+                                          .n_sections = sizeof sections / sizeof sections[0]};
+static_assert(sizeof keys / sizeof keys[0] <= CONF_KEYS_MAX, "origins hold a place per key");
+
+const struct conf_schema *config_schema(void)
+{
+    return &schema;
+}
+
+void config_docs(struct str *out)
+{
+    str_add(out, "# Settings of a run\n\n"
+                 "Written by `pft config docs` from the table in `coordinator/config.c`; a test "
+                 "checks that it is fresh.\n\n"
+                 "A config is a YAML file of sections and keys; every key has a default. `--set "
+                 "KEY=VALUE` changes one. A key\nthat is not listed here, or a value out of its "
+                 "bounds, is refused with file, line and the nearest valid name.\nPaths count from "
+                 "the config's folder (those of `--set` from the current one) and may begin with a "
+                 "variable:\n`$PFT_VCD_DIR/vcd_train.json`. Anchors, aliases, tags and duplicate "
+                 "keys are refused.\n\n");
+    conf_docs(&schema, out);
+}
+
+static const char *place(const struct conf_origins *origins, const char *key)
+{
+    return origins->place[conf_find(&schema, key)];
+}
+
+/* What no single key can say. */
+static enum err check_across(const struct run_config *c, const struct conf_origins *o,
+                             struct errbuf *e)
+{
+    if (c->train_warmup >= 1 && c->train_warmup != floor(c->train_warmup)) {
+        return err_set(
+            e, ERR_RANGE,
+            "%s: train.warmup: %g is neither a share below 1 nor a whole number of steps",
+            place(o, "train.warmup"), c->train_warmup);
+    }
+    if (c->train_normalisation == NORMALISATION_PAPER && c->data_group != GROUP_PAIR) {
+        return err_set(e, ERR_REFUSED,
+                       "%s: train.normalisation: paper needs data.group: pair (now scenario, %s)",
+                       place(o, "train.normalisation"), place(o, "data.group"));
+    }
+    if (c->data_layout == LAYOUT_PAPER && c->data_system[0] != '\0') {
+        return err_set(e, ERR_REFUSED,
+                       "%s: data.system: the paper layout is plain text without a system turn; "
+                       "leave it empty or take data.layout: preference_last",
+                       place(o, "data.system"));
+    }
+    if (!(c->train_w_a > 0) && !(c->train_w_b > 0)) {
+        return err_set(e, ERR_RANGE,
+                       "%s: train.w_a and train.w_b are both 0: nothing would be "
+                       "learnt",
+                       place(o, "train.w_a"));
+    }
+    if (c->data_max_length > c->tree_tokens_max) {
+        return err_set(e, ERR_RANGE,
+                       "%s: data.max_length: %u is more than tree_tokens_max, %u (%s)",
+                       place(o, "data.max_length"), c->data_max_length, c->tree_tokens_max,
+                       place(o, "tree_tokens_max"));
+    }
+    return OK;
+}
+
+enum err config_parse(const char *text, size_t bytes, const char *name, const char *folder,
+                      const char *const *sets, int n_sets, struct run_config **out,
+                      struct errbuf *e)
+{
+    struct run_config *cfg = mem_calloc(1, sizeof *cfg);
+    struct conf_origins *origins = mem_calloc(1, sizeof *origins);
+    enum err error = cfg && origins ? OK : err_set(e, ERR_NOMEM, "%s: no memory", name);
+    if (error == OK) {
+        error = conf_read(&schema, cfg, text, bytes, name, folder, sets, n_sets, origins, e);
+    }
+    if (error == OK) {
+        error = check_across(cfg, origins, e);
+    }
+    mem_free(origins);
+    if (error != OK) {
+        config_free(&cfg);
+        return error;
+    }
+    *out = cfg;
+    return OK;
+}
+
+enum err config_load(const char *path, const char *const *sets, int n_sets, struct run_config **out,
+                     struct errbuf *e)
+{
+    char *text = NULL;
+    size_t bytes = 0;
+    char folder[FILE_PATH_BYTES];
+    enum err error = file_read(path, LIMIT_YAML_BYTES, &text, &bytes, e);
+    if (error != OK) {
+        return error;
+    }
+    file_folder_of(folder, path);
+    error = config_parse(text, bytes, path, folder, sets, n_sets, out, e);
+    mem_free(text);
+    return error;
+}
+
+void config_dump(const struct run_config *cfg, struct str *out)
+{
+    conf_dump(&schema, cfg, out);
+}
+
+bool config_value(const struct run_config *cfg, const char *key, struct str *out)
+{
+    int i = conf_find(&schema, key);
+    if (i >= 0) {
+        conf_value(&schema.keys[i], cfg, out);
+    }
+    return i >= 0;
+}
+
+void config_free(struct run_config **cfg)
+{
+    if (*cfg) {
+        conf_free(&schema, *cfg);
+        mem_free(*cfg);
+        *cfg = NULL;
+    }
+}

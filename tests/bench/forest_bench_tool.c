@@ -1,0 +1,237 @@
+/* forest_bench_tool.c - our side of `make bench`: the trees of a file, forward and backward, on S
+ * slots of one process. Reads what `pft data forest FILE --json` prints, so that PyTorch and this
+ * program run the very same tokens. Prints one JSON object.
+ *   forest_bench_tool --model FILE --forest FILE [--groups 20] [--slots 2] [--r 8] [--alpha 32]
+ *                     [--targets q,k,v,o] [--gradient OUT.safetensors] */
+#include <jansson.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#include "common/base/check.h"
+#include "common/base/clock.h"
+#include "common/base/file.h"
+#include "common/base/mem.h"
+#include "common/format/model_file.h"
+#include "common/tensor/shape.h"
+#include "worker/engine.h"
+#include "worker/model/weights.h"
+
+enum { MAX_SLOTS = 64 };
+
+struct bench {
+    struct engine *engine;
+    struct tree *trees;
+    uint32_t n_trees;
+    uint64_t pairs, rows;
+    float *flat;
+    size_t count;
+    atomic_uint next;
+    int64_t loss[MAX_SLOTS];
+    int64_t *sum[MAX_SLOTS];
+};
+
+static void die(enum err error, const struct errbuf *e)
+{
+    if (error != OK) {
+        (void)fprintf(stderr, "forest_bench_tool: %s\n", e->text[0] ? e->text : err_text(error));
+        exit(1);
+    }
+}
+
+static uint32_t number(json_t *object, const char *key)
+{
+    return (uint32_t)json_integer_value(json_object_get(object, key));
+}
+
+static void read_tree(json_t *group, uint32_t vocab, struct tree *t, uint64_t *pairs)
+{
+    struct errbuf e = {0};
+    json_t *nodes = json_object_get(group, "nodes");
+    json_t *labels = json_object_get(group, "labels");
+    json_t *leaves = json_object_get(group, "leaves");
+    size_t rows = 0;
+    size_t i;
+    json_t *item;
+    json_array_foreach(nodes, i, item) rows += json_array_size(json_object_get(item, "tokens"));
+    die(tree_alloc(t, (uint32_t)json_array_size(nodes), (uint32_t)rows,
+                   (uint32_t)json_array_size(labels), (uint32_t)json_array_size(leaves)),
+        &e);
+    uint32_t row = 0;
+    json_array_foreach(nodes, i, item)
+    {
+        json_t *tokens = json_object_get(item, "tokens");
+        json_t *parent = json_object_get(item, "parent");
+        json_int_t up = json_is_integer(parent) ? json_integer_value(parent) : -1;
+        t->nodes[i].parent = up < 0 ? TREE_ROOT : (uint32_t)up;
+        t->nodes[i].count = (uint32_t)json_array_size(tokens);
+        for (size_t k = 0; k < json_array_size(tokens); k++) {
+            t->tokens[row++] = (uint32_t)json_integer_value(json_array_get(tokens, k));
+        }
+    }
+    json_array_foreach(labels, i, item)
+    {
+        t->labels[i] = (struct tree_label){
+            .row = number(item, "row"),
+            .target = number(item, "target"),
+            .leaf = number(item, "leaf"),
+            .weight = (float)json_number_value(json_object_get(item, "weight"))};
+    }
+    die(tree_finish(t, vocab, &e), &e);
+    *pairs += json_array_size(json_object_get(group, "pairs"));
+}
+
+static void read_forest(struct bench *b, const char *path, uint32_t most, uint32_t vocab)
+{
+    json_error_t where;
+    json_t *root = json_load_file(path, 0, &where);
+    json_t *groups = json_is_object(root) ? json_object_get(root, "groups") : root;
+    if (!json_is_array(groups)) {
+        (void)fprintf(stderr, "forest_bench_tool: %s: %s\n", path, where.text);
+        exit(1);
+    }
+    uint32_t n = (uint32_t)json_array_size(groups);
+    b->n_trees = n < most ? n : most;
+    b->trees = mem_calloc(b->n_trees, sizeof *b->trees);
+    CHECK(b->trees);
+    for (uint32_t i = 0; i < b->n_trees; i++) {
+        read_tree(json_array_get(groups, i), vocab, &b->trees[i], &b->pairs);
+        b->rows += b->trees[i].n_rows;
+    }
+    json_decref(root);
+}
+
+struct slot_job {
+    struct bench *bench;
+    uint32_t index;
+    pthread_t thread;
+};
+
+static void *slot_run(void *argument)
+{
+    struct slot_job *job = argument;
+    struct bench *b = job->bench;
+    struct engine_slot *slot = NULL;
+    struct errbuf e = {0};
+    die(engine_slot_new(b->engine, 512, &slot, &e), &e);
+    for (;;) {
+        uint32_t i = atomic_fetch_add(&b->next, 1);
+        if (i >= b->n_trees) {
+            break;
+        }
+        struct unit unit = {
+            .id = i, .n_trees = 1, .n_rows = b->trees[i].n_rows, .trees = &b->trees[i]};
+        struct unit_result result;
+        die(engine_gradient(slot, &unit, b->flat, 0, b->sum[job->index], &result, &e), &e);
+        b->loss[job->index] += result.loss;
+    }
+    engine_slot_free(&slot);
+    return NULL;
+}
+
+/* One pass over all trees; seconds it took. */
+static double pass(struct bench *b, uint32_t slots)
+{
+    struct slot_job jobs[MAX_SLOTS];
+    uint64_t begin = clock_now_ns();
+    atomic_store(&b->next, 0);
+    for (uint32_t i = 0; i < slots; i++) {
+        jobs[i] = (struct slot_job){.bench = b, .index = i};
+        b->loss[i] = 0;
+        memset(b->sum[i], 0, b->count * sizeof *b->sum[i]);
+        CHECK(pthread_create(&jobs[i].thread, NULL, slot_run, &jobs[i]) == 0);
+    }
+    for (uint32_t i = 0; i < slots; i++) {
+        CHECK(pthread_join(jobs[i].thread, NULL) == 0);
+    }
+    return (double)(clock_now_ns() - begin) / 1e9;
+}
+
+/* A as in a new run; B small and random (counter generator) so that every gradient is non-zero. */
+static void fill_lora(struct bench *b, const struct model_shape *shape, const struct lora_config *c)
+{
+    b->count = lora_count(shape, c);
+    b->flat = mem_aligned(b->count, sizeof *b->flat);
+    CHECK(b->flat);
+    lora_init(shape, c, 0, b->flat);
+}
+
+static const char *option(int argc, char **argv, const char *name, const char *otherwise)
+{
+    for (int i = 1; i + 1 < argc; i++) {
+        if (strcmp(argv[i], name) == 0) {
+            return argv[i + 1];
+        }
+    }
+    return otherwise;
+}
+
+static uint32_t targets_of(const char *list)
+{
+    uint32_t mask = 0;
+    while (*list != '\0') {
+        size_t n = strcspn(list, ",");
+        int module = lora_module_from(list, n);
+        CHECK(module >= 0);
+        mask |= 1u << module;
+        list += n + (list[n] == ',');
+    }
+    return mask;
+}
+
+static void print_result(const struct bench *b, uint32_t slots, double first, double seconds)
+{
+    struct rusage usage;
+    (void)getrusage(RUSAGE_SELF, &usage);
+    double loss = 0.0;
+    for (uint32_t i = 0; i < slots; i++) {
+        loss += (double)b->loss[i] * 0x1p-40;
+    }
+    (void)printf("{\"groups\": %u, \"pairs\": %llu, \"tokens\": %llu, \"slots\": %u, "
+                 "\"first_pass_s\": %.3f, \"seconds\": %.3f, \"pairs_per_s\": %.4f, "
+                 "\"tokens_per_s\": %.1f, \"loss\": %.6f, \"peak_rss_bytes\": %ld, "
+                 "\"core_type\": \"%s\"}\n",
+                 b->n_trees, (unsigned long long)b->pairs, (unsigned long long)b->rows, slots,
+                 first, seconds, (double)b->pairs / seconds, (double)b->rows / seconds,
+                 loss / (double)b->n_trees, usage.ru_maxrss * 1024L, kernels_level_loaded_core());
+}
+
+int main(int argc, char **argv)
+{
+    struct errbuf e = {0};
+    struct bench b = {0};
+    struct model_file *mf = NULL;
+    struct weights weights = {0};
+    const char *model = option(argc, argv, "--model", NULL);
+    const char *forest = option(argc, argv, "--forest", NULL);
+    if (!model || !forest) {
+        (void)fprintf(stderr, "usage: forest_bench_tool --model FILE --forest FILE [--slots 2]\n");
+        return 2;
+    }
+    enum kernels_level level = kernels_level_native();
+    die(kernels_level_prepare(level, argv, &e), &e);
+    uint32_t slots = (uint32_t)strtoul(option(argc, argv, "--slots", "2"), NULL, 10);
+    CHECK(slots >= 1 && slots <= MAX_SLOTS);
+    die(model_open(model, &mf, &e), &e);
+    die(weights_load(&weights, mf, slots, &e), &e);
+    const struct lora_config lora = {
+        .r = (uint32_t)strtoul(option(argc, argv, "--r", "8"), NULL, 10),
+        .alpha = strtof(option(argc, argv, "--alpha", "32"), NULL),
+        .targets = targets_of(option(argc, argv, "--targets", "q,k,v,o"))};
+    const struct engine_config config = {.shape = *model_shape(mf), .lora = lora, .kernels = level};
+    die(engine_new(&config, &weights, &b.engine, &e), &e);
+    read_forest(&b, forest, (uint32_t)strtoul(option(argc, argv, "--groups", "20"), NULL, 10),
+                model_shape(mf)->vocab);
+    fill_lora(&b, model_shape(mf), &lora);
+    for (uint32_t i = 0; i < slots; i++) {
+        b.sum[i] = mem_calloc(b.count, sizeof *b.sum[i]);
+        CHECK(b.sum[i]);
+    }
+    double first = pass(&b, slots);
+    double second = pass(&b, slots);
+    print_result(&b, slots, first, second);
+    return 0;
+}
