@@ -1,0 +1,102 @@
+/* children.c - processes that pft starts. */
+#include "cli/children.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/base/mem.h"
+
+enum { TAIL_LINES = 12, LOG_BYTES = 64 << 20 };
+
+enum err children_folder(char out[FILE_PATH_BYTES], struct errbuf *e)
+{
+    char self[FILE_PATH_BYTES];
+    ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
+    if (n <= 0) {
+        return err_set(e, ERR_IO, "/proc/self/exe: %s", strerror(errno));
+    }
+    self[n] = '\0';
+    file_folder_of(out, self);
+    return OK;
+}
+
+static void closed(uv_handle_t *handle)
+{
+    struct child *child = handle->data;
+    child->ended = true;
+    child->on_end(child, child->context);
+}
+
+static void exited(uv_process_t *process, int64_t status, int signum)
+{
+    struct child *child = process->data;
+    child->exit_code = signum != 0 ? 128 + signum : status;
+    uv_close((uv_handle_t *)process, closed);
+}
+
+enum err child_start(uv_loop_t *loop, struct child *child, const char *bin_folder, const char *name,
+                     const char **argv, struct errbuf *e)
+{
+    enum err error = file_join(child->program, bin_folder, name, e);
+    if (error != OK) {
+        return error;
+    }
+    int fd = open(child->log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    if (fd < 0) {
+        return err_set(e, err_from_errno(errno), "%s: %s", child->log, strerror(errno));
+    }
+    argv[0] = child->program;
+    uv_stdio_container_t stdio[3] = {
+        {.flags = UV_IGNORE},
+        {.flags = UV_INHERIT_FD, .data.fd = STDOUT_FILENO},
+        {.flags = UV_INHERIT_FD, .data.fd = fd},
+    };
+    const uv_process_options_t options = {.file = child->program,
+                                          .args = (char **)(uintptr_t)argv,
+                                          .exit_cb = exited,
+                                          .stdio = stdio,
+                                          .stdio_count = 3,
+                                          .flags = UV_PROCESS_DETACHED};
+    child->started = false;
+    child->ended = false;
+    child->process.data = child;
+    int code = uv_spawn(loop, &child->process, &options);
+    (void)close(fd);
+    if (code != 0) {
+        return err_set(e, ERR_IO, "%s cannot be started: %s", child->program, uv_strerror(code));
+    }
+    child->started = true;
+    return OK;
+}
+
+void child_signal(struct child *child, int signum)
+{
+    if (child->started && !child->ended && !uv_is_closing((uv_handle_t *)&child->process)) {
+        (void)uv_process_kill(&child->process, signum);
+    }
+}
+
+void child_print_tail(const struct child *child)
+{
+    char *text = NULL;
+    size_t bytes = 0;
+    if (file_read(child->log, LOG_BYTES, &text, &bytes, NULL) != OK) {
+        return;
+    }
+    size_t at = bytes;
+    int lines = 0;
+    while (at > 0 && lines <= TAIL_LINES) {
+        at--;
+        lines += text[at] == '\n';
+    }
+    at += at > 0;
+    for (char *line = text + at; *line != '\0';) {
+        size_t n = strcspn(line, "\n");
+        (void)fprintf(stderr, "  | %.*s\n", (int)n, line);
+        line += n + (line[n] == '\n');
+    }
+    mem_free(text);
+}

@@ -1,0 +1,37 @@
+/* children.h - the coordinator and the workers that pft starts: spawn, log file, end, watch.
+ * Owns: the processes it started and nothing else; ends them by id. On the loop thread. */
+#ifndef PFT_CHILDREN_H
+#define PFT_CHILDREN_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <uv.h>
+
+#include "common/base/err.h"
+#include "common/base/file.h"
+
+struct child {
+    uv_process_t process;
+    char program[FILE_PATH_BYTES];
+    char log[FILE_PATH_BYTES]; /* its stderr is appended here */
+    bool started, ended;
+    int64_t exit_code; /* 128 + n after signal n */
+    void (*on_end)(struct child *child, void *context);
+    void *context;
+};
+
+/* The folder of this program's own binary: its siblings are pft-coordinator and pft-worker. */
+MUST_USE enum err children_folder(char out[FILE_PATH_BYTES], struct errbuf *e);
+
+/* Starts bin_folder/name with argv (NULL-terminated, argv[0] is set here). stdout is inherited,
+ * stdin closed, stderr appended to child->log. on_end is called on the loop when it ends. */
+MUST_USE enum err child_start(uv_loop_t *loop, struct child *child, const char *bin_folder,
+                              const char *name, const char **argv, struct errbuf *e);
+
+/* Sends a signal if the child still runs. */
+void child_signal(struct child *child, int signum);
+
+/* Copies the last lines of the child's log to stderr, each behind "  | ". */
+void child_print_tail(const struct child *child);
+
+#endif

@@ -1,0 +1,15 @@
+/* cli.h - the sub-commands of pft, one function a file. Each gets its own words (argv[0] is the
+ * sub-command) and returns the exit code: 0 fine, 1 failed, 2 wrong usage, 3 refused, 130
+ * interrupted. Results go to stdout, everything else to stderr. */
+#ifndef PFT_CLI_H
+#define PFT_CLI_H
+
+int cli_run(int argc, char **argv);
+int cli_eval(int argc, char **argv);
+int cli_export(int argc, char **argv);
+int cli_data(int argc, char **argv);
+int cli_status(int argc, char **argv);
+
+enum { CLI_OK = 0, CLI_FAILED = 1, CLI_USAGE = 2, CLI_REFUSED = 3, CLI_INTERRUPTED = 130 };
+
+#endif
