@@ -1,6 +1,7 @@
 /* run.c - pft run: a local coordinator, N one-slot workers, a progress line, one exit code.
  * Owns: the processes it starts. Never: trains; the coordinator and the workers do.
  * The coordinator prints the closing table to stdout; logs go to RUN/logs/. */
+#include <jansson.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -17,7 +18,13 @@
 #include "common/format/model_default.h"
 #include "coordinator/config.h"
 
-enum { TICK_MS = 250, STATUS_TIMEOUT_MS = 200, MAX_WORKERS = 256, RESTARTS = 3 };
+enum {
+    TICK_MS = 250,
+    STATUS_TIMEOUT_MS = 200,
+    MAX_WORKERS = 256,
+    RESTARTS = 3,
+    ADDRESS_FILE_BYTES = 1 << 16
+};
 
 struct run_options {
     const char *config, *out, *workers;
@@ -41,7 +48,7 @@ struct local_run {
     bool workers_started;
     int interrupts;
     char bin[FILE_PATH_BYTES], out[FILE_PATH_BYTES], model[FILE_PATH_BYTES];
-    struct run_addresses addresses; /* from address.json */
+    char jobs[ADDRESS_BYTES], status[ADDRESS_BYTES]; /* from address.json */
     struct progress progress;
     struct errbuf error;
 };
@@ -131,7 +138,7 @@ static enum err start_coordinator(struct local_run *r, const struct run_options 
 
 static enum err start_worker(struct local_run *r, uint32_t i, struct errbuf *e)
 {
-    const char *argv[] = {NULL, r->addresses.jobs, "--model", r->model, NULL};
+    const char *argv[] = {NULL, r->jobs, "--model", r->model, NULL};
     struct child *child = &r->workers[i].child;
     child->on_end = child_ended;
     child->context = r;
@@ -184,12 +191,25 @@ static void child_ended(struct child *child, void *context)
 /* True once RUN/address.json of this coordinator is there. */
 static bool read_addresses(struct local_run *r)
 {
-    struct run_addresses found;
-    if (status_addresses(r->out, &found, NULL) != OK || found.pid != r->coordinator.process.pid) {
+    char path[FILE_PATH_BYTES];
+    char *text = NULL;
+    size_t bytes = 0;
+    if (file_join(path, r->out, "address.json", NULL) != OK || !file_exists(path) ||
+        file_read(path, ADDRESS_FILE_BYTES, &text, &bytes, NULL) != OK) {
         return false;
     }
-    r->addresses = found;
-    return true;
+    json_t *root = json_loadb(text, bytes, 0, NULL);
+    mem_free(text);
+    const char *jobs = json_string_value(json_object_get(root, "jobs"));
+    const char *status = json_string_value(json_object_get(root, "status"));
+    json_int_t pid = json_integer_value(json_object_get(root, "pid"));
+    bool ready = jobs && status && pid == r->coordinator.process.pid;
+    if (ready) {
+        (void)snprintf(r->jobs, sizeof r->jobs, "%s", jobs);
+        (void)snprintf(r->status, sizeof r->status, "%s", status);
+    }
+    json_decref(root);
+    return ready;
 }
 
 static void on_tick(uv_timer_t *timer)
@@ -208,7 +228,7 @@ static void on_tick(uv_timer_t *timer)
         return;
     }
     struct status s = {0};
-    if (status_fetch(r->addresses.status, STATUS_TIMEOUT_MS, &s, NULL) == OK) {
+    if (status_fetch(r->status, &s, STATUS_TIMEOUT_MS, NULL) == OK) {
         progress_show(&r->progress, &s, clock_now_ms());
         status_free(&s);
     }
