@@ -81,7 +81,8 @@ def load(arguments, bf16, attention):
     torch.set_num_threads(arguments.threads)
     dtype = torch.bfloat16 if bf16 else torch.float32
     model = gguf_reference.Gguf(arguments.model).model(dtype, attention)
-    lora = ref.random_lora(model.config, TARGETS, RANK, np.random.default_rng(0), 0.01)
+    # B = 0 as at the start of a training: the loss is the base model's on either side.
+    lora = ref.random_lora(model.config, TARGETS, RANK, np.random.default_rng(0), 0.0)
     config = peft.LoraConfig(
         r=RANK,
         lora_alpha=ALPHA,
