@@ -371,26 +371,23 @@ static size_t first_refused(size_t n, const float *g)
     return n;
 }
 
-/* |g * 2^40| < 2^52, so adding 1.5 * 2^52 rounds to the nearest integer, ties to even, and leaves
- * it in the low bits. */
+/* Adding and taking away 1.5 * 2^52 rounds |g * 2^40| < 2^51 to the nearest integer, ties to even;
+ * what is larger is a multiple of 2^28 already and comes through unchanged. */
 static double add_fixed(size_t n, const float *g, int64_t *sum)
 {
     double squares[LANES] = {0};
     const double magic = 0x1.8p52;
-    int64_t magic_bits;
-    memcpy(&magic_bits, &magic, sizeof magic_bits);
     for (size_t start = 0; start < n; start += LANES) {
         size_t m = n - start < LANES ? n - start : LANES;
-        double shifted[LANES] = {0};
-        int64_t bits[LANES];
+        double rounded[LANES] = {0};
         for (size_t i = 0; i < m; i++) {
-            shifted[i] = (double)g[start + i] * 0x1p40 + magic;
+            rounded[i] = (double)g[start + i] * 0x1p40 + magic - magic;
         }
-        memcpy(bits, shifted, sizeof bits);
         for (size_t i = 0; i < m; i++) {
-            double rounded = (shifted[i] - magic) * 0x1p-40;
-            sum[start + i] += bits[i] - magic_bits;
-            squares[i] += rounded * rounded;
+            sum[start + i] += (int64_t)rounded[i];
+        }
+        for (size_t i = 0; i < LANES; i++) {
+            squares[i] += rounded[i] * 0x1p-40 * (rounded[i] * 0x1p-40);
         }
     }
     for (size_t step = LANES / 2; step > 0; step /= 2) {

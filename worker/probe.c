@@ -1,0 +1,185 @@
+/* probe.c - the digest of a worker's arithmetic. */
+#include "worker/probe.h"
+
+#include <string.h>
+
+#include "common/base/mem.h"
+#include "common/base/rng.h"
+#include "worker/backend/kernels.h"
+#include "worker/engine_slot.h"
+
+enum {
+    PREFIX = 40,
+    BRANCH = 28,
+    BRANCHES = 2,
+    ROWS = PREFIX + BRANCHES * BRANCH,
+    FEW_ROWS = 7,
+    KEY_PROBE = 0x50726F62,
+};
+
+/* Prefix 40, two branches of 28 tokens, all of whose tokens are labels. */
+static enum err make_tree(struct tree *t, uint32_t vocab, struct errbuf *e)
+{
+    if (tree_alloc(t, 1 + BRANCHES, ROWS, BRANCHES * BRANCH, BRANCHES) != OK) {
+        return err_set(e, ERR_NOMEM, "probe: out of memory");
+    }
+    t->nodes[0] = (struct tree_node){.parent = TREE_ROOT, .count = PREFIX};
+    for (uint32_t i = 0; i < ROWS; i++) {
+        t->tokens[i] = (uint32_t)rng_below(KEY_PROBE, i, vocab);
+    }
+    uint32_t n = 0;
+    for (uint32_t b = 0; b < BRANCHES; b++) { /* the prefix's last row predicts both branches */
+        t->nodes[1 + b] = (struct tree_node){.parent = 0, .count = BRANCH};
+        t->labels[n++] =
+            (struct tree_label){PREFIX - 1, t->tokens[PREFIX + b * BRANCH], b, 1.0f / BRANCH};
+    }
+    for (uint32_t b = 0; b < BRANCHES; b++) {
+        for (uint32_t i = 0; i + 1 < BRANCH; i++) {
+            uint32_t row = PREFIX + b * BRANCH + i;
+            t->labels[n++] = (struct tree_label){row, t->tokens[row + 1], b, 1.0f / BRANCH};
+        }
+    }
+    return tree_finish(t, vocab, e);
+}
+
+/* Running digest: each piece is hashed together with what came before. */
+static void mix(uint8_t digest[HASH_XXH128_BYTES], const void *data, size_t bytes)
+{
+    uint8_t both[2 * HASH_XXH128_BYTES];
+    memcpy(both, digest, HASH_XXH128_BYTES);
+    hash_xxh128(data, bytes, both + HASH_XXH128_BYTES);
+    hash_xxh128(both, sizeof both, digest);
+}
+
+static enum err probe_gradient(struct engine_slot *slot, uint8_t digest[HASH_XXH128_BYTES],
+                               struct errbuf *e)
+{
+    const struct model_shape *shape = &slot->engine->config.shape;
+    const struct lora_config *lora = &slot->engine->config.lora;
+    struct tree tree = {0};
+    struct unit_result result;
+    const size_t count = engine_lora_count(slot->engine);
+    float *flat = mem_calloc(count, sizeof *flat);
+    int64_t *sum = mem_calloc(count, sizeof *sum);
+    enum err error = flat && sum ? make_tree(&tree, shape->vocab, e)
+                                 : err_set(e, ERR_NOMEM, "probe: out of memory");
+    if (error == OK) {
+        lora_init(shape, lora, KEY_PROBE, flat);
+        for (size_t i = 0; i < count; i++) { /* B is zero after lora_init */
+            flat[i] = flat[i] != 0.0f ? flat[i] : (rng_unit(KEY_PROBE, i) - 0.5f) * 0x1p-4f;
+        }
+        const struct unit unit = {.n_trees = 1, .n_rows = ROWS, .trees = &tree};
+        error = engine_gradient(slot, &unit, flat, 0, sum, &result, e);
+    }
+    if (error == OK) {
+        mix(digest, sum, count * sizeof *sum);
+        mix(digest, &result.loss, sizeof result.loss);
+    }
+    tree_free(&tree);
+    mem_free(flat);
+    mem_free(sum);
+    return error;
+}
+
+struct product {
+    uint32_t in, out;
+    struct span w;
+};
+
+/* Where results land on the host. */
+struct landing {
+    float *values;
+    int64_t *fixed;
+};
+
+/* x W^T and y W of one matrix with so many rows, as int64. */
+static void probe_product(struct pass *p, const struct product *m, uint32_t rows, struct span room,
+                          const struct landing *to, uint8_t digest[HASH_XXH128_BYTES])
+{
+    const struct span x = room;
+    const struct span y = span_at(room, (size_t)rows * m->in);
+    const struct span dx = span_at(y, (size_t)rows * m->out);
+    struct gemm g = {.b_transposed = true,
+                     .m = rows,
+                     .n = m->out,
+                     .k = m->in,
+                     .alpha = 1.0f,
+                     .a = x,
+                     .b = m->w,
+                     .c = y,
+                     .lda = m->in,
+                     .ldb = m->in,
+                     .ldc = m->out};
+    p->team.ops->gemm(&p->team, &g);
+    g = (struct gemm){.m = rows,
+                      .n = m->in,
+                      .k = m->out,
+                      .alpha = 0x1p-10f, /* keeps any model's values within fixed point */
+                      .a = y,
+                      .b = m->w,
+                      .c = dx,
+                      .lda = m->out,
+                      .ldb = m->in,
+                      .ldc = m->in};
+    p->team.ops->gemm(&p->team, &g);
+    const size_t results = (size_t)rows * ((size_t)m->out + m->in);
+    const float *values = p->team.ops->view(&p->team, y, results, to->values);
+    memset(to->fixed, 0, results * sizeof *to->fixed);
+    (void)p->team.kernels->add_fixed(results, values, to->fixed);
+    mix(digest, to->fixed, results * sizeof *to->fixed);
+}
+
+static enum err probe_products(struct engine_slot *slot, uint8_t digest[HASH_XXH128_BYTES],
+                               struct errbuf *e)
+{
+    struct pass *p = &slot->pass;
+    const struct model *m = p->model;
+    const struct model_shape *s = &m->shape;
+    const uint32_t q = s->heads * s->head_dim;
+    const uint32_t kv = s->kv_heads * s->head_dim;
+    const struct product products[] = {
+        {s->hidden, q + 2 * kv, m->layers[0].qkv},
+        {q, s->hidden, m->layers[0].o},
+        {s->hidden, 2 * s->ff, m->layers[0].gate_up},
+        {s->ff, s->hidden, m->layers[0].down},
+        {s->hidden, s->vocab < HEAD_COLS ? s->vocab : HEAD_COLS, m->head}};
+    const uint32_t rows[] = {1, FEW_ROWS, slot->engine->config.tile_rows};
+    size_t most = 0;
+    for (size_t i = 0; i < sizeof products / sizeof products[0]; i++) {
+        size_t n = 2 * (size_t)products[i].in + products[i].out;
+        most = n > most ? n : most;
+    }
+    most *= slot->engine->config.tile_rows;
+    struct buffer *buffer = NULL;
+    struct landing to = {mem_aligned(most, sizeof(float)), mem_aligned(most, sizeof(int64_t))};
+    float *x = mem_aligned(most, sizeof *x);
+    enum err error = to.values && to.fixed && x && p->team.ops->alloc(most, &buffer) == OK
+                         ? OK
+                         : err_set(e, ERR_NOMEM, "probe: no memory for %zu numbers", most);
+    for (size_t i = 0; error == OK && i < most; i++) {
+        x[i] = rng_unit(KEY_PROBE + 1, i) - 0.5f;
+    }
+    for (size_t i = 0; error == OK && i < sizeof products / sizeof products[0]; i++) {
+        for (size_t r = 0; r < sizeof rows / sizeof rows[0]; r++) {
+            const struct span room = {buffer, 0};
+            p->team.ops->upload(room, x, (size_t)rows[r] * products[i].in);
+            probe_product(p, &products[i], rows[r], room, &to, digest);
+        }
+    }
+    p->team.ops->release(&buffer);
+    mem_free(to.values);
+    mem_free(to.fixed);
+    mem_free(x);
+    return error;
+}
+
+enum err engine_probe(struct engine_slot *slot, uint8_t digest[HASH_XXH128_BYTES], struct errbuf *e)
+{
+    memset(digest, 0, HASH_XXH128_BYTES);
+    enum err error = probe_gradient(slot, digest, e);
+    if (error == OK) {
+        error = probe_products(slot, digest, e);
+    }
+    team_enter(&slot->pass.team, PROFILE_IDLE);
+    return error;
+}
