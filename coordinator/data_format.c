@@ -1,0 +1,220 @@
+/* data_format.c - the formats of data files as tables, and the check of one item. */
+#include "coordinator/data_format.h"
+
+#include <string.h>
+
+#include "common/base/conf.h"
+#include "common/base/limits.h"
+#include "common/base/quote.h"
+#include "common/base/str.h"
+
+static const struct data_format_info formats[DATA_FORMATS] = {
+    [DATA_VCD] = {"vcd",
+                  "scenarios with options",
+                  {{.name = "scenario", .required = true},
+                   {.name = "preference domain", .required = true},
+                   {.name = "scene"},
+                   {.name = "options", .required = true, .options = true}}},
+    [DATA_PAIRS] = {"pairs",
+                    "pairs of answers",
+                    {{.name = "instruction", .required = true},
+                     {.name = "extra_a", .required = true, .may_be_empty = true},
+                     {.name = "response_a", .required = true},
+                     {.name = "extra_b", .required = true, .may_be_empty = true},
+                     {.name = "response_b", .required = true}}},
+    [DATA_DPO] = {"dpo",
+                  "chosen and rejected answers",
+                  {{.name = "prompt", .required = true},
+                   {.name = "chosen", .required = true},
+                   {.name = "rejected", .required = true}}},
+    [DATA_SFT] = {"sft",
+                  "instructions and responses",
+                  {{.name = "instruction", .required = true},
+                   {.name = "response", .required = true}}},
+    [DATA_SFT_IO] = {"sft-io",
+                     "inputs and outputs",
+                     {{.name = "input", .required = true}, {.name = "output", .required = true}}},
+    [DATA_BQD] = {"bqd",
+                  "behaviour questions",
+                  {{.name = "question", .required = true},
+                   {.name = "answer_matching_behavior", .required = true},
+                   {.name = "answer_not_matching_behavior", .required = true}}},
+    [DATA_RETENTION] = {"retention",
+                        "two-choice questions",
+                        {{.name = "prompt", .required = true},
+                         {.name = "correct", .required = true},
+                         {.name = "incorrect", .required = true}}},
+    [DATA_QUESTIONS] = {"questions", "open questions", {{.name = "question", .required = true}}},
+};
+
+const struct data_format_info *data_format_info(enum data_format format)
+{
+    return &formats[format];
+}
+
+int data_format_from(const char *name)
+{
+    for (int i = 0; i < DATA_FORMATS; i++) {
+        if (strcmp(formats[i].name, name) == 0) {
+            return i;
+        }
+    }
+    return -1;
+}
+
+enum err data_format_recognise(const struct json_stream *s, const json_t *item,
+                               enum data_format *format, struct errbuf *e)
+{
+    int best = 0;
+    int best_missing = 0;
+    for (int i = 0; i < DATA_FORMATS; i++) {
+        int found = 0;
+        int missing = 0;
+        for (const struct data_field *f = formats[i].fields; f->name; f++) {
+            bool has = json_object_get(item, f->name) != NULL;
+            found += f->required && has;
+            missing += f->required && !has;
+        }
+        if (found > best || (found == best && found > 0 && missing < best_missing)) {
+            best = found;
+            best_missing = missing;
+            *format = (enum data_format)i;
+        }
+    }
+    if (best > 0) {
+        return OK;
+    }
+    struct str known = {0};
+    for (int i = 0; i < DATA_FORMATS; i++) {
+        str_addf(&known, "%s%s (", i > 0 ? ", " : "", formats[i].name);
+        for (const struct data_field *f = formats[i].fields; f->name; f++) {
+            str_addf(&known, "%s%s", f == formats[i].fields ? "" : ", ", f->name);
+        }
+        str_add(&known, ")");
+    }
+    enum err error = json_stream_fail(s, NULL, 0, e, ERR_PARSE,
+                                      "the first item has no field of a known format: %s",
+                                      known.data ? known.data : "");
+    str_free(&known);
+    return error;
+}
+
+static const char *type_name(const json_t *value)
+{
+    static const char *const names[] = {"an object",      "an array", "a string",
+                                        "a whole number", "a number", "true or false",
+                                        "true or false",  "null"};
+    return names[json_typeof(value)];
+}
+
+/* A member that is there but has another name: the likely slip of a missing field. */
+static const char *nearest_member(const json_t *object, const char *name,
+                                  const struct data_field *known)
+{
+    const char *names[64];
+    size_t n = 0;
+    const char *key;
+    json_t *value;
+    json_object_foreach((json_t *)(uintptr_t)object, key, value)
+    {
+        bool taken = false;
+        for (const struct data_field *f = known; f && f->name; f++) {
+            taken = taken || strcmp(f->name, key) == 0;
+        }
+        if (!taken && n < 64) {
+            names[n++] = key;
+        }
+    }
+    return conf_nearest(name, names, n);
+}
+
+/* The string `name` of object, at path[0 .. n-1]; path has room for one more step. */
+static enum err check_string(const struct json_stream *s, struct json_step *path, size_t n,
+                             const json_t *object, const struct data_field *field,
+                             const struct data_field *known, struct errbuf *e)
+{
+    const json_t *value = json_object_get(object, field->name);
+    path[n] = (struct json_step){.key = field->name};
+    if (!value && !field->required) {
+        return OK;
+    }
+    if (!value) {
+        const char *near = nearest_member(object, field->name, known);
+        char quoted[QUOTE_BYTES];
+        return json_stream_fail(s, path, n, e, ERR_PARSE,
+                                "field '%s' is missing: expected a %s%s%s", field->name,
+                                field->options ? "list" : "string", near ? "; there is " : "",
+                                near ? quote(near, strlen(near), quoted) : "");
+    }
+    if (field->options) {
+        return OK;
+    }
+    if (!json_is_string(value)) {
+        return json_stream_fail(s, path, n + 1, e, ERR_PARSE,
+                                "field '%s': expected a string, found %s", field->name,
+                                type_name(value));
+    }
+    size_t bytes = json_string_length(value);
+    if (bytes > LIMIT_TEXT_BYTES) {
+        return json_stream_fail(s, path, n + 1, e, ERR_RANGE,
+                                "field '%s' has %zu bytes, at most %d are possible", field->name,
+                                bytes, LIMIT_TEXT_BYTES);
+    }
+    const char *text = json_string_value(value);
+    if (!field->may_be_empty && field->required && strspn(text, " \t\r\n") == bytes) {
+        return json_stream_fail(s, path, n + 1, e, ERR_PARSE,
+                                "field '%s' is empty: expected a text", field->name);
+    }
+    return OK;
+}
+
+static enum err check_options(const struct json_stream *s, const json_t *options, struct errbuf *e)
+{
+    static const struct data_field fields[] = {
+        {.name = "text", .required = true}, {.name = "bias", .required = true}, {.name = NULL}};
+    struct json_step path[3] = {{.key = "options"}};
+    if (!json_is_array(options)) {
+        return json_stream_fail(s, path, 1, e, ERR_PARSE,
+                                "field 'options': expected a list of {text, bias}, found %s",
+                                type_name(options));
+    }
+    size_t n = json_array_size(options);
+    if (n < 2 || n > LIMIT_OPTIONS) {
+        return json_stream_fail(s, path, 1, e, ERR_RANGE,
+                                "field 'options' has %zu options, 2 to %d are possible", n,
+                                LIMIT_OPTIONS);
+    }
+    for (size_t i = 0; i < n; i++) {
+        const json_t *option = json_array_get(options, i);
+        path[1] = (struct json_step){.index = i};
+        if (!json_is_object(option)) {
+            return json_stream_fail(s, path, 2, e, ERR_PARSE,
+                                    "option %zu: expected {text, bias}, found %s", i + 1,
+                                    type_name(option));
+        }
+        for (const struct data_field *f = fields; f->name; f++) {
+            enum err error = check_string(s, path, 2, option, f, fields, e);
+            if (error != OK) {
+                return error;
+            }
+        }
+    }
+    return OK;
+}
+
+enum err data_format_check(const struct json_stream *s, enum data_format format, const json_t *item,
+                           struct errbuf *e)
+{
+    const struct data_field *fields = formats[format].fields;
+    for (const struct data_field *f = fields; f->name; f++) {
+        struct json_step path[3];
+        enum err error = check_string(s, path, 0, item, f, fields, e);
+        if (error == OK && f->options) {
+            error = check_options(s, json_object_get(item, f->name), e);
+        }
+        if (error != OK) {
+            return error;
+        }
+    }
+    return OK;
+}
