@@ -8,7 +8,7 @@
 #include "common/base/limits.h"
 #include "common/base/mem.h"
 
-/* jansson reports some failed allocations as other errors; this tells them apart. */
+/* jansson reports some failed allocations as other errors and loses a key over others. */
 static _Thread_local bool out_of_memory;
 
 static void *allocate(size_t bytes)
@@ -59,7 +59,8 @@ enum err json_doc_parse(const char *text, size_t n, json_t **doc, struct errbuf 
     json_error_t why;
     out_of_memory = false;
     json_t *parsed = json_loadb(text, n, JSON_REJECT_DUPLICATES, &why);
-    if (!parsed && out_of_memory) {
+    if (out_of_memory) {
+        json_decref(parsed);
         return err_set(e, ERR_NOMEM, "no memory for JSON of %zu bytes", n);
     }
     if (!parsed) {
