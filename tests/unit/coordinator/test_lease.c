@@ -1,0 +1,135 @@
+/* test_lease.c - deadlines from measured costs, renewal up to the cap, stalls of our own, and the
+ * heap against a plain search. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <stdbool.h>
+
+#include "common/base/rng.h"
+#include "coordinator/lease.h"
+
+#define SEC 1000000000ull
+
+static uint32_t granted(struct leases *l, uint32_t tokens, uint64_t now)
+{
+    const struct lease what = {.job = 1, .worker = 2, .tokens = tokens, .kind = JOB_GRADIENT};
+    uint32_t handle;
+    assert_int_equal(lease_grant(l, &what, now, &handle), OK);
+    return handle;
+}
+
+static struct leases *taught(uint64_t ns_per_token)
+{
+    struct leases *l = NULL;
+    assert_int_equal(leases_new(&l), OK);
+    for (int i = 0; i < 10; i++) {
+        lease_end(l, granted(l, 100, SEC), true, SEC + 100 * ns_per_token);
+    }
+    return l;
+}
+
+static void test_first_lease_is_long_and_later_ones_follow_the_measured_cost(void **state)
+{
+    (void)state;
+    struct leases *l = NULL;
+    assert_int_equal(leases_new(&l), OK);
+    uint32_t h = granted(l, 500, SEC);
+    assert_true(lease_get(l, h)->ttl_ns == LEASE_FIRST_NS);
+    assert_int_equal(lease_expected_ns(l, JOB_GRADIENT, 100), 0);
+    leases_free(&l);
+    l = taught(10000000); /* 10 ms a token */
+    assert_true(lease_expected_ns(l, JOB_GRADIENT, 400) == 4 * SEC);
+    assert_true(lease_get(l, granted(l, 400, SEC))->ttl_ns == 4 * SEC);
+    assert_true(lease_get(l, granted(l, 1, SEC))->ttl_ns == LEASE_FLOOR_NS);
+    assert_int_equal(lease_expected_ns(l, JOB_SCORE, 400), 0);
+    leases_free(&l);
+}
+
+static void test_one_slow_job_does_not_move_the_median(void **state)
+{
+    (void)state;
+    struct leases *l = taught(10000000);
+    lease_end(l, granted(l, 100, SEC), true, 3600 * SEC);
+    assert_true(lease_expected_ns(l, JOB_GRADIENT, 100) == SEC);
+    assert_true(lease_get(l, granted(l, 400, SEC))->ttl_ns == 4 * SEC);
+    leases_free(&l);
+}
+
+static void test_heartbeats_renew_up_to_the_cap_and_not_beyond(void **state)
+{
+    (void)state;
+    struct leases *l = taught(10000000);
+    uint32_t h = granted(l, 400, 10 * SEC); /* ttl 4 s, cap 120 s */
+    uint64_t now = 10 * SEC;
+    while (lease_due(l, now) == UINT32_MAX && now < 1000 * SEC) {
+        lease_renew(l, h, now);
+        now += SEC;
+    }
+    assert_true(now == 130 * SEC && lease_due(l, now) == h);
+    lease_end(l, h, false, now);
+    assert_int_equal(lease_due(l, now), UINT32_MAX);
+    assert_true(lease_sleep_ns(l, now) == UINT64_MAX);
+    leases_free(&l);
+}
+
+static void test_a_shift_moves_every_deadline(void **state)
+{
+    (void)state;
+    struct leases *l = taught(10000000);
+    uint32_t h = granted(l, 400, 10 * SEC);
+    lease_shift(l, 50 * SEC);
+    assert_int_equal(lease_due(l, 63 * SEC), UINT32_MAX);
+    assert_true(lease_sleep_ns(l, 61 * SEC) == 3 * SEC);
+    assert_true(lease_elapsed_ns(l, h, 61 * SEC) == SEC);
+    assert_int_equal(lease_due(l, 64 * SEC), h);
+    leases_free(&l);
+}
+
+static void test_heap_gives_deadlines_in_order(void **state)
+{
+    (void)state;
+    enum { N = 300 };
+    for (uint64_t seed = 1; seed <= 20; seed++) {
+        struct leases *l = taught(1000000000);
+        uint32_t handles[N];
+        bool live[N] = {false};
+        uint64_t draw = 0;
+        for (uint32_t i = 0; i < N; i++) {
+            handles[i] = granted(l, 1 + (uint32_t)rng_below(seed, draw++, 1000), 10 * SEC);
+            live[i] = true;
+        }
+        for (uint32_t i = 0; i < 100; i++) {
+            uint32_t k = (uint32_t)rng_below(seed, draw++, N);
+            if (live[k] && i % 2) {
+                lease_renew(l, handles[k], 10 * SEC + rng_below(seed, draw++, 100) * SEC);
+            } else if (live[k]) {
+                lease_end(l, handles[k], false, 10 * SEC);
+                live[k] = false;
+            }
+        }
+        uint64_t before = 0;
+        while (leases_count(l) > 0) {
+            uint32_t h = lease_due(l, UINT64_MAX / 2);
+            uint64_t deadline = lease_get(l, h)->deadline_ns;
+            assert_true(deadline >= before);
+            before = deadline;
+            lease_end(l, h, false, 10 * SEC);
+        }
+        leases_free(&l);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_first_lease_is_long_and_later_ones_follow_the_measured_cost),
+        cmocka_unit_test(test_one_slow_job_does_not_move_the_median),
+        cmocka_unit_test(test_heartbeats_renew_up_to_the_cap_and_not_beyond),
+        cmocka_unit_test(test_a_shift_moves_every_deadline),
+        cmocka_unit_test(test_heap_gives_deadlines_in_order),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,218 @@
+/* test_plan.c - steps, shuffles, weights, packing, sizes of jobs. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <math.h>
+#include <stdbool.h>
+#include <string.h>
+
+#include "common/base/limits.h"
+#include "common/base/mem.h"
+#include "coordinator/plan.h"
+
+enum { GROUPS = 21 };
+
+static struct plan *planned(const struct plan_config *cfg, struct plan_group groups[GROUPS])
+{
+    struct plan *p = NULL;
+    struct errbuf e = {{0}};
+    for (uint32_t i = 0; i < GROUPS; i++) {
+        groups[i] = (struct plan_group){
+            .rows = 100 + 40 * i, .pairs = 1, .labels_a = 5 + i, .labels_b = 9 + i % 4};
+    }
+    if (plan_new(cfg, groups, GROUPS, &p, &e) != OK) {
+        fail_msg("%s", e.text);
+    }
+    return p;
+}
+
+static void test_every_epoch_is_a_shuffle_of_its_own_with_every_group_once(void **state)
+{
+    (void)state;
+    struct plan_group groups[GROUPS];
+    const struct plan_config cfg = {.seed = 4, .epochs = 3, .batch_groups = 8, .unit_tokens = 512};
+    struct plan *p = planned(&cfg, groups);
+    uint32_t first[GROUPS] = {0};
+    assert_int_equal(plan_epoch_steps(p), 3);
+    assert_int_equal(plan_steps(p), 9);
+    for (uint64_t epoch = 0; epoch < 3; epoch++) {
+        uint32_t seen[GROUPS] = {0};
+        uint32_t at = 0;
+        bool differs = false;
+        for (uint64_t s = 0; s < 3; s++) {
+            struct plan_item items[8];
+            uint32_t n;
+            plan_step(p, epoch * 3 + s, items, &n);
+            assert_int_equal(n, s < 2 ? 8 : 5);
+            for (uint32_t i = 0; i < n; i++, at++) {
+                seen[items[i].group]++;
+                differs = differs || (epoch > 0 && first[at] != items[i].group);
+                first[at] = epoch == 0 ? items[i].group : first[at];
+                assert_true(items[i].w_a == (float)(1.0 / n) && items[i].w_b == items[i].w_a);
+            }
+        }
+        assert_true(epoch == 0 || differs);
+        for (uint32_t i = 0; i < GROUPS; i++) {
+            assert_int_equal(seen[i], 1);
+        }
+    }
+    plan_free(&p);
+}
+
+static void test_a_step_is_the_same_whatever_was_asked_before(void **state)
+{
+    (void)state;
+    struct plan_group groups[GROUPS];
+    const struct plan_config cfg = {
+        .seed = 4, .max_steps = 40, .batch_groups = 8, .unit_tokens = 512};
+    struct plan *p = planned(&cfg, groups);
+    struct plan *q = planned(&cfg, groups);
+    struct plan_item a[8];
+    struct plan_item b[8];
+    uint32_t n;
+    uint32_t m;
+    assert_int_equal(plan_steps(p), 40);
+    for (uint64_t s = 40; s-- > 0;) {
+        plan_step(p, s, a, &n);
+        plan_step(q, 39 - s, b, &m);
+        plan_step(q, s, b, &m);
+        assert_int_equal(n, m);
+        assert_memory_equal(a, b, n * sizeof *a);
+    }
+    plan_free(&p);
+    plan_free(&q);
+}
+
+static void test_paper_weights_are_means_over_tokens_of_a_micro_batch(void **state)
+{
+    (void)state;
+    struct plan_group groups[GROUPS];
+    const struct plan_config cfg = {.seed = 1,
+                                    .epochs = 1,
+                                    .batch_groups = 10,
+                                    .unit_tokens = 512,
+                                    .micro_groups = 4,
+                                    .normalisation = PLAN_PAPER};
+    struct plan *p = planned(&cfg, groups);
+    struct plan_item items[10];
+    uint32_t n;
+    plan_step(p, 0, items, &n);
+    assert_int_equal(n, 10);
+    for (uint32_t at = 0; at < n; at += 4) {
+        uint32_t end = at + 4 < n ? at + 4 : n;
+        double labels = 0.0;
+        double weights = 0.0;
+        for (uint32_t i = at; i < end; i++) {
+            labels += groups[items[i].group].labels_a;
+            weights += (double)items[i].w_a;
+        }
+        assert_true(fabs(weights - 1.0 / 3.0) < 1e-6);
+        for (uint32_t i = at; i < end; i++) {
+            double want = groups[items[i].group].labels_a / labels / 3.0;
+            assert_true(fabs((double)items[i].w_a - want) < 1e-7);
+        }
+    }
+    plan_free(&p);
+}
+
+static void test_settings_out_of_bounds_are_named(void **state)
+{
+    (void)state;
+    struct plan_group groups[2] = {{.pairs = 1}, {.pairs = 3}};
+    struct plan *p = NULL;
+    struct errbuf e;
+    struct plan_config cfg = {.epochs = 1, .batch_groups = 1, .unit_tokens = 1, .micro_groups = 4};
+    assert_int_equal(plan_new(&cfg, groups, 0, &p, &e), ERR_RANGE);
+    assert_non_null(strstr(e.text, "data.train"));
+    cfg.normalisation = PLAN_PAPER;
+    assert_int_equal(plan_new(&cfg, groups, 2, &p, &e), ERR_RANGE);
+    assert_non_null(strstr(e.text, "data.group: pair"));
+    cfg.normalisation = PLAN_MEAN;
+    cfg.batch_groups = 0;
+    assert_int_equal(plan_new(&cfg, groups, 2, &p, &e), ERR_RANGE);
+    assert_non_null(strstr(e.text, "train.batch_groups"));
+    cfg.batch_groups = 1;
+    cfg.epochs = 0;
+    assert_int_equal(plan_new(&cfg, groups, 2, &p, &e), ERR_RANGE);
+    cfg.max_steps = (uint64_t)1 << 40;
+    assert_int_equal(plan_new(&cfg, groups, 2, &p, &e), ERR_RANGE);
+    assert_non_null(strstr(e.text, "train.max_steps"));
+}
+
+static void test_trees_are_packed_in_order_and_a_large_one_stands_alone(void **state)
+{
+    (void)state;
+    const uint32_t rows[] = {200, 300, 12, 1, 900, 100, 400, 13};
+    const uint32_t first[] = {0, 3, 4, 5, 7};
+    const uint32_t count[] = {3, 1, 1, 2, 1};
+    struct plan_unit *units = NULL;
+    uint32_t n;
+    assert_int_equal(plan_pack(rows, 8, 512, 77, &units, &n, NULL), OK);
+    assert_int_equal(n, 5);
+    for (uint32_t i = 0; i < n; i++) {
+        assert_int_equal(units[i].first, first[i]);
+        assert_int_equal(units[i].count, count[i]);
+        assert_true(units[i].id == ((uint64_t)77 << 32 | i));
+    }
+    assert_int_equal(units[0].rows, 512);
+    assert_int_equal(units[2].rows, 900);
+    mem_free(units);
+}
+
+static void test_too_many_units_of_a_step_are_refused_with_the_setting(void **state)
+{
+    (void)state;
+    uint32_t rows[LIMIT_STEP_UNITS + 1];
+    struct plan_unit *units = NULL;
+    uint32_t n;
+    struct errbuf e;
+    for (uint32_t i = 0; i <= LIMIT_STEP_UNITS; i++) {
+        rows[i] = 10;
+    }
+    assert_int_equal(plan_pack(rows, LIMIT_STEP_UNITS + 1, 10, 3, &units, &n, &e), ERR_RANGE);
+    assert_non_null(strstr(e.text, "unit_tokens"));
+    assert_int_equal(plan_pack(rows, LIMIT_STEP_UNITS, 10, 3, &units, &n, &e), OK);
+    mem_free(units);
+    assert_int_equal(plan_pack(rows, LIMIT_STEP_UNITS + 1, 10, PLAN_EVAL_TAG, &units, &n, &e), OK);
+    mem_free(units);
+}
+
+static void test_useful_slots_are_the_units_of_the_fullest_step(void **state)
+{
+    (void)state;
+    struct plan_group groups[GROUPS];
+    const struct plan_config cfg = {.seed = 4, .epochs = 1, .batch_groups = 8, .unit_tokens = 1};
+    struct plan *p = planned(&cfg, groups);
+    assert_int_equal(plan_useful_slots(p), 8);
+    plan_free(&p);
+}
+
+static void test_jobs_shrink_to_single_units_towards_the_end(void **state)
+{
+    (void)state;
+    const uint64_t ms = 1000000;
+    assert_int_equal(plan_job_units(1000, 2, 0, 2000 * ms), 1);
+    assert_int_equal(plan_job_units(1000, 2, 100 * ms, 2000 * ms), 20);
+    assert_int_equal(plan_job_units(24, 2, 100 * ms, 2000 * ms), 6);
+    assert_int_equal(plan_job_units(4, 2, 100 * ms, 2000 * ms), 1);
+    assert_int_equal(plan_job_units(1000, 2, 5000 * ms, 2000 * ms), 1);
+    assert_int_equal(plan_job_units(100000, 2, 1, 2000 * ms), LIMIT_JOB_UNITS);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_every_epoch_is_a_shuffle_of_its_own_with_every_group_once),
+        cmocka_unit_test(test_a_step_is_the_same_whatever_was_asked_before),
+        cmocka_unit_test(test_paper_weights_are_means_over_tokens_of_a_micro_batch),
+        cmocka_unit_test(test_settings_out_of_bounds_are_named),
+        cmocka_unit_test(test_trees_are_packed_in_order_and_a_large_one_stands_alone),
+        cmocka_unit_test(test_too_many_units_of_a_step_are_refused_with_the_setting),
+        cmocka_unit_test(test_useful_slots_are_the_units_of_the_fullest_step),
+        cmocka_unit_test(test_jobs_shrink_to_single_units_towards_the_end),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,128 @@
+/* test_screen.c - bands come from committed steps alone; second opinions. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <math.h>
+
+#include "coordinator/screen.h"
+
+static const uint8_t bits[4][HASH_XXH128_BYTES] = {{1}, {2}, {3}, {4}};
+
+static enum screen_verdict judge(struct screen *s, uint64_t worker, int digest, double norm,
+                                 uint64_t others[2])
+{
+    const struct result_row row = {.unit = 1, .sumsq = norm * norm};
+    uint32_t opinions;
+    return screen_judge(s, 77, worker, bits[digest], &row, 1, others, &opinions);
+}
+
+static struct screen *taught(void)
+{
+    struct screen *s = NULL;
+    assert_int_equal(screen_new(&s), OK);
+    for (uint32_t step = 0; step < 10; step++) {
+        for (int i = 0; i < 10; i++) {
+            const struct result_row row = {.sumsq = 1.0 + 0.01 * i};
+            screen_note(s, &row, 1);
+        }
+        screen_seal(s, step);
+        assert_true(isinf(screen_band(s)) || step >= 7);
+        screen_committed(s, step);
+    }
+    return s;
+}
+
+static void test_no_band_before_enough_norms_are_committed(void **state)
+{
+    (void)state;
+    struct screen *s = NULL;
+    uint64_t others[2];
+    assert_int_equal(screen_new(&s), OK);
+    for (int i = 0; i < 500; i++) {
+        const struct result_row row = {.sumsq = 1.0};
+        screen_note(s, &row, 1);
+    }
+    screen_seal(s, 1);
+    assert_true(isinf(screen_band(s)));
+    assert_int_equal(judge(s, 1, 0, 1e9, others), SCREEN_ACCEPT);
+    screen_committed(s, 1);
+    assert_true(screen_band(s) > 1.0 && screen_band(s) < 3.0);
+    screen_free(&s);
+}
+
+static void test_values_that_are_not_finite_are_never_accepted(void **state)
+{
+    (void)state;
+    struct screen *s = taught();
+    uint64_t others[2];
+    assert_int_equal(judge(s, 1, 0, (double)NAN, others), SCREEN_NOT_FINITE);
+    assert_int_equal(judge(s, 1, 0, (double)INFINITY, others), SCREEN_NOT_FINITE);
+    const struct result_row row = {.sumsq = -1.0};
+    uint32_t opinions;
+    assert_int_equal(screen_judge(s, 77, 1, bits[0], &row, 1, others, &opinions),
+                     SCREEN_NOT_FINITE);
+    screen_free(&s);
+}
+
+static void test_large_gradient_that_two_workers_agree_on_is_accepted(void **state)
+{
+    (void)state;
+    struct screen *s = taught();
+    uint64_t others[2];
+    assert_int_equal(judge(s, 1, 0, 1.1, others), SCREEN_ACCEPT);
+    assert_false(screen_has_case(s, 77));
+    assert_int_equal(judge(s, 1, 0, 50.0, others), SCREEN_AGAIN);
+    assert_true(screen_has_case(s, 77));
+    assert_int_equal(judge(s, 2, 0, 50.0, others), SCREEN_ACCEPT);
+    screen_close(s, 77);
+    assert_int_equal(judge(s, 1, 0, 50.0, others), SCREEN_AGAIN);
+    screen_free(&s);
+}
+
+static void test_third_opinion_decides_between_two(void **state)
+{
+    (void)state;
+    uint64_t others[2];
+    for (int third = 0; third <= 2; third++) {
+        struct screen *s = taught();
+        assert_int_equal(judge(s, 1, 0, 50.0, others), SCREEN_AGAIN);
+        assert_int_equal(judge(s, 2, 1, 1.0, others), SCREEN_CONFLICT);
+        assert_int_equal(others[0], 1);
+        enum screen_verdict verdict = judge(s, 3, third, 1.0, others);
+        assert_int_equal(verdict, third < 2 ? SCREEN_DECIDED : SCREEN_NO_MAJORITY);
+        if (third < 2) {
+            assert_int_equal(others[0], third == 0 ? 2 : 1);
+        } else {
+            assert_true(others[0] == 1 && others[1] == 2);
+        }
+        screen_free(&s);
+    }
+}
+
+static void test_dispute_starts_with_two_opinions(void **state)
+{
+    (void)state;
+    struct screen *s = taught();
+    uint64_t others[2];
+    screen_dispute(s, 77, 5, bits[0], 6, bits[1]);
+    assert_int_equal(judge(s, 7, 1, 1.0, others), SCREEN_DECIDED);
+    assert_int_equal(others[0], 5);
+    screen_close_all(s);
+    assert_false(screen_has_case(s, 77));
+    screen_free(&s);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_no_band_before_enough_norms_are_committed),
+        cmocka_unit_test(test_values_that_are_not_finite_are_never_accepted),
+        cmocka_unit_test(test_large_gradient_that_two_workers_agree_on_is_accepted),
+        cmocka_unit_test(test_third_opinion_decides_between_two),
+        cmocka_unit_test(test_dispute_starts_with_two_opinions),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
