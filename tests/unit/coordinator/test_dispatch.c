@@ -694,6 +694,56 @@ static void test_result_that_names_other_units_is_refused(void **state)
     dispatch_free(&q.d);
 }
 
+/* A small run in which an allocation may fail: it ends, or it says that it stops; nothing leaks. */
+static bool run_that_may_stop(void)
+{
+    static const uint8_t probe[16] = {1};
+    static const uint32_t rows[4] = {10, 20, 30, 40};
+    const struct dispatch_config cfg = {.has_probe = true, .probe = {1}};
+    const struct roster_hello hello = {.name = "w", .epoch = 1, .slots = 1};
+    const struct dispatch_batch batch = {
+        .kind = JOB_GRADIENT, .tag = 7, .n_units = 4, .unit_ids = ids, .rows = rows};
+    struct quiet q = {.now = SEC};
+    bool done = false;
+    bool stopped = dispatch_new(&cfg, &q.d) != OK;
+    if (stopped) {
+        return false;
+    }
+    stopped = dispatch_hello(q.d, &hello, q.now, &q.workers[0], NULL) != OK ||
+              dispatch_probed(q.d, q.workers[0], probe, q.now, NULL) != OK ||
+              dispatch_open(q.d, &batch, q.now) != OK;
+    for (uint64_t i = 1; !done && !stopped; i++) {
+        assert_true(i < 10);
+        struct dispatch_action a = want(&q, 0, i);
+        stopped = action(&q, DISPATCH_STOP) != NULL;
+        if (!stopped) {
+            announce(&q, q.workers[0], &a, 1);
+            stopped = action(&q, DISPATCH_STOP) != NULL;
+        }
+        if (!stopped) {
+            pay(&q, q.workers[0], &a);
+            stopped = action(&q, DISPATCH_STOP) != NULL;
+            done = action(&q, DISPATCH_BATCH_DONE) != NULL;
+        }
+    }
+    dispatch_free(&q.d);
+    return done;
+}
+
+static void test_every_allocation_that_fails_is_an_error_or_a_stop(void **state)
+{
+    (void)state;
+    unsigned long n = 0;
+    bool done = false;
+    while (!done) {
+        assert_true(n < 200);
+        mem_fail_after(++n);
+        done = run_that_may_stop();
+        mem_fail_after(0);
+    }
+    assert_true(n > 8);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -710,6 +760,7 @@ int main(void)
         cmocka_unit_test(test_score_results_settle_at_once),
         cmocka_unit_test(test_drained_worker_gets_no_more_jobs_but_its_result_counts),
         cmocka_unit_test(test_result_that_names_other_units_is_refused),
+        cmocka_unit_test(test_every_allocation_that_fails_is_an_error_or_a_stop),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
