@@ -1,0 +1,206 @@
+/* test_eval.c - questions, their trees and the JSON of an evaluation, on the tiny model's
+ * tokenizer. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <jansson.h>
+#include <math.h>
+#include <string.h>
+
+#include "common/base/file.h"
+#include "common/format/model_file.h"
+#include "common/text/tokenizer.h"
+#include "coordinator/bag_of_words.h"
+#include "coordinator/config.h"
+#include "coordinator/dataset.h"
+#include "coordinator/eval.h"
+#include "coordinator/values.h"
+
+static const char values_text[] = "axes:\n  - name: \"Pace\"\n    poles:\n"
+                                  "      - {name: \"Fast\", sentence: \"Quick.\"}\n"
+                                  "      - {name: \"Slow\", sentence: \"Calm.\"}\n";
+static const char data_text[] =
+    "[{\"scenario\":\"A bus is late.\",\"preference domain\":\"Pace\",\"scene\":\"x\",\"options\":["
+    "{\"text\":\"Run.\",\"bias\":\"Fast\"},{\"text\":\"Sit.\",\"bias\":\"Slow\"}]},\n"
+    " {\"scenario\":\"A kettle.\",\"preference domain\":\"Pace\",\"scene\":\"x\",\"options\":["
+    "{\"text\":\"Tea later.\",\"bias\":\"Slow\"},{\"text\":\"Run.\",\"bias\":\"Fast\"},"
+    "{\"text\":\"Pour it.\",\"bias\":\"Fast\"}]},\n"
+    " {\"scenario\":\"One side.\",\"preference domain\":\"Pace\",\"scene\":\"x\",\"options\":["
+    "{\"text\":\"Go.\",\"bias\":\"Fast\"},{\"text\":\"Rush.\",\"bias\":\"Fast\"}]}]";
+
+struct world {
+    struct run_config *cfg;
+    struct values *values;
+    struct dataset *data;
+    struct model_file *model;
+    struct tokenizer *tok;
+};
+
+static int set_up(void **state)
+{
+    static struct world w;
+    struct errbuf e = {0};
+    assert_int_equal(config_parse("", 0, "test", ".", NULL, 0, &w.cfg, &e), OK);
+    assert_int_equal(values_parse(values_text, sizeof values_text - 1, "v", &w.values, &e), OK);
+    assert_int_equal(
+        dataset_parse(data_text, sizeof data_text - 1, "d", w.values, GROUP_SCENARIO, &w.data, &e),
+        OK);
+    assert_int_equal(model_open("tests/golden/tiny", &w.model, &e), OK);
+    assert_int_equal(tokenizer_open(w.model, &w.tok, &e), OK);
+    *state = &w;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    struct world *w = *state;
+    tokenizer_close(&w->tok);
+    model_close(&w->model);
+    dataset_free(&w->data);
+    values_free(&w->values);
+    config_free(&w->cfg);
+    return 0;
+}
+
+/* Leaves come by side (A, B, none), options in file order, then the letters of A and of B. */
+static void answer_rightly(struct eval *ev, const struct dataset *data, uint32_t tree,
+                           uint32_t scenario)
+{
+    const struct data_scenario *s = &data->scenarios[scenario];
+    double logp[64];
+    uint32_t n = 0;
+    for (uint32_t block = 0; block < 5; block++) {
+        for (uint32_t o = 0; o < s->n_options; o++) {
+            uint32_t side = block == 0 || block == 3 ? 0 : block == 1 || block == 4 ? 1 : 2;
+            logp[n++] = s->options[o].side == side ? -1.0 : -9.0;
+        }
+    }
+    uint32_t trees;
+    assert_int_equal(eval_trees(ev, &trees)[tree].n_leaves, n);
+    eval_take(ev, tree, logp);
+}
+
+static void test_right_answers_give_one_and_one_sided_scenarios_are_left_out(void **state)
+{
+    struct world *w = *state;
+    struct eval *ev = NULL;
+    struct errbuf e = {0};
+    struct str json = {0};
+    uint32_t n = 0;
+    assert_int_equal(eval_new(w->cfg, w->values, w->data, w->data, w->tok, 15, &ev, &e), OK);
+    (void)eval_trees(ev, &n);
+    assert_int_equal(n, 2);
+    answer_rightly(ev, w->data, 0, 0);
+    answer_rightly(ev, w->data, 1, 1);
+    assert_int_equal(eval_finish(ev, &json, &e), OK);
+    json_t *root = json_loadb(json.data, json.len, 0, NULL);
+    assert_non_null(root);
+    json_t *results = json_object_get(root, "results");
+    assert_int_equal(json_array_size(results), READOUTS);
+    for (size_t i = 0; i < READOUTS; i++) {
+        json_t *r = json_array_get(results, i);
+        assert_int_equal(json_integer_value(json_object_get(r, "n")), 4);
+        assert_true(json_number_value(json_object_get(r, "accuracy")) == 1.0);
+        assert_int_equal(json_object_size(json_object_get(r, "per_value")), 2);
+        assert_true(json_is_object(json_object_get(r, "bag_of_words")));
+        assert_int_equal(json_array_size(json_object_get(r, "questions")), 4);
+    }
+    json_decref(root);
+    str_free(&json);
+    eval_free(&ev);
+}
+
+static void test_a_missing_tree_and_a_nan_are_refused(void **state)
+{
+    struct world *w = *state;
+    struct eval *ev = NULL;
+    struct errbuf e = {0};
+    struct str json = {0};
+    assert_int_equal(
+        eval_new(w->cfg, w->values, w->data, NULL, w->tok, 1u << READOUT_CONTRAST, &ev, &e), OK);
+    assert_int_equal(eval_finish(ev, &json, &e), ERR_STATE);
+    assert_non_null(strstr(e.text, "tree 0 of 2 was not scored"));
+    const double bad[] = {-1.0, (double)NAN, -1.0, -1.0};
+    const double fine[] = {-1.0, -1.0, -1.0, -1.0, -1.0, -1.0};
+    eval_take(ev, 0, bad);
+    eval_take(ev, 1, fine);
+    assert_int_equal(eval_finish(ev, &json, &e), ERR_STATE);
+    assert_non_null(strstr(e.text, "not finite"));
+    str_free(&json);
+    eval_free(&ev);
+}
+
+static uint32_t pick_by_words(const struct bag_of_words *bag, const struct data_scenario *s,
+                              uint32_t side)
+{
+    uint32_t best = 0;
+    double most = -INFINITY;
+    for (uint32_t o = 0; o < s->n_options; o++) {
+        double score;
+        assert_int_equal(
+            bag_score(bag, s->axis, s->options[o].text.text, s->options[o].text.bytes, &score), OK);
+        score = side == 0 ? score : -score;
+        if (score > most) {
+            most = score;
+            best = o;
+        }
+    }
+    return best;
+}
+
+/* PAPER.md gives 326 of 390 for this scorer on these files. */
+static void test_bag_of_words_scores_what_the_reference_scores_on_vcd(void **state)
+{
+    (void)state;
+    struct values *values = NULL;
+    struct dataset *train = NULL;
+    struct dataset *test = NULL;
+    struct bag_of_words *bag = NULL;
+    struct errbuf e = {0};
+    uint32_t right = 0;
+    uint32_t n = 0;
+    if (!file_exists("../shared/data/vcd/vcd_train.json")) {
+        print_message("SKIPPED: bag of words on VCD: ../shared/data/vcd is not there\n");
+        skip();
+    }
+    assert_int_equal(values_load("configs/values/vcd.yaml", &values, &e), OK);
+    assert_int_equal(
+        dataset_load("../shared/data/vcd/vcd_train.json", values, GROUP_SCENARIO, &train, &e), OK);
+    assert_int_equal(
+        dataset_load("../shared/data/vcd/vcd_test.json", values, GROUP_SCENARIO, &test, &e), OK);
+    assert_int_equal(bag_new(values->n_axes, &bag), OK);
+    for (uint32_t i = 0; i < train->n_scenarios; i++) {
+        const struct data_scenario *s = &train->scenarios[i];
+        for (uint32_t o = 0; o < s->n_options; o++) {
+            assert_int_equal(bag_fit(bag, s->axis, s->options[o].side, s->options[o].text.text,
+                                     s->options[o].text.bytes),
+                             OK);
+        }
+    }
+    for (uint32_t i = 0; i < test->n_scenarios; i++) {
+        const struct data_scenario *s = &test->scenarios[i];
+        for (uint32_t side = 0; side < 2; side++, n++) {
+            right += s->options[pick_by_words(bag, s, side)].side == side;
+        }
+    }
+    print_message("bag of words on vcd_test: %u of %u\n", right, n);
+    assert_int_equal(n, 390);
+    assert_in_range(right, 324, 328);
+    bag_free(&bag);
+    dataset_free(&test);
+    dataset_free(&train);
+    values_free(&values);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_right_answers_give_one_and_one_sided_scenarios_are_left_out),
+        cmocka_unit_test(test_a_missing_tree_and_a_nan_are_refused),
+        cmocka_unit_test(test_bag_of_words_scores_what_the_reference_scores_on_vcd),
+    };
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}
