@@ -1,7 +1,9 @@
 /* engine_bench_tool.c - how fast a slot computes a unit: a random tree of the size of a VCD group
  * (prefix 190, two preferences of 30, four answers of 38 tokens: 402 rows) forward and backward.
  *
- *   engine_bench_tool [--model FILE] [--repeat N] [--slots N] [--r R] [--trees N] [--kernels LEVEL]
+ *   engine_bench_tool [--model FILE] [--repeat N] [--slots N] [--r R] [--trees N]
+ *                     [--prefix N] [--tile-rows N] [--tile-cols N]
+ *                     [--kernels LEVEL]
  *
  * Without --model the weights are random, of SmolLM2-135M's shape: the time is the same. Prints the
  * measured sgemm peak, milliseconds a unit, the share and rate of each part, useful operations per
@@ -22,7 +24,7 @@
 #include "worker/model/weights.h"
 
 enum { PREFIX = 190, PREFERENCE = 30, ANSWER = 38, ANSWERS = 4 };
-enum { TREE_ROWS = PREFIX + 2 * PREFERENCE + ANSWERS * ANSWER, PEAK_SIZE = 1536 };
+enum { BRANCH_ROWS = 2 * PREFERENCE + ANSWERS * ANSWER, PEAK_SIZE = 1536 };
 
 static const struct model_shape smollm2 = {.layers = 30,
                                            .hidden = 576,
@@ -62,18 +64,19 @@ static double thread_seconds(void)
            (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) * 1e-6;
 }
 
-static void make_tree(struct tree *t, uint32_t vocab, uint64_t seed)
+static void make_tree(struct tree *t, uint32_t vocab, uint32_t prefix, uint64_t seed)
 {
     struct errbuf e = {0};
     const uint32_t nodes = 3 + ANSWERS;
+    const uint32_t rows = prefix + BRANCH_ROWS;
     const uint32_t labels = ANSWERS * (ANSWER + 1);
-    must(tree_alloc(t, nodes, TREE_ROWS, labels, ANSWERS), &e);
+    must(tree_alloc(t, nodes, rows, labels, ANSWERS), &e);
     t->id = seed;
-    t->nodes[0] = (struct tree_node){.parent = TREE_ROOT, .count = PREFIX};
+    t->nodes[0] = (struct tree_node){.parent = TREE_ROOT, .count = prefix};
     uint32_t node = 1;
-    uint32_t row = PREFIX;
+    uint32_t row = prefix;
     uint32_t n = 0;
-    for (uint32_t i = 0; i < TREE_ROWS; i++) {
+    for (uint32_t i = 0; i < rows; i++) {
         t->tokens[i] = (uint32_t)rng_below(seed, i, vocab);
     }
     for (uint32_t side = 0; side < 2; side++) {
@@ -204,17 +207,18 @@ static void load(struct weights *w, const char *model)
 
 int main(int argc, char **argv)
 {
-    const struct option options[] = {{"model", required_argument, NULL, 'm'},
-                                     {"repeat", required_argument, NULL, 'n'},
-                                     {"slots", required_argument, NULL, 's'},
-                                     {"r", required_argument, NULL, 'r'},
-                                     {"trees", required_argument, NULL, 't'},
-                                     {"kernels", required_argument, NULL, 'k'},
-                                     {NULL, 0, NULL, 0}};
+    const struct option options[] = {
+        {"model", required_argument, NULL, 'm'},     {"repeat", required_argument, NULL, 'n'},
+        {"slots", required_argument, NULL, 's'},     {"r", required_argument, NULL, 'r'},
+        {"prefix", required_argument, NULL, 'p'},    {"tile-rows", required_argument, NULL, 'R'},
+        {"tile-cols", required_argument, NULL, 'C'}, {"trees", required_argument, NULL, 't'},
+        {"kernels", required_argument, NULL, 'k'},   {NULL, 0, NULL, 0}};
     const char *model = NULL;
     int repeat = 3;
     int slots = 1;
+    uint32_t prefix = PREFIX;
     uint32_t n_trees = 1;
+    uint32_t tiles[2] = {0, 0};
     enum kernels_level level = kernels_level_native();
     struct lora_config lora = {16, 32.0f, 0.0f, (1u << LORA_MODULES) - 1};
     struct errbuf e = {0};
@@ -223,11 +227,15 @@ int main(int argc, char **argv)
         repeat = c == 'n' ? (int)strtol(optarg, NULL, 10) : repeat;
         slots = c == 's' ? (int)strtol(optarg, NULL, 10) : slots;
         lora.r = c == 'r' ? (uint32_t)strtoul(optarg, NULL, 10) : lora.r;
+        tiles[0] = c == 'R' ? (uint32_t)strtoul(optarg, NULL, 10) : tiles[0];
+        tiles[1] = c == 'C' ? (uint32_t)strtoul(optarg, NULL, 10) : tiles[1];
+        prefix = c == 'p' ? (uint32_t)strtoul(optarg, NULL, 10) : prefix;
         n_trees = c == 't' ? (uint32_t)strtoul(optarg, NULL, 10) : n_trees;
         if (c == '?' || (c == 'k' && !kernels_level_from(optarg, &level))) {
             (void)fprintf(
-                stderr, "usage: engine_bench_tool [--model FILE] [--repeat N] [--slots N] [--r R] "
-                        "[--trees N] [--kernels LEVEL]\n");
+                stderr,
+                "usage: engine_bench_tool [--model FILE] [--repeat N] [--slots N] [--r R] "
+                "[--trees N] [--prefix N] [--tile-rows N] [--tile-cols N] [--kernels LEVEL]\n");
             return 2;
         }
     }
@@ -238,7 +246,11 @@ int main(int argc, char **argv)
 
     struct weights weights;
     load(&weights, model);
-    const struct engine_config config = {.shape = weights.shape, .lora = lora, .kernels = level};
+    const struct engine_config config = {.shape = weights.shape,
+                                         .lora = lora,
+                                         .kernels = level,
+                                         .tile_rows = tiles[0],
+                                         .tile_cols = tiles[1]};
     struct engine *engine;
     must(engine_new(&config, &weights, &engine, &e), &e);
     size_t count = engine_lora_count(engine);
@@ -246,7 +258,7 @@ int main(int argc, char **argv)
     struct tree trees[8];
     struct unit unit = {.n_trees = n_trees < 8 ? n_trees : 8, .trees = trees};
     for (uint32_t i = 0; i < unit.n_trees; i++) {
-        make_tree(&trees[i], weights.shape.vocab, i + 1);
+        make_tree(&trees[i], weights.shape.vocab, prefix, i + 1);
         unit.n_rows += trees[i].n_rows;
     }
     for (size_t i = 0; i < count; i++) {
