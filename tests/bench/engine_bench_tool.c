@@ -1,9 +1,8 @@
 /* engine_bench_tool.c - how fast a slot computes a unit: a random tree of the size of a VCD group
  * (prefix 190, two preferences of 30, four answers of 38 tokens: 402 rows) forward and backward.
  *
- *   engine_bench_tool [--model FILE] [--repeat N] [--slots N] [--r R] [--trees N]
- *                     [--prefix N] [--tile-rows N] [--tile-cols N]
- *                     [--kernels LEVEL]
+ *   engine_bench_tool [--model FILE] [--repeat N] [--slots N] [--r R] [--trees N] [--prefix N]
+ *                     [--tile-rows N] [--tile-cols N] [--kernels LEVEL]
  *
  * Without --model the weights are random, of SmolLM2-135M's shape: the time is the same. Prints the
  * measured sgemm peak, milliseconds a unit, the share and rate of each part, useful operations per
@@ -205,94 +204,121 @@ static void load(struct weights *w, const char *model)
     }
 }
 
-int main(int argc, char **argv)
+enum { SLOTS_MOST = 16, TREES_MOST = 8 };
+
+struct settings {
+    const char *model;
+    int repeat, slots;
+    uint32_t trees, prefix, tile_rows, tile_cols;
+    enum kernels_level level;
+    struct lora_config lora;
+};
+
+static const char usage[] =
+    "usage: engine_bench_tool [--model FILE] [--repeat N] [--slots N] [--r R] [--trees N]\n"
+    "       [--prefix N] [--tile-rows N] [--tile-cols N] [--kernels LEVEL]\n";
+
+static bool parse(int argc, char **argv, struct settings *s)
 {
     const struct option options[] = {
         {"model", required_argument, NULL, 'm'},     {"repeat", required_argument, NULL, 'n'},
         {"slots", required_argument, NULL, 's'},     {"r", required_argument, NULL, 'r'},
-        {"prefix", required_argument, NULL, 'p'},    {"tile-rows", required_argument, NULL, 'R'},
-        {"tile-cols", required_argument, NULL, 'C'}, {"trees", required_argument, NULL, 't'},
+        {"trees", required_argument, NULL, 't'},     {"prefix", required_argument, NULL, 'p'},
+        {"tile-rows", required_argument, NULL, 'R'}, {"tile-cols", required_argument, NULL, 'C'},
         {"kernels", required_argument, NULL, 'k'},   {NULL, 0, NULL, 0}};
-    const char *model = NULL;
-    int repeat = 3;
-    int slots = 1;
-    uint32_t prefix = PREFIX;
-    uint32_t n_trees = 1;
-    uint32_t tiles[2] = {0, 0};
-    enum kernels_level level = kernels_level_native();
-    struct lora_config lora = {16, 32.0f, 0.0f, (1u << LORA_MODULES) - 1};
-    struct errbuf e = {0};
+    *s = (struct settings){.repeat = 3,
+                           .slots = 1,
+                           .trees = 1,
+                           .prefix = PREFIX,
+                           .level = kernels_level_native(),
+                           .lora = {16, 32.0f, 0.0f, (1u << LORA_MODULES) - 1}};
     for (int c; (c = getopt_long(argc, argv, "", options, NULL)) != -1;) {
-        model = c == 'm' ? optarg : model;
-        repeat = c == 'n' ? (int)strtol(optarg, NULL, 10) : repeat;
-        slots = c == 's' ? (int)strtol(optarg, NULL, 10) : slots;
-        lora.r = c == 'r' ? (uint32_t)strtoul(optarg, NULL, 10) : lora.r;
-        tiles[0] = c == 'R' ? (uint32_t)strtoul(optarg, NULL, 10) : tiles[0];
-        tiles[1] = c == 'C' ? (uint32_t)strtoul(optarg, NULL, 10) : tiles[1];
-        prefix = c == 'p' ? (uint32_t)strtoul(optarg, NULL, 10) : prefix;
-        n_trees = c == 't' ? (uint32_t)strtoul(optarg, NULL, 10) : n_trees;
-        if (c == '?' || (c == 'k' && !kernels_level_from(optarg, &level))) {
-            (void)fprintf(
-                stderr,
-                "usage: engine_bench_tool [--model FILE] [--repeat N] [--slots N] [--r R] "
-                "[--trees N] [--prefix N] [--tile-rows N] [--tile-cols N] [--kernels LEVEL]\n");
-            return 2;
+        uint32_t n = optarg ? (uint32_t)strtoul(optarg, NULL, 10) : 0;
+        s->model = c == 'm' ? optarg : s->model;
+        s->repeat = c == 'n' ? (int)n : s->repeat;
+        s->slots = c == 's' ? (int)n : s->slots;
+        s->lora.r = c == 'r' ? n : s->lora.r;
+        s->trees = c == 't' ? n : s->trees;
+        s->prefix = c == 'p' ? n : s->prefix;
+        s->tile_rows = c == 'R' ? n : s->tile_rows;
+        s->tile_cols = c == 'C' ? n : s->tile_cols;
+        if (c == '?' || (c == 'k' && !kernels_level_from(optarg, &s->level))) {
+            return false;
         }
     }
-    must(kernels_level_prepare(level, argv, &e), &e);
-    double peak = measure_peak(level);
-    printf("kernels %s, OpenBLAS %s, sgemm peak %.1f GFLOP/s\n", kernels_level_name(level),
-           kernels_level_loaded_core(), peak);
+    return s->repeat > 0 && s->slots > 0 && s->slots <= SLOTS_MOST && s->trees > 0 &&
+           s->trees <= TREES_MOST && s->prefix > 0;
+}
 
-    struct weights weights;
-    load(&weights, model);
-    const struct engine_config config = {.shape = weights.shape,
-                                         .lora = lora,
-                                         .kernels = level,
-                                         .tile_rows = tiles[0],
-                                         .tile_cols = tiles[1]};
-    struct engine *engine;
-    must(engine_new(&config, &weights, &engine, &e), &e);
-    size_t count = engine_lora_count(engine);
+static void bench(const struct settings *s, const struct engine *engine, const struct unit *unit,
+                  double peak)
+{
+    struct errbuf e = {0};
+    struct runner runners[SLOTS_MOST] = {0};
+    pthread_t threads[SLOTS_MOST];
+    const size_t count = engine_lora_count(engine);
     float *flat = mem_calloc(count, sizeof *flat);
-    struct tree trees[8];
-    struct unit unit = {.n_trees = n_trees < 8 ? n_trees : 8, .trees = trees};
-    for (uint32_t i = 0; i < unit.n_trees; i++) {
-        make_tree(&trees[i], weights.shape.vocab, prefix, i + 1);
-        unit.n_rows += trees[i].n_rows;
-    }
+    must(flat ? OK : ERR_NOMEM, &e);
     for (size_t i = 0; i < count; i++) {
         flat[i] = (rng_unit(1, i) - 0.5f) * 0.02f;
     }
-    struct runner runners[16] = {0};
-    pthread_t threads[16];
-    slots = slots < 16 ? slots : 16;
-    for (int i = 0; i < slots; i++) {
-        runners[i] = (struct runner){.unit = &unit, .flat = flat, .repeat = repeat};
+    for (int i = 0; i < s->slots; i++) {
+        runners[i] = (struct runner){.unit = unit, .flat = flat, .repeat = s->repeat};
         runners[i].sum = mem_calloc(count, sizeof(int64_t));
-        must(engine_slot_new(engine, unit.n_rows, &runners[i].slot, &e), &e);
+        must(runners[i].sum ? OK : ERR_NOMEM, &e);
+        must(engine_slot_new(engine, unit->n_rows, &runners[i].slot, &e), &e);
     }
     uint64_t start = clock_now_ns();
-    for (int i = 0; i < slots; i++) {
-        (void)pthread_create(&threads[i], NULL, run, &runners[i]);
+    for (int i = 0; i < s->slots; i++) {
+        must(pthread_create(&threads[i], NULL, run, &runners[i]) == 0 ? OK : ERR_NOMEM, &e);
     }
-    for (int i = 0; i < slots; i++) {
+    for (int i = 0; i < s->slots; i++) {
         (void)pthread_join(threads[i], NULL);
     }
-    report(runners, slots, unit.n_rows, seconds(start), peak);
-    struct rusage usage;
-    (void)getrusage(RUSAGE_SELF, &usage);
+    report(runners, s->slots, unit->n_rows, seconds(start), peak);
+    struct rusage used;
+    (void)getrusage(RUSAGE_SELF, &used);
     printf("slot memory %.0f MiB, peak resident %.0f MiB\n",
-           (double)engine_slot_bytes(runners[0].slot) / (1 << 20), (double)usage.ru_maxrss / 1024);
-    for (int i = 0; i < slots; i++) {
+           (double)engine_slot_bytes(runners[0].slot) / (1 << 20), (double)used.ru_maxrss / 1024);
+    for (int i = 0; i < s->slots; i++) {
         engine_slot_free(&runners[i].slot);
         mem_free(runners[i].sum);
     }
-    for (uint32_t i = 0; i < unit.n_trees; i++) {
+    mem_free(flat);
+}
+
+int main(int argc, char **argv)
+{
+    struct settings s;
+    struct errbuf e = {0};
+    if (!parse(argc, argv, &s)) {
+        (void)fputs(usage, stderr);
+        return 2;
+    }
+    must(kernels_level_prepare(s.level, argv, &e), &e);
+    double peak = measure_peak(s.level);
+    printf("kernels %s, OpenBLAS %s, sgemm peak %.1f GFLOP/s\n", kernels_level_name(s.level),
+           kernels_level_loaded_core(), peak);
+    struct weights weights;
+    load(&weights, s.model);
+    const struct engine_config config = {.shape = weights.shape,
+                                         .lora = s.lora,
+                                         .kernels = s.level,
+                                         .tile_rows = s.tile_rows,
+                                         .tile_cols = s.tile_cols};
+    struct engine *engine;
+    must(engine_new(&config, &weights, &engine, &e), &e);
+    struct tree trees[TREES_MOST];
+    struct unit unit = {.n_trees = s.trees, .trees = trees};
+    for (uint32_t i = 0; i < s.trees; i++) {
+        make_tree(&trees[i], weights.shape.vocab, s.prefix, i + 1);
+        unit.n_rows += trees[i].n_rows;
+    }
+    bench(&s, engine, &unit, peak);
+    for (uint32_t i = 0; i < s.trees; i++) {
         tree_free(&trees[i]);
     }
     engine_free(&engine);
     weights_free(&weights);
-    mem_free(flat);
     return 0;
 }

@@ -148,20 +148,6 @@ static void place_scratch(struct scratch *c, struct arena *a, const struct pass_
     const size_t wide = s->ff > s->hidden ? s->ff : s->hidden;
     c->norm = take(a, N, s->hidden);
     c->norm_labelled = take(a, n->labelled, s->hidden);
-    c->qkv = take(a, N + 1, heads + 2 * kv);
-    c->heads = take(a, N, heads);
-    c->scores = take(a, per, n->score_words);
-    c->h = take(a, N, s->ff);
-    c->logits = take(a, n->labelled, HEAD_COLS);
-    c->most = take(a, n->labelled, 1);
-    c->sum = take(a, n->labelled, 1);
-    c->dscores = take(a, n->keep ? per : 0, n->score_words);
-    c->dq = take(a, back, heads);
-    c->dk = take(a, back, kv);
-    c->dv = take(a, back, kv);
-    c->delta = take(a, back, s->heads);
-    c->dh = take(a, back, s->ff);
-    c->dattn = take(a, back, heads);
     c->dx = take(a, back, s->hidden);
     c->dnorm = take(a, back, s->hidden);
     c->du = take(a, back, 3 * (size_t)m->adapter.config.r);
@@ -169,6 +155,26 @@ static void place_scratch(struct scratch *c, struct arena *a, const struct pass_
     c->mix = take(a, n->keep ? n->labelled : 0, s->hidden);
     c->dlabelled = take(a, n->keep ? n->labelled : 0, s->hidden);
     c->dnorm_labelled = take(a, n->keep ? n->labelled : 0, s->hidden);
+    /* Attention, MLP and head take turns in one place. */
+    const struct arena here = *a;
+    c->qkv = take(a, N + 1, heads + 2 * kv);
+    c->heads = take(a, N, heads);
+    c->scores = take(a, per, n->score_words);
+    c->dscores = take(a, n->keep ? per : 0, n->score_words);
+    c->dq = take(a, back, heads);
+    c->dk = take(a, back, kv);
+    c->dv = take(a, back, kv);
+    c->delta = take(a, back, s->heads);
+    c->dattn = take(a, back, heads);
+    struct arena mlp = here;
+    c->h = take(&mlp, N, s->ff);
+    c->dh = take(&mlp, back, s->ff);
+    struct arena head = here;
+    c->logits = take(&head, n->labelled, HEAD_COLS);
+    c->most = take(&head, n->labelled, 1);
+    c->sum = take(&head, n->labelled, 1);
+    a->at = mlp.at > a->at ? mlp.at : a->at;
+    a->at = head.at > a->at ? head.at : a->at;
 }
 
 static size_t place_all(struct pass *p, const struct pass_sizes *n, struct buffer *buffer)
