@@ -228,7 +228,7 @@ static uint64_t integer_at(enum gguf_type type, const uint8_t *p, bool *negative
     case GGUF_U64:
         return bytes_get_u64(p);
     case GGUF_I8:
-        value = (int8_t)p[0];
+        value = p[0] < 128 ? p[0] : p[0] - 256;
         break;
     case GGUF_I16:
         value = (int16_t)bytes_get_u16(p);

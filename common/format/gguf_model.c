@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "common/base/check.h"
 #include "common/format/gguf.h"
 
 /* An integer from 1 to 2^31 - 1; fallback when absent, 0 as fallback means it must be there. */
@@ -87,6 +88,7 @@ static enum err get_heads(const struct gguf *g, struct model_shape *s, struct er
     if (error != OK) {
         return error;
     }
+    CHECK(s->heads > 0);
     if (!gguf_has(g, "llama.attention.key_length") && s->hidden % s->heads != 0) {
         return err_set(e, ERR_RANGE,
                        "llama.embedding_length %u is no multiple of llama.attention.head_count %u",

@@ -4,6 +4,7 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "common/base/check.h"
 #include "common/base/file.h"
 #include "common/base/mem.h"
 #include "common/format/json_doc.h"
@@ -35,7 +36,7 @@ static size_t find_shard(const struct shard_names *shards, const char *name)
     return i;
 }
 
-static enum err list_shards(const json_t *map, struct shard_names *shards, struct errbuf *e)
+static enum err list_shards(json_t *map, struct shard_names *shards, struct errbuf *e)
 {
     const char *tensor;
     json_t *value;
@@ -43,7 +44,7 @@ static enum err list_shards(const json_t *map, struct shard_names *shards, struc
         return err_set(e, ERR_PARSE, "weight_map is %s; an object of tensor: file is needed",
                        json_is_object(map) ? "empty" : json_doc_kind(map));
     }
-    json_object_foreach((json_t *)(uintptr_t)map, tensor, value)
+    json_object_foreach(map, tensor, value)
     {
         const char *name = json_string_value(value);
         if (!name || !plain_name(name)) {
@@ -77,14 +78,16 @@ static enum err add_file(struct hf_folder *folder, const char *path, const char 
 
 /* The index and the shards must tell the same. */
 static enum err check_map(const struct hf_folder *folder, const struct shard_names *shards,
-                          const json_t *map, struct errbuf *e)
+                          json_t *map, struct errbuf *e)
 {
     const char *tensor;
     json_t *value;
     size_t there = 0;
-    json_object_foreach((json_t *)(uintptr_t)map, tensor, value)
+    json_object_foreach(map, tensor, value)
     {
-        size_t i = find_shard(shards, json_string_value(value));
+        const char *home = json_string_value(value);
+        CHECK(home); /* list_shards saw to that */
+        size_t i = find_shard(shards, home);
         if (!safetensors_find(folder->files[i], tensor)) {
             return err_set(e, ERR_NOT_FOUND, "weight_map: tensor %.200s is not in %.200s", tensor,
                            shards->names[i]);
@@ -94,12 +97,14 @@ static enum err check_map(const struct hf_folder *folder, const struct shard_nam
         there += safetensors_count(folder->files[i]);
     }
     for (size_t i = 0; i < folder->n_files && there != json_object_size(map); i++) {
+        const char *shard = shards->names[i];
+        CHECK(shard);
         for (size_t j = 0; j < safetensors_count(folder->files[i]); j++) {
             const char *name = safetensors_at(folder->files[i], j)->name;
             const char *home = json_string_value(json_object_get(map, name));
-            if (!home || strcmp(home, shards->names[i]) != 0) {
+            if (!home || strcmp(home, shard) != 0) {
                 return err_set(e, ERR_CORRUPT, "tensor %.200s is in %.200s, weight_map says %.200s",
-                               name, shards->names[i], home ? home : "nothing of it");
+                               name, shard, home ? home : "nothing of it");
             }
         }
     }
@@ -110,7 +115,7 @@ static enum err open_shards(struct hf_folder *folder, const char *path, const js
                             struct errbuf *e)
 {
     struct shard_names shards = {0};
-    const json_t *map = json_object_get(doc, "weight_map");
+    json_t *map = json_object_get(doc, "weight_map");
     enum err error = list_shards(map, &shards, e);
     if (error != OK) {
         return err_prefix(e, error, "%s/%s", path, index_name);

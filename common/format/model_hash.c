@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "common/base/check.h"
 #include "common/base/file.h"
 #include "common/base/mem.h"
 #include "common/base/str.h"
@@ -18,16 +19,24 @@
 enum { NAMES_MAX = 2048, CACHE_BYTES_MAX = 2 * FILE_PATH_BYTES };
 
 /* The first line of a cache file: what must still hold for the digest on the second to count. */
-static enum err make_claim(const char *real, struct str *claim, struct errbuf *e)
+struct claim {
+    char text[FILE_PATH_BYTES + 80];
+    size_t len;
+};
+
+static enum err make_claim(const char *real, struct claim *claim, struct errbuf *e)
 {
     struct stat info;
+    claim->len = 0;
     if (stat(real, &info) != 0) {
         return err_set(e, err_from_errno(errno), "%s: %s", real, strerror(errno));
     }
-    str_clear(claim);
-    str_addf(claim, "%" PRIu64 " %" PRId64 ".%09ld %s\n", (uint64_t)info.st_size,
-             (int64_t)info.st_mtim.tv_sec, info.st_mtim.tv_nsec, real);
-    return str_ok(claim) == OK ? OK : err_set(e, str_ok(claim), "%s: no memory to hash it", real);
+    int n =
+        snprintf(claim->text, sizeof claim->text, "%" PRIu64 " %" PRId64 ".%09ld %s\n",
+                 (uint64_t)info.st_size, (int64_t)info.st_mtim.tv_sec, info.st_mtim.tv_nsec, real);
+    CHECK(n > 0 && (size_t)n < sizeof claim->text); /* real came from realpath */
+    claim->len = (size_t)n;
+    return OK;
 }
 
 /* out = CACHE/hashes/SHA-256 of the path; folder = CACHE/hashes. */
@@ -48,7 +57,7 @@ static bool is_digest(const char *text, size_t n)
            strspn(text, "0123456789abcdef") == HASH_SHA256_HEX - 1;
 }
 
-static bool look_up(const char *real, const struct str *claim, char hex[HASH_SHA256_HEX])
+static bool look_up(const char *real, const struct claim *claim, char hex[HASH_SHA256_HEX])
 {
     char folder[FILE_PATH_BYTES];
     char path[FILE_PATH_BYTES];
@@ -59,7 +68,7 @@ static bool look_up(const char *real, const struct str *claim, char hex[HASH_SHA
         file_read(path, CACHE_BYTES_MAX, &text, &n, &ignored) != OK) {
         return false;
     }
-    bool found = n > claim->len && memcmp(text, claim->data, claim->len) == 0 &&
+    bool found = n > claim->len && memcmp(text, claim->text, claim->len) == 0 &&
                  is_digest(text + claim->len, n - claim->len);
     if (found) {
         memcpy(hex, text + claim->len, HASH_SHA256_HEX - 1);
@@ -69,33 +78,32 @@ static bool look_up(const char *real, const struct str *claim, char hex[HASH_SHA
     return found;
 }
 
-static void keep(const char *real, struct str *claim, const char *hex)
+static void keep(const char *real, const struct claim *claim, const char *hex)
 {
     char folder[FILE_PATH_BYTES];
     char path[FILE_PATH_BYTES];
+    char text[sizeof claim->text + HASH_SHA256_HEX + 1];
     struct errbuf ignored;
-    str_addf(claim, "%s\n", hex);
-    if (str_ok(claim) == OK && cache_place(real, folder, path) &&
-        file_make_folder(folder, &ignored) == OK &&
-        file_write_atomic(path, claim->data, claim->len, &ignored) != OK) {
+    int n = snprintf(text, sizeof text, "%s%s\n", claim->text, hex);
+    if (n > 0 && cache_place(real, folder, path) && file_make_folder(folder, &ignored) == OK &&
+        file_write_atomic(path, text, (size_t)n, &ignored) != OK) {
         return; /* nothing is lost but time */
     }
 }
 
 static enum err hash_real(const char *real, char hex[HASH_SHA256_HEX], struct errbuf *e)
 {
-    struct str claim = {0};
-    struct str after = {0};
+    struct claim claim;
+    struct claim after;
     enum err error = make_claim(real, &claim, e);
-    if (error == OK && !look_up(real, &claim, hex)) {
-        error = hash_file_sha256_hex(real, hex, e);
-        error = error == OK ? make_claim(real, &after, e) : error;
-        if (error == OK && strcmp(claim.data, after.data) == 0) {
-            keep(real, &claim, hex);
-        }
+    if (error != OK || look_up(real, &claim, hex)) {
+        return error;
     }
-    str_free(&claim);
-    str_free(&after);
+    error = hash_file_sha256_hex(real, hex, e);
+    error = error == OK ? make_claim(real, &after, e) : error;
+    if (error == OK && strcmp(claim.text, after.text) == 0) {
+        keep(real, &claim, hex);
+    }
     return error;
 }
 

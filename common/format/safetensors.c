@@ -124,7 +124,7 @@ static enum err parse_offsets(struct safetensors_tensor *t, const json_t *entry,
     return OK;
 }
 
-static enum err parse_tensor(struct safetensors_tensor *t, const char *name, const json_t *entry,
+static enum err parse_tensor(struct safetensors_tensor *t, const char *name, json_t *entry,
                              struct errbuf *e)
 {
     *t = (struct safetensors_tensor){.name = name};
@@ -134,7 +134,7 @@ static enum err parse_tensor(struct safetensors_tensor *t, const char *name, con
     }
     const char *key;
     json_t *value;
-    json_object_foreach((json_t *)(uintptr_t)entry, key, value)
+    json_object_foreach(entry, key, value)
     {
         if (strcmp(key, "dtype") != 0 && strcmp(key, "shape") != 0 &&
             strcmp(key, "data_offsets") != 0) {
@@ -199,7 +199,7 @@ static enum err place_all(struct safetensors *st, uint64_t data_start, uint64_t 
     return OK;
 }
 
-static enum err check_metadata(const json_t *metadata, struct errbuf *e)
+static enum err check_metadata(json_t *metadata, struct errbuf *e)
 {
     const char *key;
     json_t *value;
@@ -207,7 +207,7 @@ static enum err check_metadata(const json_t *metadata, struct errbuf *e)
         return err_set(e, ERR_PARSE, "%s is %s, an object is needed", metadata_key,
                        json_doc_kind(metadata));
     }
-    json_object_foreach((json_t *)(uintptr_t)metadata, key, value)
+    json_object_foreach(metadata, key, value)
     {
         if (!json_is_string(value)) {
             return err_set(e, ERR_PARSE, "%s: %.200s is %s, a string is needed", metadata_key, key,
