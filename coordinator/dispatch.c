@@ -196,10 +196,14 @@ void dispatch_end(struct dispatch *d, uint64_t job, uint32_t attempt, enum attem
             break;
         }
     }
+    if (why == ATTEMPT_FAILED && text) {
+        (void)snprintf(d->failure, sizeof d->failure, "%s", text);
+    }
     bool buried = false;
     queue_end(d->queue, job, attempt, why, dispatch_alone(d), &buried);
     if (buried) {
         j = queue_job(d->queue, job);
+        text = j->failures > 0 ? d->failure : text;
         dispatch_stop(d, "unit %llu of tag %u (first of %u): %u attempts failed, %u were lost: %s",
                       (unsigned long long)(d->unit_ids[j->units[0]] & UINT32_MAX), d->stats.tag,
                       j->n_units, j->failures, j->losses, text ? text : "no result");
@@ -363,10 +367,10 @@ void dispatch_want(struct dispatch *d, uint64_t worker, uint32_t slot, uint64_t 
     }
     roster_heard(d->roster, worker, now_ns);
     struct roster_slot *s = &w->slots[slot];
-    if (request < s->request || (request == s->request && s->state != SLOT_BUSY)) {
-        return; /* an old request, or one that waits already or was answered and settled */
+    if (request < s->request || (request == s->request && s->state == SLOT_WAITING)) {
+        return; /* an old request, or one that waits already */
     }
-    if (request == s->request) {
+    if (request == s->request && s->state == SLOT_BUSY) {
         dispatch_act(d,
                      (struct dispatch_action){.act = DISPATCH_ASSIGN,
                                               .worker = worker,

@@ -18,7 +18,9 @@
  * A SCORE result carries its values with it: dispatch_result, which is announce and sum in one.
  *
  * Rules
- * - A want is parked until there is work; the same (slot, request id) again is answered again.
+ * - A want is parked until there is work; the same (slot, request id) again is answered again, or
+ *   parked again when its job was given back unsent (dispatch_release). Likewise an announcement:
+ *   the same (worker, job, attempt) again gets its CREDIT again.
  * - Waiting units become jobs when a slot asks, sized by plan_job_units; jobs that lost their
  *   attempt go first, cut into smaller ones when other slots stand idle.
  * - A slot without work gets a backup copy of the job that has run longest alone, once that has

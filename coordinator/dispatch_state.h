@@ -37,7 +37,8 @@ struct dispatch {
     uint64_t *unit_ids;
     uint64_t last_tick_ns, promised_ns, next_backup_ns;
     struct dispatch_stats stats;
-    bool out_of_memory; /* an action was lost: the run stops */
+    char failure[DISPATCH_TEXT_BYTES]; /* what the last failed attempt said */
+    bool out_of_memory;                /* an action was lost: the run stops */
 };
 
 /* Appends an action; text may be NULL. */

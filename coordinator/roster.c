@@ -329,6 +329,12 @@ uint64_t roster_sleep_ns(const struct roster *r, uint64_t now_ns)
     return next == UINT64_MAX ? next : next > now ? next - now : 0;
 }
 
+uint64_t roster_silence_ns(const struct roster *r, const struct worker *w, uint64_t now_ns)
+{
+    uint64_t now = now_ns - r->shift_ns;
+    return now > w->heard_ns ? now - w->heard_ns : 0;
+}
+
 void roster_shift(struct roster *r, uint64_t lost_ns)
 {
     r->shift_ns += lost_ns;

@@ -104,6 +104,8 @@ bool roster_strike(struct roster *r, uint64_t id, bool certain, uint64_t now_ns)
 uint64_t roster_silent(const struct roster *r, uint64_t now_ns);
 uint64_t roster_released(struct roster *r, uint64_t now_ns);
 uint64_t roster_sleep_ns(const struct roster *r, uint64_t now_ns);
+/* Since anything was heard of it (times in struct worker are less all shifts). */
+uint64_t roster_silence_ns(const struct roster *r, const struct worker *w, uint64_t now_ns);
 /* Our own stall: every sign of life moves by lost_ns. */
 void roster_shift(struct roster *r, uint64_t lost_ns);
 

@@ -223,9 +223,43 @@ static enum err grow_line(struct dispatch *d)
     return OK;
 }
 
+/* The worker said it before and waits for an answer: a lost CREDIT is given again. */
+static bool is_known(struct dispatch *d, const struct dispatch_result *r)
+{
+    const struct job *job = queue_job(d->queue, r->job);
+    if (!job || job->state != JOB_SETTLING || job->winner != r->worker) {
+        return false;
+    }
+    for (uint32_t i = 0; i < d->n_credited; i++) {
+        const struct transfer *t = &d->credited[i];
+        if (t->worker == r->worker && t->job == r->job && t->attempt == r->attempt) {
+            if (t->state == TRANSFER_CREDITED) {
+                dispatch_act(d,
+                             (struct dispatch_action){.act = DISPATCH_CREDIT,
+                                                      .worker = t->worker,
+                                                      .job = t->job,
+                                                      .attempt = t->attempt},
+                             NULL);
+            }
+            return true;
+        }
+    }
+    for (size_t i = 0; i < d->line_count; i++) {
+        const struct transfer *t = &d->line[(d->line_first + i) % d->line_capacity];
+        if (t->worker == r->worker && t->job == r->job && t->attempt == r->attempt) {
+            return true;
+        }
+    }
+    return false;
+}
+
 void dispatch_announce(struct dispatch *d, const struct dispatch_result *result, uint64_t now_ns)
 {
     dispatch_wake(d, now_ns);
+    if (is_known(d, result)) {
+        roster_heard(d->roster, result->worker, now_ns);
+        return;
+    }
     if (judge(d, result, now_ns) == OK) {
         if (d->line_count == d->line_capacity && grow_line(d) != OK) {
             d->out_of_memory = true;

@@ -480,6 +480,25 @@ static void test_same_request_is_answered_with_the_same_job(void **state)
     dispatch_free(&q.d);
 }
 
+static void test_job_given_back_unsent_is_asked_for_again_with_the_same_request(void **state)
+{
+    (void)state;
+    struct quiet q;
+    start_quiet(&q, 1, 1, JOB_GRADIENT);
+    struct dispatch_action a = want(&q, 0, 1);
+    dispatch_release(q.d, a.worker, a.job, a.attempt, q.now);
+    collect(&q);
+    struct dispatch_action b = want(&q, 0, 1);
+    assert_true(b.job == a.job && b.attempt == 2);
+    announce(&q, q.workers[0], &b, 1);
+    assert_non_null(action(&q, DISPATCH_CREDIT));
+    announce(&q, q.workers[0], &b, 1); /* the credit was lost on its way */
+    assert_non_null(action(&q, DISPATCH_CREDIT));
+    pay(&q, q.workers[0], &b);
+    assert_non_null(action(&q, DISPATCH_BATCH_DONE));
+    dispatch_free(&q.d);
+}
+
 static void test_silent_worker_is_gone_within_three_seconds_and_its_job_goes_on(void **state)
 {
     (void)state;
@@ -749,6 +768,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_any_life_of_the_workers_gives_the_exact_sum_of_each_unit_once),
         cmocka_unit_test(test_same_request_is_answered_with_the_same_job),
+        cmocka_unit_test(test_job_given_back_unsent_is_asked_for_again_with_the_same_request),
         cmocka_unit_test(test_silent_worker_is_gone_within_three_seconds_and_its_job_goes_on),
         cmocka_unit_test(test_own_stall_of_the_coordinator_costs_nobody_the_lease),
         cmocka_unit_test(test_late_result_of_a_settled_job_is_stale),
