@@ -8,6 +8,8 @@
 #include <cmocka.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -357,6 +359,70 @@ static void test_restarts_end_in_the_same_bits_as_one_life(void **state)
     params_free(&want);
 }
 
+/* Commits steps for ever and says so, a byte each. */
+_Noreturn static void train_until_killed(const char *folder, int told)
+{
+    struct journal *j = NULL;
+    struct params *p = fresh();
+    float g[COUNT];
+    uint64_t oldest;
+    bool ok = journal_open(folder, &j, NULL) == OK &&
+              recover_params(folder, j, settings, p, NULL, NULL) == OK;
+    while (ok) {
+        gradient_of(p->version, g);
+        ok = append(j, p->version, NULL) == OK && write(told, "s", 1) == 1;
+        params_step(p, g, 1e-3, NULL);
+        if (ok && p->version % 3 == 0) {
+            ok = checkpoint_write(folder, p, settings, &oldest, NULL) == OK &&
+                 journal_prune(j, oldest, NULL) == OK;
+        }
+    }
+    _exit(1);
+}
+
+static void test_kill_at_any_moment_loses_no_committed_step(void **state)
+{
+    const char *folder = ((struct place *)*state)->folder;
+    struct params *want = fresh();
+    uint64_t committed = 0;
+    for (uint64_t round = 0; round < 12; round++) {
+        int told[2];
+        char byte;
+        assert_int_equal(pipe(told), 0);
+        pid_t child = fork();
+        if (child == 0) {
+            (void)close(told[0]);
+            train_until_killed(folder, told[1]);
+        }
+        (void)close(told[1]);
+        uint64_t steps = 1 + rng_below(11, round, 7);
+        for (uint64_t i = 0; i < steps; i++) {
+            assert_int_equal(read(told[0], &byte, 1), 1);
+        }
+        assert_int_equal(kill(child, SIGKILL), 0);
+        assert_true(waitpid(child, NULL, 0) == child);
+        while (read(told[0], &byte, 1) == 1) {
+            steps++;
+        }
+        (void)close(told[0]);
+        committed += steps;
+        struct journal *j = opened(folder);
+        struct params *p = fresh();
+        assert_true(journal_steps(j) == committed || journal_steps(j) == committed + 1);
+        committed = journal_steps(j);
+        assert_int_equal(recover_params(folder, j, settings, p, NULL, NULL), OK);
+        while (want->version < committed) {
+            float g[COUNT];
+            gradient_of(want->version, g);
+            params_step(want, g, 1e-3, NULL);
+        }
+        assert_same(p, want);
+        params_free(&p);
+        journal_close(&j);
+    }
+    params_free(&want);
+}
+
 static void test_damaged_newest_checkpoint_falls_back_to_the_older_one(void **state)
 {
     const char *folder = ((struct place *)*state)->folder;
@@ -425,6 +491,7 @@ int main(void)
         CASE(test_second_coordinator_is_refused_and_told_the_pid),
         CASE(test_settings_and_evaluations_are_kept),
         CASE(test_restarts_end_in_the_same_bits_as_one_life),
+        CASE(test_kill_at_any_moment_loses_no_committed_step),
         CASE(test_damaged_newest_checkpoint_falls_back_to_the_older_one),
         CASE(test_checkpoint_of_other_settings_is_refused),
     };
