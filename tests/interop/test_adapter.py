@@ -19,9 +19,16 @@ SETTINGS = {
 }
 
 
+def programs():
+    """pft, after a look that the two programs it starts exist as well."""
+    support.program("pft-coordinator", "coordinator/main.c")
+    support.program("pft-worker", "worker/main.c")
+    return support.program("pft", "cli/main.c")
+
+
 def train(folder):
     """A run of a few steps on the first starter scenarios; returns its folder."""
-    pft = support.program("pft", "coordinator/export.c")
+    pft = programs()
     data = support.ROOT / "data"
     for name, count in (("train", 6), ("test", 2)):
         path = data / f"starter_{name}.json"
@@ -50,8 +57,7 @@ class AdapterTest(unittest.TestCase):
         cls.folder = pathlib.Path(holder.name)
         cls.run_folder = train(cls.folder)
         cls.adapter = cls.folder / "exported"
-        pft = support.program("pft", "coordinator/export.c")
-        support.run([pft, "export", cls.run_folder, "--format", "peft", "--out", cls.adapter])
+        support.run([programs(), "export", cls.run_folder, "--format", "peft", "--out", cls.adapter])
         cls.config = json.loads((cls.adapter / "adapter_config.json").read_text())
         cls.about = json.loads((cls.adapter / "pft.json").read_text())
 
