@@ -12,9 +12,13 @@
 #include "common/base/bytes.h"
 #include "common/base/file.h"
 #include "common/base/hash.h"
+#include "common/base/limits.h"
 #include "common/base/mem.h"
 
 enum { HEADER = 96, HEADER_CHECKED = 80, FOUND_MAX = 64 };
+
+/* p, m and v of the largest adapter that fits a message. */
+#define CHECKPOINT_BYTES_MAX ((size_t)3 * LIMIT_TENSOR_BYTES + HEADER + HASH_XXH128_BYTES)
 
 static const char magic[8] = {'P', 'F', 'T', 'C', 'K', 'P', 'T', '\n'};
 
@@ -195,20 +199,20 @@ enum err checkpoint_write(const char *run, const struct params *p,
 }
 
 struct content {
-    struct file_map map;
+    char *data; /* the whole file; mem_free */
     uint64_t step, count;
 };
 
-/* Maps a checkpoint and checks every byte of it. */
+/* Reads a checkpoint and checks every byte of it. */
 static enum err open_content(const char *path, struct content *c, struct errbuf *e)
 {
     uint8_t digest[HASH_XXH128_BYTES];
-    enum err error = file_map(path, &c->map, e);
+    size_t bytes;
+    enum err error = file_read(path, CHECKPOINT_BYTES_MAX, &c->data, &bytes, e);
     if (error != OK) {
         return error;
     }
-    const uint8_t *h = c->map.data;
-    size_t bytes = c->map.bytes;
+    const uint8_t *h = (const uint8_t *)c->data;
     const char *what = NULL;
     if (bytes < HEADER + sizeof digest || memcmp(h, magic, sizeof magic) != 0) {
         what = "is no checkpoint";
@@ -236,7 +240,7 @@ static enum err open_content(const char *path, struct content *c, struct errbuf 
         }
     }
     if (what) {
-        file_unmap(&c->map);
+        mem_free(c->data);
         return err_set(e, ERR_CORRUPT, "%s: %s", path, what);
     }
     return OK;
@@ -258,7 +262,7 @@ static enum err newest(const char *run, struct content *c, char path[FILE_PATH_B
         error = path_of(folder, steps[i], path, e);
         error = error == OK ? open_content(path, c, e) : error;
         if (error == OK && c->step != steps[i]) {
-            file_unmap(&c->map);
+            mem_free(c->data);
             error =
                 err_set(e, ERR_CORRUPT, "%s: holds step %llu", path, (unsigned long long)c->step);
         }
@@ -283,7 +287,7 @@ enum err checkpoint_load(const char *run, const uint8_t config[CHECKPOINT_CONFIG
     if (error != OK) {
         return error;
     }
-    const uint8_t *h = c.map.data;
+    const uint8_t *h = (const uint8_t *)c.data;
     if (config && memcmp(h + 48, config, CHECKPOINT_CONFIG_BYTES) != 0) {
         error = err_set(e, ERR_REFUSED,
                         "%s: was made with other settings, model or data; continue "
@@ -301,7 +305,7 @@ enum err checkpoint_load(const char *run, const uint8_t config[CHECKPOINT_CONFIG
         p->adam.beta2_t = get_f64(h + 40);
         p->version = c.step;
     }
-    file_unmap(&c.map);
+    mem_free(c.data);
     return error;
 }
 
@@ -313,7 +317,7 @@ enum err checkpoint_peek(const char *run, size_t *count, uint64_t *step, struct 
     if (error == OK) {
         *count = (size_t)c.count;
         *step = c.step;
-        file_unmap(&c.map);
+        mem_free(c.data);
     }
     return error;
 }
