@@ -12,17 +12,53 @@ static inline float reciprocal_sqrt(float x)
     return 1.0f / __builtin_sqrtf(x);
 }
 
+LANES_INLINE void dot_block(struct lanes *sum, const float *a, const float *b)
+{
+    FOR_PARTS(k)
+    {
+        sum->part[k] += vec_load(a + k * VEC) * vec_load(b + k * VEC);
+    }
+}
+
 static float dot(size_t n, const float *a, const float *b)
 {
-    lanes sum = lanes_of(0.0f);
+    struct lanes sum = lanes_of(0.0f);
     size_t i = 0;
     for (; i + LANES <= n; i += LANES) {
-        sum += lanes_load(a + i) * lanes_load(b + i);
+        dot_block(&sum, a + i, b + i);
     }
     if (i < n) {
-        sum += lanes_load_part(a + i, n - i, 0.0f) * lanes_load_part(b + i, n - i, 0.0f);
+        float rest[2][LANES];
+        lanes_pad(rest[0], a + i, n - i, 0.0f);
+        lanes_pad(rest[1], b + i, n - i, 0.0f);
+        dot_block(&sum, rest[0], rest[1]);
     }
-    return lanes_sum(sum);
+    return lanes_sum(&sum);
+}
+
+LANES_INLINE void dot3_block(struct lanes *sum, const float *a, const float *b, const float *c)
+{
+    FOR_PARTS(k)
+    {
+        sum->part[k] += vec_load(a + k * VEC) * vec_load(b + k * VEC) * vec_load(c + k * VEC);
+    }
+}
+
+static float dot3(size_t n, const float *a, const float *b, const float *c)
+{
+    struct lanes sum = lanes_of(0.0f);
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        dot3_block(&sum, a + i, b + i, c + i);
+    }
+    if (i < n) {
+        float rest[3][LANES];
+        lanes_pad(rest[0], a + i, n - i, 0.0f);
+        lanes_pad(rest[1], b + i, n - i, 0.0f);
+        lanes_pad(rest[2], c + i, n - i, 0.0f);
+        dot3_block(&sum, rest[0], rest[1], rest[2]);
+    }
+    return lanes_sum(&sum);
 }
 
 static void rmsnorm(size_t rows, size_t cols, float eps, const float *x, const float *w, float *y,
@@ -41,24 +77,14 @@ static void rmsnorm_backward(size_t rows, size_t cols, const float *x, const flo
                              const float *rstd, const float *dy, float *dx, int accumulate)
 {
     for (size_t row = 0; row < rows; row++, x += cols, dy += cols, dx += cols) {
-        lanes sum = lanes_of(0.0f);
-        size_t i = 0;
-        for (; i + LANES <= cols; i += LANES) {
-            sum += lanes_load(dy + i) * lanes_load(w + i) * lanes_load(x + i);
-        }
-        if (i < cols) {
-            size_t n = cols - i;
-            sum += lanes_load_part(dy + i, n, 0.0f) * lanes_load_part(w + i, n, 0.0f) *
-                   lanes_load_part(x + i, n, 0.0f);
-        }
         float scale = rstd[row];
-        float pull = lanes_sum(sum) / (float)cols * scale * scale * scale;
+        float pull = dot3(cols, dy, w, x) / (float)cols * scale * scale * scale;
         if (accumulate) {
-            for (i = 0; i < cols; i++) {
+            for (size_t i = 0; i < cols; i++) {
                 dx[i] += scale * (dy[i] * w[i]) - pull * x[i];
             }
         } else {
-            for (i = 0; i < cols; i++) {
+            for (size_t i = 0; i < cols; i++) {
                 dx[i] = scale * (dy[i] * w[i]) - pull * x[i];
             }
         }
@@ -136,34 +162,50 @@ static void heads_dot(const struct kernel_heads *h, const float *a, const float 
 
 static float row_most(size_t n, const float *x)
 {
-    lanes most = lanes_of(-INFINITY);
+    struct lanes most = lanes_of(-INFINITY);
     size_t i = 0;
     for (; i + LANES <= n; i += LANES) {
-        most = lanes_max(lanes_load(x + i), most);
+        FOR_PARTS(k)
+        {
+            most.part[k] = vec_max(vec_load(x + i + k * VEC), most.part[k]);
+        }
     }
     if (i < n) {
-        most = lanes_max(lanes_load_part(x + i, n - i, -INFINITY), most);
+        float rest[LANES];
+        lanes_pad(rest, x + i, n - i, -INFINITY);
+        FOR_PARTS(k)
+        {
+            most.part[k] = vec_max(vec_load(rest + k * VEC), most.part[k]);
+        }
     }
-    return lanes_most(most);
+    return lanes_most(&most);
+}
+
+LANES_INLINE void exp_block(struct lanes *sum, float *x, float most)
+{
+    FOR_PARTS(k)
+    {
+        vec v = vec_exp(vec_load(x + k * VEC) - vec_of(most));
+        vec_store(x + k * VEC, v);
+        sum->part[k] += v;
+    }
 }
 
 /* x -> exp(x - most); returns the sum. */
 static float row_exp(size_t n, float *x, float most)
 {
-    const lanes shift = lanes_of(most);
-    lanes sum = lanes_of(0.0f);
+    struct lanes sum = lanes_of(0.0f);
     size_t i = 0;
     for (; i + LANES <= n; i += LANES) {
-        lanes v = lanes_exp(lanes_load(x + i) - shift);
-        lanes_store(x + i, v);
-        sum += v;
+        exp_block(&sum, x + i, most);
     }
     if (i < n) {
-        lanes v = lanes_exp(lanes_load_part(x + i, n - i, -INFINITY) - shift);
-        lanes_store_part(x + i, v, n - i);
-        sum += v;
+        float rest[LANES];
+        lanes_pad(rest, x + i, n - i, -INFINITY);
+        exp_block(&sum, rest, most);
+        memcpy(x + i, rest, (n - i) * sizeof *x);
     }
-    return lanes_sum(sum);
+    return lanes_sum(&sum);
 }
 
 static void softmax(const struct kernel_softmax *b, float *s, float *most, float *inverse)
@@ -178,21 +220,33 @@ static void softmax(const struct kernel_softmax *b, float *s, float *most, float
     }
 }
 
-static void softmax_row_backward(size_t n, float *s, float *ds, float most, float inverse,
-                                 float delta)
+struct softmax_row {
+    float most, inverse, delta;
+};
+
+LANES_INLINE void softmax_block_backward(float *s, float *ds, const struct softmax_row *row)
+{
+    FOR_PARTS(k)
+    {
+        vec p = vec_exp(vec_load(s + k * VEC) - vec_of(row->most)) * vec_of(row->inverse);
+        vec_store(s + k * VEC, p);
+        vec_store(ds + k * VEC, p * (vec_load(ds + k * VEC) - vec_of(row->delta)));
+    }
+}
+
+static void softmax_row_backward(size_t n, float *s, float *ds, const struct softmax_row *row)
 {
     size_t i = 0;
     for (; i + LANES <= n; i += LANES) {
-        lanes p = lanes_exp(lanes_load(s + i) - lanes_of(most)) * lanes_of(inverse);
-        lanes_store(s + i, p);
-        lanes_store(ds + i, p * (lanes_load(ds + i) - lanes_of(delta)));
+        softmax_block_backward(s + i, ds + i, row);
     }
     if (i < n) {
-        lanes p =
-            lanes_exp(lanes_load_part(s + i, n - i, 0.0f) - lanes_of(most)) * lanes_of(inverse);
-        lanes_store_part(s + i, p, n - i);
-        lanes_store_part(ds + i, p * (lanes_load_part(ds + i, n - i, 0.0f) - lanes_of(delta)),
-                         n - i);
+        float rest[2][LANES];
+        lanes_pad(rest[0], s + i, n - i, 0.0f);
+        lanes_pad(rest[1], ds + i, n - i, 0.0f);
+        softmax_block_backward(rest[0], rest[1], row);
+        memcpy(s + i, rest[0], (n - i) * sizeof *s);
+        memcpy(ds + i, rest[1], (n - i) * sizeof *ds);
     }
 }
 
@@ -202,7 +256,8 @@ static void softmax_backward(const struct kernel_softmax *b, float *s, float *ds
     for (uint32_t query = 0; query < b->queries; query++) {
         uint32_t seen = b->limits[query];
         for (uint32_t i = 0; i < b->per; i++, s += b->ld, ds += b->ld) {
-            softmax_row_backward(seen, s, ds, *most++, *inverse++, *delta++);
+            const struct softmax_row row = {*most++, *inverse++, *delta++};
+            softmax_row_backward(seen, s, ds, &row);
             memset(s + seen, 0, (b->cols - seen) * sizeof *s);
             memset(ds + seen, 0, (b->cols - seen) * sizeof *ds);
         }
@@ -210,9 +265,18 @@ static void softmax_backward(const struct kernel_softmax *b, float *s, float *ds
 }
 
 /* 1 / (1 + e^-x) */
-LANES_INLINE lanes sigmoid(lanes x)
+LANES_INLINE vec sigmoid(vec x)
 {
-    return lanes_of(1.0f) / (lanes_of(1.0f) + lanes_exp(-x));
+    return vec_of(1.0f) / (vec_of(1.0f) + vec_exp(-x));
+}
+
+LANES_INLINE void swiglu_block(const float *gate, const float *up, float *h)
+{
+    FOR_PARTS(k)
+    {
+        vec g = vec_load(gate + k * VEC);
+        vec_store(h + k * VEC, g * sigmoid(g) * vec_load(up + k * VEC));
+    }
 }
 
 static void swiglu(size_t rows, size_t cols, const float *gate_up, float *h)
@@ -220,25 +284,30 @@ static void swiglu(size_t rows, size_t cols, const float *gate_up, float *h)
     for (size_t row = 0; row < rows; row++, gate_up += 2 * cols, h += cols) {
         size_t i = 0;
         for (; i + LANES <= cols; i += LANES) {
-            lanes gate = lanes_load(gate_up + i);
-            lanes_store(h + i, gate * sigmoid(gate) * lanes_load(gate_up + cols + i));
+            swiglu_block(gate_up + i, gate_up + cols + i, h + i);
         }
         if (i < cols) {
-            lanes gate = lanes_load_part(gate_up + i, cols - i, 0.0f);
-            lanes up = lanes_load_part(gate_up + cols + i, cols - i, 0.0f);
-            lanes_store_part(h + i, gate * sigmoid(gate) * up, cols - i);
+            float rest[3][LANES];
+            lanes_pad(rest[0], gate_up + i, cols - i, 0.0f);
+            lanes_pad(rest[1], gate_up + cols + i, cols - i, 0.0f);
+            swiglu_block(rest[0], rest[1], rest[2]);
+            memcpy(h + i, rest[2], (cols - i) * sizeof *h);
         }
     }
 }
 
 /* d silu(g) = sigma (1 + g (1 - sigma)) */
-LANES_INLINE void swiglu_lanes_backward(lanes *gate, lanes *up, lanes dh)
+LANES_INLINE void swiglu_block_backward(float *gate, float *up, const float *dh)
 {
-    lanes sigma = sigmoid(*gate);
-    lanes slope = sigma * (lanes_of(1.0f) + *gate * (lanes_of(1.0f) - sigma));
-    lanes dup = dh * (*gate * sigma);
-    *gate = dh * *up * slope;
-    *up = dup;
+    FOR_PARTS(k)
+    {
+        vec g = vec_load(gate + k * VEC);
+        vec d = vec_load(dh + k * VEC);
+        vec sigma = sigmoid(g);
+        vec slope = sigma * (vec_of(1.0f) + g * (vec_of(1.0f) - sigma));
+        vec_store(gate + k * VEC, d * vec_load(up + k * VEC) * slope);
+        vec_store(up + k * VEC, d * (g * sigma));
+    }
 }
 
 static void swiglu_backward(size_t rows, size_t cols, float *gate_up, const float *dh)
@@ -246,19 +315,17 @@ static void swiglu_backward(size_t rows, size_t cols, float *gate_up, const floa
     for (size_t row = 0; row < rows; row++, gate_up += 2 * cols, dh += cols) {
         size_t i = 0;
         for (; i + LANES <= cols; i += LANES) {
-            lanes gate = lanes_load(gate_up + i);
-            lanes up = lanes_load(gate_up + cols + i);
-            swiglu_lanes_backward(&gate, &up, lanes_load(dh + i));
-            lanes_store(gate_up + i, gate);
-            lanes_store(gate_up + cols + i, up);
+            swiglu_block_backward(gate_up + i, gate_up + cols + i, dh + i);
         }
         if (i < cols) {
             size_t n = cols - i;
-            lanes gate = lanes_load_part(gate_up + i, n, 0.0f);
-            lanes up = lanes_load_part(gate_up + cols + i, n, 0.0f);
-            swiglu_lanes_backward(&gate, &up, lanes_load_part(dh + i, n, 0.0f));
-            lanes_store_part(gate_up + i, gate, n);
-            lanes_store_part(gate_up + cols + i, up, n);
+            float rest[3][LANES];
+            lanes_pad(rest[0], gate_up + i, n, 0.0f);
+            lanes_pad(rest[1], gate_up + cols + i, n, 0.0f);
+            lanes_pad(rest[2], dh + i, n, 0.0f);
+            swiglu_block_backward(rest[0], rest[1], rest[2]);
+            memcpy(gate_up + i, rest[0], n * sizeof *gate_up);
+            memcpy(gate_up + cols + i, rest[1], n * sizeof *gate_up);
         }
     }
 }
@@ -275,7 +342,7 @@ static void head_block(const struct kernel_head_block *b, float *logits)
     for (uint32_t row = 0; row < b->rows; row++, logits += b->ld) {
         float most = row_most(b->cols, logits);
         if (most > b->most[row]) {
-            float shrink = lanes_exp_one(b->most[row] - most);
+            float shrink = vec_exp_one(b->most[row] - most);
             b->most[row] = most;
             b->sum[row] *= shrink;
             if (b->mix && b->first > 0) {
