@@ -267,6 +267,14 @@ enum err dispatch_hello(struct dispatch *d, const struct roster_hello *hello, ui
     return error;
 }
 
+void dispatch_expect_probe(struct dispatch *d, const uint8_t digest[HASH_XXH128_BYTES])
+{
+    if (!d->cfg.has_probe) {
+        d->cfg.has_probe = true;
+        memcpy(d->cfg.probe, digest, sizeof d->cfg.probe);
+    }
+}
+
 enum err dispatch_probed(struct dispatch *d, uint64_t worker,
                          const uint8_t digest[HASH_XXH128_BYTES], uint64_t now_ns, struct errbuf *e)
 {

@@ -115,6 +115,8 @@ MUST_USE enum err dispatch_probed(struct dispatch *d, uint64_t worker,
                                   const uint8_t digest[HASH_XXH128_BYTES], uint64_t now_ns,
                                   struct errbuf *e);
 const uint8_t *dispatch_probe_digest(const struct dispatch *d); /* NULL while unknown */
+/* The run's digest, computed on the coordinator's machine; nothing changes once one is known. */
+void dispatch_expect_probe(struct dispatch *d, const uint8_t digest[HASH_XXH128_BYTES]);
 void dispatch_heartbeat(struct dispatch *d, uint64_t worker, const struct dispatch_running *running,
                         uint32_t n, uint64_t now_ns);
 void dispatch_drain(struct dispatch *d, uint64_t worker, uint64_t now_ns);

@@ -93,15 +93,13 @@ static void fill(struct wire_message *m, enum wire_kind kind)
     case WIRE_REFUSED:
     case WIRE_DRAIN:
     case WIRE_GOODBYE:
-        m->note.session = 9;
-        m->note.code = 1;
-        m->note.retry_ms = 1000;
+        m->note = (struct wire_note){.session = 9, .code = 1, .retry_ms = 1000};
         (void)snprintf(m->note.text, sizeof m->note.text, "the model is \xc3\xa4nother one");
         return;
     case WIRE_PROBE:
         m->probe.session = 9;
-        memset(m->probe.digest, 0x11, sizeof m->probe.digest);
-        (void)snprintf(m->probe.core_type, sizeof m->probe.core_type, "Haswell");
+        m->probe.digest[3] = 0x11;
+        m->probe.core_type[0] = 'H';
         return;
     case WIRE_READY:
     case WIRE_PONG:

@@ -1,0 +1,31 @@
+/* address_file.h - where a coordinator listens: the default addresses of a run folder, and
+ * RUN/address.json {"jobs", "status", "pid"}, which tells the others. Owns: that file and a socket
+ * folder made when the run's path is too long for a socket. Blocks on the disk; start and end. */
+#ifndef PFT_ADDRESS_FILE_H
+#define PFT_ADDRESS_FILE_H
+
+#include "common/base/err.h"
+#include "common/base/file.h"
+#include "common/net/address.h"
+
+struct address_file {
+    char jobs[ADDRESS_BYTES];     /* to bind */
+    char status[ADDRESS_BYTES];   /* to bind */
+    char folder[FILE_PATH_BYTES]; /* made for the sockets; "" when they lie in the run folder */
+    char path[FILE_PATH_BYTES];   /* of address.json */
+};
+
+/* Given addresses are taken as they are; NULL means RUN/jobs.sock and RUN/status.sock, or, when
+ * those do not fit a socket's name, a new 0700 folder in $XDG_RUNTIME_DIR or /tmp. The run folder
+ * must exist. */
+MUST_USE enum err address_file_choose(const char *run, const char *jobs, const char *status,
+                                      struct address_file *a, struct errbuf *e);
+
+/* Writes address.json with what came out of the binds; atomic. */
+MUST_USE enum err address_file_write(const struct address_file *a, const char *jobs,
+                                     const char *status, struct errbuf *e);
+
+/* Removes address.json, the socket files and the folder made for them. */
+void address_file_remove(const struct address_file *a);
+
+#endif

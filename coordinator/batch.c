@@ -1,0 +1,125 @@
+/* batch.c - groups of a step to trees, trees to units. */
+#include "coordinator/batch.h"
+
+#include <string.h>
+
+#include "common/base/mem.h"
+#include "coordinator/plan.h"
+
+void batch_free(struct batch *b)
+{
+    for (uint32_t i = 0; b->owned && i < b->n_owned; i++) {
+        forest_trees_free(&b->owned[i]);
+    }
+    mem_free(b->owned);
+    mem_free(b->trees);
+    mem_free(b->units);
+    mem_free(b->ids);
+    mem_free(b->rows);
+    *b = (struct batch){0};
+}
+
+/* Packs b->trees[n] into units and fills the lists of the queue. */
+static enum err pack(struct batch *b, uint32_t n, uint32_t unit_tokens, struct errbuf *e)
+{
+    struct plan_unit *units = NULL;
+    uint32_t *rows = mem_calloc(n, sizeof *rows);
+    if (!rows) {
+        return err_set(e, ERR_NOMEM, "no memory for %u trees", n);
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        rows[i] = b->trees[i].n_rows;
+        b->tokens += rows[i];
+        b->labels += b->trees[i].n_labels;
+    }
+    enum err error = plan_pack(rows, n, unit_tokens, b->tag, &units, &b->n_units, e);
+    mem_free(rows);
+    if (error != OK) {
+        return error;
+    }
+    b->units = mem_calloc(b->n_units, sizeof *b->units);
+    b->ids = mem_calloc(b->n_units, sizeof *b->ids);
+    b->rows = mem_calloc(b->n_units, sizeof *b->rows);
+    if (!b->units || !b->ids || !b->rows) {
+        mem_free(units);
+        return err_set(e, ERR_NOMEM, "no memory for %u units", b->n_units);
+    }
+    for (uint32_t i = 0; i < b->n_units; i++) {
+        b->units[i] = (struct unit){.id = units[i].id,
+                                    .n_trees = units[i].count,
+                                    .n_rows = units[i].rows,
+                                    .trees = b->trees + units[i].first};
+        b->ids[i] = units[i].id;
+        b->rows[i] = units[i].rows;
+    }
+    mem_free(units);
+    return OK;
+}
+
+static enum err build_groups(const struct setup *s, const struct plan_item *items, uint32_t n,
+                             struct batch *b, struct errbuf *e)
+{
+    uint32_t n_groups;
+    const struct forest_group *groups = forest_groups(s->forest, &n_groups);
+    b->owned = mem_calloc(n, sizeof *b->owned);
+    if (!b->owned) {
+        return err_set(e, ERR_NOMEM, "no memory for %u groups", n);
+    }
+    uint32_t trees = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        float w_a = items[i].w_a * (float)s->cfg->train_w_a;
+        float w_b = items[i].w_b * (float)s->cfg->train_w_b;
+        enum err error = forest_build(s->forest, items[i].group, w_a, w_b, &b->owned[i], e);
+        if (error != OK) {
+            return error;
+        }
+        b->n_owned = i + 1;
+        trees += b->owned[i].n;
+        b->pairs += groups[items[i].group].pairs;
+    }
+    b->trees = mem_calloc(trees, sizeof *b->trees);
+    if (!b->trees) {
+        return err_set(e, ERR_NOMEM, "no memory for %u trees", trees);
+    }
+    uint32_t at = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        for (uint32_t t = 0; t < b->owned[i].n; t++) {
+            b->trees[at++] = b->owned[i].items[t].tree;
+        }
+    }
+    return pack(b, trees, s->cfg->unit_tokens, e);
+}
+
+enum err batch_train(const struct setup *s, uint64_t step, struct batch *b, struct errbuf *e)
+{
+    *b = (struct batch){.kind = JOB_GRADIENT, .tag = (uint32_t)step};
+    struct plan_item *items = mem_calloc(s->cfg->train_batch_groups, sizeof *items);
+    if (!items) {
+        return err_set(e, ERR_NOMEM, "no memory for %u groups", s->cfg->train_batch_groups);
+    }
+    uint32_t n;
+    plan_step(s->plan, step, items, &n);
+    enum err error = build_groups(s, items, n, b, e);
+    mem_free(items);
+    if (error != OK) {
+        batch_free(b);
+        return err_prefix(e, error, "step %llu", (unsigned long long)step);
+    }
+    return OK;
+}
+
+enum err batch_score(const struct tree *trees, uint32_t n, uint32_t unit_tokens, uint32_t number,
+                     struct batch *b, struct errbuf *e)
+{
+    *b = (struct batch){.kind = JOB_SCORE, .tag = PLAN_EVAL_TAG | number};
+    b->trees = mem_calloc(n, sizeof *b->trees);
+    if (!b->trees) {
+        return err_set(e, ERR_NOMEM, "no memory for %u trees", n);
+    }
+    memcpy(b->trees, trees, n * sizeof *trees);
+    enum err error = pack(b, n, unit_tokens, e);
+    if (error != OK) {
+        batch_free(b);
+    }
+    return error;
+}

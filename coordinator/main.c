@@ -1,0 +1,270 @@
+/* main.c - pft-coordinator: plans a run, serves its jobs to workers, sums, steps, keeps, reports.
+ *
+ * Exit codes: 0 finished; 1 error; 2 usage; 3 refused (folder in use or of another run, address
+ * that would be open to others); 5 stopped by a signal before the end (go on with --resume). */
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "common/base/log.h"
+#include "common/base/mem.h"
+#include "common/wire/shape_digest.h"
+#include "coordinator/address_file.h"
+#include "coordinator/phases.h"
+#include "coordinator/server.h"
+#include "coordinator/start.h"
+#include "coordinator/summary.h"
+
+enum exit_code {
+    EXIT_FINISHED = 0,
+    EXIT_ERROR = 1,
+    EXIT_USAGE = 2,
+    EXIT_REFUSED = 3,
+    EXIT_STOPPED = 5,
+};
+
+enum { SETS_MAX = 128 };
+
+static const char USAGE[] =
+    "usage: pft-coordinator CONFIG --out RUN [--bind ADDRESS] [--status ADDRESS] [--resume]\n"
+    "                       [--set KEY=VALUE]...\n"
+    "       pft-coordinator [CONFIG] --eval-only [--from RUN] --out FOLDER [--bind ADDRESS]\n"
+    "                       [--set KEY=VALUE]...\n"
+    "\n"
+    "Serves the run that CONFIG describes to workers (pft-worker) until it is finished: "
+    "evaluates,\n"
+    "trains, evaluates again, exports RUN/adapter and writes RUN/report.md. RUN/address.json "
+    "tells\n"
+    "where it listens. SIGTERM stops it cleanly; --resume goes on.\n"
+    "\n"
+    "  --out RUN          folder of the run; made when absent\n"
+    "  --bind ADDRESS     for workers: ipc://PATH or a loopback tcp://HOST:PORT, which also takes\n"
+    "                     PORT + 1 (default ipc://RUN/jobs.sock)\n"
+    "  --status ADDRESS   for pft status (default ipc://RUN/status.sock)\n"
+    "  --resume           go on with the run in RUN\n"
+    "  --set KEY=VALUE    override a key of the config\n"
+    "  --eval-only        score data.test once, print the result as JSON, train nothing\n"
+    "  --from RUN         with --eval-only: the adapter of that run (and its config, when no "
+    "CONFIG\n"
+    "                     is given); without it the bare model is scored\n"
+    "\n"
+    "exit codes: 0 finished, 1 error, 2 usage, 3 refused, 5 stopped before the end\n";
+
+struct options {
+    struct start_options start;
+    const char *sets[SETS_MAX];
+    const char *bind, *status;
+};
+
+enum {
+    OPT_OUT = 1,
+    OPT_BIND,
+    OPT_STATUS,
+    OPT_RESUME,
+    OPT_SET,
+    OPT_EVAL,
+    OPT_FROM,
+    OPT_HELP,
+    OPT_VERSION
+};
+
+static enum err take_option(struct options *o, int option, const char *value, struct errbuf *e)
+{
+    switch (option) {
+    case OPT_OUT:
+        o->start.run = value;
+        return OK;
+    case OPT_BIND:
+        o->bind = value;
+        return address_check_bind(value, e);
+    case OPT_STATUS:
+        o->status = value;
+        return address_check_bind(value, e);
+    case OPT_RESUME:
+        o->start.resume = true;
+        return OK;
+    case OPT_SET:
+        if (o->start.n_sets == SETS_MAX) {
+            return err_set(e, ERR_USAGE, "--set: at most %d of them", SETS_MAX);
+        }
+        o->sets[o->start.n_sets++] = value;
+        return OK;
+    case OPT_EVAL:
+        o->start.eval_only = true;
+        return OK;
+    case OPT_FROM:
+        o->start.from = value;
+        return OK;
+    default:
+        return err_set(e, ERR_USAGE, "see pft-coordinator --help");
+    }
+}
+
+static enum err parse(int argc, char **argv, struct options *o, struct errbuf *e)
+{
+    static const struct option list[] = {
+        {"out", required_argument, NULL, OPT_OUT},
+        {"bind", required_argument, NULL, OPT_BIND},
+        {"status", required_argument, NULL, OPT_STATUS},
+        {"resume", no_argument, NULL, OPT_RESUME},
+        {"set", required_argument, NULL, OPT_SET},
+        {"eval-only", no_argument, NULL, OPT_EVAL},
+        {"from", required_argument, NULL, OPT_FROM},
+        {"help", no_argument, NULL, OPT_HELP},
+        {"version", no_argument, NULL, OPT_VERSION},
+        {0},
+    };
+    int option;
+    while ((option = getopt_long(argc, argv, "", list, NULL)) != -1) {
+        if (option == OPT_HELP || option == OPT_VERSION) {
+            (void)fputs(option == OPT_HELP ? USAGE : "pft-coordinator " PFT_VERSION "\n", stdout);
+            exit(EXIT_FINISHED);
+        }
+        enum err error = take_option(o, option, optarg, e);
+        if (error != OK) {
+            return error;
+        }
+    }
+    o->start.sets = o->sets;
+    o->start.config = optind < argc ? argv[optind] : NULL;
+    if (argc - optind > 1) {
+        return err_set(e, ERR_USAGE, "one CONFIG is wanted, then comes %s", argv[optind + 1]);
+    }
+    if (!o->start.config && !(o->start.eval_only && o->start.from)) {
+        return err_set(e, ERR_USAGE, "a CONFIG is needed");
+    }
+    if (!o->start.run) {
+        return err_set(e, ERR_USAGE, "--out RUN is needed");
+    }
+    if (o->start.from && !o->start.eval_only) {
+        return err_set(e, ERR_USAGE, "--from goes with --eval-only");
+    }
+    return OK;
+}
+
+static void fill_server(const struct start *start, const struct model_description *d,
+                        const char *shape, const char *run, const struct address_file *address,
+                        struct server_config *c)
+{
+    const struct setup *s = &start->setup;
+    *c = (struct server_config){.run = run,
+                                .bind = address->jobs,
+                                .status = address->status,
+                                .kernels_bit = s->kernels_bit,
+                                .model_hash = s->model_hash,
+                                .model_name = d->name,
+                                .model_path = s->model_path,
+                                .shape_digest = shape,
+                                .floats = setup_floats(s),
+                                .start = start->starts,
+                                .has_probe = start->has_probe,
+                                .welcome = {.protocol = WIRE_PROTOCOL,
+                                            .lora_r = s->cfg->lora.r,
+                                            .lora_alpha = s->cfg->lora.alpha,
+                                            .lora_dropout = s->cfg->lora.dropout,
+                                            .lora_targets = s->cfg->lora.targets,
+                                            .seed = s->cfg->train_seed,
+                                            .strict = s->cfg->strict,
+                                            .heartbeat_ms = SERVER_HEARTBEAT_MS,
+                                            .silence_ms = SERVER_SILENCE_MS,
+                                            .unit_tokens = s->cfg->unit_tokens,
+                                            .tree_tokens_max = s->cfg->tree_tokens_max}};
+    memcpy(c->probe, start->probe, sizeof c->probe);
+    (void)snprintf(c->welcome.run, sizeof c->welcome.run, "%s", start->run_id);
+    (void)snprintf(c->welcome.kernels, sizeof c->welcome.kernels, "%s", s->kernels);
+    (void)snprintf(c->welcome.precision, sizeof c->welcome.precision, "fp32");
+}
+
+static enum err serve(const struct options *o, struct start *start, struct address_file *address,
+                      struct phases_outcome *outcome, struct errbuf *e)
+{
+    struct phases *phases = NULL;
+    struct server *server = NULL;
+    struct server_config config;
+    char shape[WIRE_DIGEST_HEX];
+    struct model_description d = model_describe(start->setup.model);
+    shape_digest(model_shape(start->setup.model), shape);
+    enum err error = address_file_choose(o->start.run, o->bind, o->status, address, e);
+    if (error == OK) {
+        error = phases_open(start, o->start.run, o->start.eval_only, &phases, e);
+    }
+    if (error == OK) {
+        fill_server(start, &d, shape, o->start.run, address, &config);
+        const struct server_events events = phases_events(phases);
+        error = server_open(&config, &events, &server, e);
+    }
+    if (error == OK) {
+        error = phases_attach(phases, server, e);
+    }
+    if (error == OK) {
+        error = address_file_write(address, server_jobs_address(server),
+                                   server_status_address(server), e);
+    }
+    if (error == OK) {
+        log_event(LOG_INFO, "serving", "run=%s jobs=%s status=%s kernels=%s", o->start.run,
+                  server_jobs_address(server), server_status_address(server), start->setup.kernels);
+        phases_begin(phases);
+        server_run(server);
+    }
+    phases_close(&phases, outcome);
+    server_close(&server);
+    address_file_remove(address);
+    return error;
+}
+
+static enum exit_code conclude(const struct options *o, struct start *start,
+                               const struct phases_outcome *outcome)
+{
+    struct errbuf e = {{0}};
+    enum err error = OK;
+    if (outcome->end == PHASES_STOPPED) {
+        log_event(LOG_INFO, "stopped", "go on with --resume");
+        return EXIT_STOPPED;
+    }
+    if (outcome->end == PHASES_FAILED) {
+        (void)fprintf(stderr, "pft-coordinator: %s\n", outcome->why.text);
+        return EXIT_ERROR;
+    }
+    if (o->start.eval_only) {
+        bool written =
+            outcome->eval.len > 0 && puts(outcome->eval.data) >= 0 && fflush(stdout) == 0;
+        return written ? EXIT_FINISHED : EXIT_ERROR;
+    }
+    error = summary_write(start, o->start.run, outcome, &e);
+    if (error != OK) {
+        (void)fprintf(stderr, "pft-coordinator: %s\n", e.text);
+    }
+    return error == OK ? EXIT_FINISHED : EXIT_ERROR;
+}
+
+static enum exit_code explain(enum err error, const struct errbuf *e)
+{
+    (void)fprintf(stderr, "pft-coordinator: %s\n", e->text[0] ? e->text : err_text(error));
+    return error == ERR_USAGE                          ? EXIT_USAGE
+           : error == ERR_REFUSED || error == ERR_BUSY ? EXIT_REFUSED
+                                                       : EXIT_ERROR;
+}
+
+int main(int argc, char **argv)
+{
+    struct options o = {0};
+    struct start start = {0};
+    struct address_file address;
+    struct phases_outcome outcome = {0};
+    struct errbuf e = {{0}};
+    log_init("coordinator", LOG_INFO);
+    (void)umask(077);
+    enum err error = parse(argc, argv, &o, &e);
+    if (error == OK) {
+        error = start_open(&o.start, &start, &e);
+    }
+    if (error == OK) {
+        error = serve(&o, &start, &address, &outcome, &e);
+    }
+    enum exit_code code = error == OK ? conclude(&o, &start, &outcome) : explain(error, &e);
+    str_free(&outcome.eval);
+    start_free(&start);
+    return code;
+}

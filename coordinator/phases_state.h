@@ -1,0 +1,61 @@
+/* phases_state.h - what phases.c and phases_status.c share. Private to them. */
+#ifndef PFT_PHASES_STATE_H
+#define PFT_PHASES_STATE_H
+
+#include "coordinator/batch.h"
+#include "coordinator/eval.h"
+#include "coordinator/export.h"
+#include "coordinator/phases.h"
+#include "coordinator/reducer.h"
+#include "coordinator/scribe.h"
+#include "coordinator/status_board.h"
+
+enum phase {
+    PHASE_STARTING,
+    PHASE_EVAL_BEFORE,
+    PHASE_TRAIN,
+    PHASE_EVAL_AFTER,
+    PHASE_EXPORT,
+    PHASE_DONE,
+};
+
+struct phases {
+    struct start *start;
+    const char *run;
+    bool eval_only;
+    struct server *server;
+    struct reducer *reducer;
+    struct scribe *scribe;
+    struct mailbox *reduced, *written;
+    enum phase phase;
+    enum phases_end end;
+    struct errbuf why;
+    struct batch open, coming;
+    struct eval *eval, *scored;
+    uint32_t evals;
+    uint64_t step;      /* the open one, or the next to open */
+    bool step_open;     /* from its opening to its end in the reducer */
+    uint64_t published; /* version */
+    uint64_t committed; /* steps */
+    uint32_t writes;    /* handed to the scribe and not reported yet, but for the export */
+    void (*scribe_idle_then)(struct phases *p);
+    struct params_snapshot *last; /* the published one */
+    struct params_snapshot *held; /* relaxed run: waits for its commit */
+    struct model_description description;
+    struct export_input input;
+    uint32_t useful_slots; /* of a training step */
+    bool stopping, degraded;
+    char trouble[WIRE_TEXT_BYTES];
+    double loss, trained_tokens, eval_seconds;
+    uint64_t opened_ms, eval_from_ms, from_ms;
+    struct board board;
+    struct str json;
+};
+
+void phases_fail(struct phases *p, const char *why);
+void phases_when_written(struct phases *p);
+void phases_reduced(void *ctx);
+void phases_written(void *ctx);
+void phases_status(void *ctx, struct status *status);
+
+#endif

@@ -1,0 +1,72 @@
+/* phases_status.c - the run's part of the status. */
+#include <math.h>
+#include <stdio.h>
+
+#include "coordinator/phases_state.h"
+
+static const char *task_name(const struct phases *p)
+{
+    switch (p->phase) {
+    case PHASE_STARTING:
+        return "start";
+    case PHASE_EVAL_BEFORE:
+        return "evaluate before";
+    case PHASE_TRAIN:
+        return "train";
+    case PHASE_EVAL_AFTER:
+        return p->eval_only ? "evaluate" : "evaluate after";
+    case PHASE_EXPORT:
+        return "export";
+    case PHASE_DONE:
+        break;
+    }
+    return "done";
+}
+
+static const char *state_name(const struct phases *p)
+{
+    if (p->phase == PHASE_DONE) {
+        return p->end == PHASES_FINISHED ? "finished"
+               : p->end == PHASES_FAILED ? "failed"
+                                         : "draining";
+    }
+    return p->stopping                      ? "draining"
+           : p->degraded                    ? "degraded"
+           : server_workers(p->server) == 0 ? "starting"
+                                            : "running";
+}
+
+/* Seconds until the open task is done; NaN while the speed is unknown. */
+static double eta(const struct phases *p, double tokens_per_s)
+{
+    double left = board_left(&p->board);
+    uint64_t steps = p->start->setup.steps;
+    if (p->phase == PHASE_TRAIN && p->step + 1 < steps) {
+        left += (double)(steps - p->step - 1) * p->board.batch_tokens;
+    }
+    return tokens_per_s > 0.0 ? left / tokens_per_s : (double)NAN;
+}
+
+void phases_status(void *ctx, struct status *status)
+{
+    const struct phases *p = ctx;
+    struct queue_counts counts = server_counts(p->server);
+    const struct setup *s = &p->start->setup;
+    (void)snprintf(status->run, sizeof status->run, "%s", p->run);
+    (void)snprintf(status->task, sizeof status->task, "%s", task_name(p));
+    (void)snprintf(status->state, sizeof status->state, "%s", state_name(p));
+    (void)snprintf(status->text, sizeof status->text, "%s",
+                   p->end == PHASES_FAILED ? p->why.text
+                   : p->degraded           ? p->trouble
+                                           : "");
+    status->step_open = p->step;
+    status->step_committed = p->committed;
+    status->step_total = s->steps;
+    status->loss = p->loss;
+    board_rates(&p->board, &status->tokens_per_s, &status->pairs_per_s);
+    status->eta_s = eta(p, status->tokens_per_s);
+    status->units_queued = counts.units - counts.done - counts.leased;
+    status->units_leased = counts.leased;
+    status->units_done = p->board.units_done;
+    status->useful_slots = p->phase == PHASE_TRAIN ? p->useful_slots : p->open.n_units;
+}

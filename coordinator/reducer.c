@@ -1,0 +1,234 @@
+/* reducer.c - the thread behind reduce and params. */
+#include "coordinator/reducer.h"
+
+#include <pthread.h>
+#include <string.h>
+
+#include "common/base/check.h"
+#include "common/base/limits.h"
+#include "common/base/mem.h"
+
+enum { LETTERS_MAX = 4096 };
+enum order_kind { ORDER_BEGIN, ORDER_ADD, ORDER_FINISH };
+
+struct order {
+    struct letter letter; /* first */
+    enum order_kind kind;
+    uint64_t step, job;
+    uint32_t n_units;
+    double lr;
+    bool checkpoint;
+    struct blob *payload;
+    uint8_t digest[HASH_XXH128_BYTES];
+    uint32_t units[LIMIT_JOB_UNITS];
+    int64_t loss[LIMIT_JOB_UNITS];
+    uint32_t labels[LIMIT_JOB_UNITS];
+};
+
+struct reducer {
+    struct params *params;
+    struct reduce *reduce;
+    struct mailbox *orders, *reports;
+    pthread_t thread;
+    bool started;
+};
+
+static void drop_order(struct letter *letter)
+{
+    struct order *order = (struct order *)letter;
+    blob_free(&order->payload);
+    mem_free(order);
+}
+
+void reducer_report_free(struct reducer_report *report)
+{
+    blob_free(&report->gradient);
+    if (report->snapshot) {
+        params_snapshot_release(report->snapshot);
+    }
+    params_free(&report->state);
+    mem_free(report);
+}
+
+static void drop_report(struct letter *letter)
+{
+    reducer_report_free((struct reducer_report *)letter);
+}
+
+static enum err post_order(struct reducer *r, struct order *order)
+{
+    if (!order) {
+        return ERR_NOMEM;
+    }
+    enum err error = mailbox_post(r->orders, &order->letter);
+    if (error != OK) {
+        drop_order(&order->letter);
+    }
+    return error;
+}
+
+static struct order *new_order(enum order_kind kind, uint64_t step)
+{
+    struct order *order = mem_calloc(1, sizeof *order);
+    if (order) {
+        order->letter.drop = drop_order;
+        order->kind = kind;
+        order->step = step;
+    }
+    return order;
+}
+
+static enum err copy_state(const struct params *p, struct params **out)
+{
+    enum err error = params_new_empty(p->adam.count, &p->cfg, out);
+    if (error == OK) {
+        struct params *copy = *out;
+        size_t bytes = p->adam.count * sizeof *p->adam.p;
+        memcpy(copy->adam.p, p->adam.p, bytes);
+        memcpy(copy->adam.m, p->adam.m, bytes);
+        memcpy(copy->adam.v, p->adam.v, bytes);
+        copy->adam.beta1_t = p->adam.beta1_t;
+        copy->adam.beta2_t = p->adam.beta2_t;
+        copy->version = p->version;
+    }
+    return error;
+}
+
+static void finish(struct reducer *r, const struct order *order, struct reducer_report *report)
+{
+    report->kind = REDUCER_STEPPED;
+    report->step = order->step;
+    report->gradient = blob_new(r->params->adam.count * sizeof(float));
+    if (!report->gradient) {
+        report->code = ERR_NOMEM;
+        return;
+    }
+    float *gradient = (float *)(void *)blob_data_mut(report->gradient);
+    report->code = reduce_finish(r->reduce, gradient, &report->total);
+    if (report->code != OK) {
+        return;
+    }
+    CHECK(r->params->version == order->step);
+    params_step(r->params, gradient, order->lr, &report->norm);
+    report->code = params_snapshot(r->params, &report->snapshot);
+    if (report->code == OK && order->checkpoint) {
+        report->code = copy_state(r->params, &report->state);
+    }
+}
+
+static void add(struct reducer *r, const struct order *order, struct reducer_report *report)
+{
+    struct reduce_job job = {.n_units = order->n_units,
+                             .units = order->units,
+                             .loss = order->loss,
+                             .labels = order->labels,
+                             .payload = blob_data(order->payload),
+                             .bytes = blob_bytes(order->payload)};
+    memcpy(job.digest, order->digest, sizeof job.digest);
+    report->kind = REDUCER_SUMMED;
+    report->job = order->job;
+    report->code = reduce_add(r->reduce, order->step, &job);
+}
+
+static void *reducer_main(void *argument)
+{
+    struct reducer *r = argument;
+    for (struct letter *l = mailbox_wait(r->orders); l; l = mailbox_wait(r->orders)) {
+        struct order *order = (struct order *)l;
+        if (order->kind == ORDER_BEGIN) {
+            CHECK(reduce_begin(r->reduce, order->step, order->n_units) == OK);
+        } else {
+            struct reducer_report *report = mem_calloc(1, sizeof *report);
+            CHECK(report != NULL);
+            report->letter.drop = drop_report;
+            if (order->kind == ORDER_ADD) {
+                add(r, order, report);
+            } else {
+                finish(r, order, report);
+            }
+            if (mailbox_post(r->reports, &report->letter) != OK) {
+                reducer_report_free(report); /* the program is ending */
+            }
+        }
+        drop_order(l);
+    }
+    return NULL;
+}
+
+enum err reducer_open(struct params **params, struct mailbox *reports, struct reducer **out,
+                      struct errbuf *e)
+{
+    struct reducer *r = mem_calloc(1, sizeof *r);
+    if (!r) {
+        return err_set(e, ERR_NOMEM, "no memory for the reducer");
+    }
+    r->params = *params;
+    *params = NULL;
+    r->reports = reports;
+    enum err error = reduce_new(r->params->adam.count, &r->reduce);
+    if (error == OK) {
+        error = mailbox_open(LETTERS_MAX, &r->orders);
+    }
+    r->started = error == OK && pthread_create(&r->thread, NULL, reducer_main, r) == 0;
+    if (!r->started) {
+        reducer_close(&r);
+        return err_set(e, ERR_NOMEM, "cannot start the reducer");
+    }
+    *out = r;
+    return OK;
+}
+
+enum err reducer_begin(struct reducer *r, uint64_t step, uint32_t n_units)
+{
+    struct order *order = new_order(ORDER_BEGIN, step);
+    if (order) {
+        order->n_units = n_units;
+    }
+    return post_order(r, order);
+}
+
+enum err reducer_add(struct reducer *r, uint64_t step, uint64_t job_id,
+                     const struct reduce_job *job, struct blob *payload)
+{
+    CHECK(job->n_units <= LIMIT_JOB_UNITS);
+    struct order *order = new_order(ORDER_ADD, step);
+    if (order) {
+        order->job = job_id;
+        order->n_units = job->n_units;
+        memcpy(order->units, job->units, job->n_units * sizeof *job->units);
+        memcpy(order->loss, job->loss, job->n_units * sizeof *job->loss);
+        memcpy(order->labels, job->labels, job->n_units * sizeof *job->labels);
+        memcpy(order->digest, job->digest, sizeof order->digest);
+        order->payload = blob_ref(payload);
+    }
+    return post_order(r, order);
+}
+
+enum err reducer_finish(struct reducer *r, uint64_t step, double lr, bool checkpoint)
+{
+    struct order *order = new_order(ORDER_FINISH, step);
+    if (order) {
+        order->lr = lr;
+        order->checkpoint = checkpoint;
+    }
+    return post_order(r, order);
+}
+
+void reducer_close(struct reducer **reducer)
+{
+    struct reducer *r = *reducer;
+    *reducer = NULL;
+    if (!r) {
+        return;
+    }
+    if (r->orders) {
+        mailbox_stop(r->orders);
+    }
+    if (r->started) {
+        pthread_join(r->thread, NULL);
+    }
+    mailbox_close(&r->orders);
+    reduce_free(&r->reduce);
+    params_free(&r->params);
+    mem_free(r);
+}

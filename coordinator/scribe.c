@@ -1,0 +1,260 @@
+/* scribe.c - the thread behind journal, checkpoint and export. */
+#include "coordinator/scribe.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <time.h>
+
+#include "common/base/check.h"
+#include "common/base/file.h"
+#include "common/base/mem.h"
+#include "coordinator/checkpoint.h"
+
+enum { LETTERS_MAX = 4096, RETRY_MS = 1000, RETRY_SLICE_MS = 20 };
+
+struct order {
+    struct letter letter; /* first */
+    enum scribe_task task;
+    struct journal_step step;
+    struct blob *gradient;
+    struct params *state;
+    char *name, *value;
+    struct export_input input;
+    struct params_snapshot *snapshot;
+};
+
+struct scribe {
+    struct journal *journal;
+    char run[FILE_PATH_BYTES];
+    uint8_t fixed[32];
+    struct mailbox *orders, *reports;
+    pthread_t thread;
+    bool started;
+    atomic_bool stopping;
+};
+
+static void drop_order(struct letter *letter)
+{
+    struct order *o = (struct order *)letter;
+    blob_free(&o->gradient);
+    params_free(&o->state);
+    mem_free(o->name);
+    mem_free(o->value);
+    if (o->snapshot) {
+        params_snapshot_release(o->snapshot);
+    }
+    mem_free(o);
+}
+
+static void drop_report(struct letter *letter)
+{
+    mem_free(letter);
+}
+
+void scribe_report_free(struct scribe_report *report)
+{
+    mem_free(report);
+}
+
+static void tell(struct scribe *s, const struct order *o, enum scribe_news news,
+                 const struct errbuf *text)
+{
+    struct scribe_report *report = mem_calloc(1, sizeof *report);
+    CHECK(report != NULL);
+    report->letter.drop = drop_report;
+    report->task = o->task;
+    report->news = news;
+    report->step = o->step.step;
+    report->text = *text;
+    if (mailbox_post(s->reports, &report->letter) != OK) {
+        mem_free(report); /* the program is ending */
+    }
+}
+
+static enum err write_checkpoint(struct scribe *s, struct order *o, struct errbuf *e)
+{
+    uint64_t oldest = 0;
+    enum err error = checkpoint_write(s->run, o->state, s->fixed, &oldest, e);
+    if (error == OK) {
+        params_free(&o->state);
+        error = journal_prune(s->journal, oldest, e);
+    }
+    return error;
+}
+
+/* One try; the order remembers what is done, so that a repeat goes on where it stopped. */
+static enum err write_order(struct scribe *s, struct order *o, struct errbuf *e)
+{
+    char folder[FILE_PATH_BYTES];
+    enum err error = OK;
+    switch (o->task) {
+    case SCRIBE_STEP:
+        if (o->gradient) {
+            error = journal_append(s->journal, &o->step,
+                                   (const float *)(const void *)blob_data(o->gradient),
+                                   blob_bytes(o->gradient) / sizeof(float), e);
+            if (error == OK) {
+                blob_free(&o->gradient);
+            }
+        }
+        return error == OK && o->state ? write_checkpoint(s, o, e) : error;
+    case SCRIBE_META:
+        return journal_meta_set(s->journal, o->name, o->value, e);
+    case SCRIBE_EVAL:
+        return journal_eval_set(s->journal, o->name, o->value, e);
+    case SCRIBE_EVENT:
+        return journal_event(s->journal, o->name, o->value, e);
+    case SCRIBE_EXPORT:
+        error = file_join(folder, s->run, "adapter", e);
+        return error == OK ? export_peft(folder, &o->input, e) : error;
+    }
+    return ERR_STATE;
+}
+
+/* Waits a second, but not when the program ends. */
+static void pause_for_space(struct scribe *s)
+{
+    const struct timespec slice = {.tv_nsec = RETRY_SLICE_MS * 1000000L};
+    for (int i = 0; i < RETRY_MS / RETRY_SLICE_MS && !atomic_load(&s->stopping); i++) {
+        (void)nanosleep(&slice, NULL);
+    }
+}
+
+static void *scribe_main(void *argument)
+{
+    struct scribe *s = argument;
+    for (struct letter *l = mailbox_wait(s->orders); l; l = mailbox_wait(s->orders)) {
+        struct order *o = (struct order *)l;
+        struct errbuf e = {{0}};
+        bool told = false;
+        enum err error = write_order(s, o, &e);
+        while (error == ERR_NOSPACE && !atomic_load(&s->stopping)) {
+            if (!told) {
+                tell(s, o, SCRIBE_WAITING, &e);
+                told = true;
+            }
+            pause_for_space(s);
+            error = write_order(s, o, &e);
+        }
+        tell(s, o, error == OK ? SCRIBE_DONE : SCRIBE_FAILED, &e);
+        drop_order(l);
+    }
+    return NULL;
+}
+
+enum err scribe_open(struct journal *journal, const char *run, const uint8_t fixed[32],
+                     struct mailbox *reports, struct scribe **out, struct errbuf *e)
+{
+    struct scribe *s = mem_calloc(1, sizeof *s);
+    if (!s) {
+        return err_set(e, ERR_NOMEM, "no memory for the scribe");
+    }
+    s->journal = journal;
+    s->reports = reports;
+    atomic_init(&s->stopping, false);
+    memcpy(s->fixed, fixed, sizeof s->fixed);
+    CHECK(strlen(run) < sizeof s->run);
+    memcpy(s->run, run, strlen(run) + 1);
+    enum err error = mailbox_open(LETTERS_MAX, &s->orders);
+    s->started = error == OK && pthread_create(&s->thread, NULL, scribe_main, s) == 0;
+    if (!s->started) {
+        scribe_close(&s);
+        return err_set(e, ERR_NOMEM, "cannot start the scribe");
+    }
+    *out = s;
+    return OK;
+}
+
+static struct order *new_order(enum scribe_task task)
+{
+    struct order *o = mem_calloc(1, sizeof *o);
+    if (o) {
+        o->letter.drop = drop_order;
+        o->task = task;
+    }
+    return o;
+}
+
+static enum err post(struct scribe *s, struct order *o)
+{
+    enum err error = o ? mailbox_post(s->orders, &o->letter) : ERR_NOMEM;
+    if (error != OK && o) {
+        drop_order(&o->letter);
+    }
+    return error;
+}
+
+enum err scribe_step(struct scribe *s, const struct journal_step *step, struct blob *gradient,
+                     struct params **state)
+{
+    struct order *o = new_order(SCRIBE_STEP);
+    if (o) {
+        o->step = *step;
+        o->gradient = blob_ref(gradient);
+        o->state = *state;
+        *state = NULL;
+    }
+    return post(s, o);
+}
+
+static enum err post_text(struct scribe *s, enum scribe_task task, const char *name,
+                          const char *value)
+{
+    struct order *o = new_order(task);
+    if (o) {
+        o->name = mem_strdup(name);
+        o->value = mem_strdup(value);
+        if (!o->name || !o->value) {
+            drop_order(&o->letter);
+            o = NULL;
+        }
+    }
+    return post(s, o);
+}
+
+enum err scribe_meta(struct scribe *s, const char *key, const char *value)
+{
+    return post_text(s, SCRIBE_META, key, value);
+}
+
+enum err scribe_eval(struct scribe *s, const char *name, const char *json)
+{
+    return post_text(s, SCRIBE_EVAL, name, json);
+}
+
+enum err scribe_event(struct scribe *s, const char *name, const char *detail)
+{
+    return post_text(s, SCRIBE_EVENT, name, detail);
+}
+
+enum err scribe_export(struct scribe *s, const struct export_input *in,
+                       struct params_snapshot *snapshot)
+{
+    struct order *o = new_order(SCRIBE_EXPORT);
+    if (o) {
+        o->input = *in;
+        o->snapshot = snapshot;
+    } else {
+        params_snapshot_release(snapshot);
+    }
+    return post(s, o);
+}
+
+void scribe_close(struct scribe **scribe)
+{
+    struct scribe *s = *scribe;
+    *scribe = NULL;
+    if (!s) {
+        return;
+    }
+    atomic_store(&s->stopping, true);
+    if (s->orders) {
+        mailbox_stop(s->orders);
+    }
+    if (s->started) {
+        pthread_join(s->thread, NULL);
+    }
+    mailbox_close(&s->orders);
+    mem_free(s);
+}

@@ -1,0 +1,92 @@
+/* server.h - the shell of the coordinator: the loop, the sockets, the peers. It turns messages into
+ * calls of dispatch and dispatch's actions into messages, and hands what concerns the run
+ * (payloads, scores, a finished batch) to the phases. Owns: the loop, sockets, sessions, dispatch,
+ * the published parameters, the process that computes the run's probe. Never: sums, writes files,
+ * decides what comes next. Everything on the loop's thread; nothing blocks. */
+#ifndef PFT_SERVER_H
+#define PFT_SERVER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/base/err.h"
+#include "common/net/address.h"
+#include "common/net/blob.h"
+#include "common/net/mailbox.h"
+#include "common/wire/message.h"
+#include "common/wire/status_message.h"
+#include "coordinator/batch.h"
+#include "coordinator/dispatch.h"
+#include "coordinator/params.h"
+
+enum { SERVER_HEARTBEAT_MS = 500, SERVER_SILENCE_MS = 4000 };
+
+struct server;
+
+/* What the server tells; ctx comes first. The batch is the one given to server_batch. */
+struct server_events {
+    void *ctx;
+    /* A payload that is wanted: hand it on; dispatch_summed is called by server_summed later. */
+    void (*payload)(void *ctx, const struct job *job, const struct wire_result_ready *announced,
+                    struct blob *payload);
+    /* Scores of a job's units, leaves in order. */
+    void (*scores)(void *ctx, const struct job *job, const double *leaf_logp);
+    /* Units of a job are counted. */
+    void (*counted)(void *ctx, uint32_t units, uint32_t tokens);
+    void (*restart)(void *ctx);
+    void (*batch_done)(void *ctx, uint32_t tag);
+    void (*stop)(void *ctx, const char *why);                          /* the run cannot go on */
+    void (*probe)(void *ctx, const uint8_t digest[WIRE_DIGEST_BYTES]); /* keep it */
+    void (*status)(void *ctx, struct status *status);                  /* all but the workers */
+    void (*signal)(void *ctx);                                         /* SIGTERM or SIGINT */
+    void (*tick)(void *ctx, uint64_t now_ms);                          /* about twice a second */
+};
+
+struct server_config {
+    const char *run;  /* folder, for log lines */
+    const char *bind; /* control address */
+    const char *status;
+    struct wire_welcome welcome; /* session and tensor_endpoint are filled per worker */
+    uint32_t kernels_bit;
+    const char *model_hash, *model_name, *model_path;
+    const char *shape_digest;
+    size_t floats;  /* of the adapter */
+    uint64_t start; /* number of this start of the coordinator */
+    bool has_probe; /* known from an earlier start */
+    uint8_t probe[WIRE_DIGEST_BYTES];
+};
+
+/* Binds everything; starts the probe process when the digest is not known. */
+MUST_USE enum err server_open(const struct server_config *cfg, const struct server_events *events,
+                              struct server **out, struct errbuf *e);
+/* Endpoints that came out of the binds. */
+const char *server_jobs_address(const struct server *s);
+const char *server_status_address(const struct server *s);
+
+/* ready(ctx) on the loop when letters wait in the mailbox. */
+MUST_USE enum err server_attach(struct server *s, struct mailbox *m, void (*ready)(void *ctx),
+                                void *ctx);
+
+/* Runs the loop until server_end. */
+void server_run(struct server *s);
+/* Says goodbye to every worker and stops the loop. */
+void server_end(struct server *s, enum wire_parting why, const char *text);
+void server_close(struct server **s);
+
+/* The parameters that jobs use from now on; takes the reference. */
+MUST_USE enum err server_publish(struct server *s, struct params_snapshot *snapshot);
+
+/* Opens a batch (borrowed until the next one or server_close). adapter false: jobs run with the
+ * adapter off. version: of the parameters its jobs use, the one published last. */
+MUST_USE enum err server_batch(struct server *s, const struct batch *batch, bool adapter,
+                               uint64_t version);
+void server_summed(struct server *s, uint64_t job, enum err code);
+void server_committed(struct server *s, uint32_t tag);
+void server_pause(struct server *s, bool paused);
+/* No new jobs; workers are told to drain. */
+void server_drain(struct server *s);
+
+struct queue_counts server_counts(const struct server *s);
+uint32_t server_workers(const struct server *s);
+
+#endif

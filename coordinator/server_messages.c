@@ -1,0 +1,472 @@
+/* server_messages.c - what workers and status readers say, turned into calls of dispatch. */
+#include <stdio.h>
+#include <string.h>
+
+#include "common/base/check.h"
+#include "common/base/clock.h"
+#include "common/base/mem.h"
+#include "coordinator/server_state.h"
+
+enum { RETRY_MS = 1000, RETRY_LONG_MS = 5000 };
+
+static const char *const levels[] = {"portable", "x86-64-v3", "x86-64-v4"};
+
+/* The best level in a bit set; "portable" at least. */
+static const char *best_level(uint32_t bits)
+{
+    return (bits & 4u) ? levels[2] : (bits & 2u) ? levels[1] : levels[0];
+}
+
+/* Does the worker fit the run? False: it was refused. */
+static bool fits(struct server *s, const struct socket_route *route, const struct wire_hello *h)
+{
+    char text[WIRE_TEXT_BYTES];
+    const struct server_config *c = &s->cfg;
+    if (h->protocol != WIRE_PROTOCOL) {
+        (void)snprintf(text, sizeof text,
+                       "protocol %u of %s is not %d of this coordinator (%s): use the same build "
+                       "on both sides",
+                       h->protocol, h->build, WIRE_PROTOCOL, PFT_VERSION);
+        server_refuse(s, route, 0, WIRE_REFUSED_PROTOCOL, 0, text);
+        return false;
+    }
+    if (strcmp(h->model_hash, c->model_hash) != 0) {
+        (void)snprintf(text, sizeof text,
+                       "model: the run is on %s, SHA-256 %.16s..., the worker has %.16s...; give "
+                       "it --model with that file",
+                       c->model_name, c->model_hash, h->model_hash);
+        server_refuse(s, route, 0, WIRE_REFUSED_MODEL, 0, text);
+        return false;
+    }
+    if (strcmp(h->shape_digest, c->shape_digest) != 0) {
+        (void)snprintf(text, sizeof text,
+                       "shape: the run's model has digest %s, the worker reads %s from the same "
+                       "file: use the same build on both sides",
+                       c->shape_digest, h->shape_digest);
+        server_refuse(s, route, 0, WIRE_REFUSED_SHAPE, 0, text);
+        return false;
+    }
+    if ((h->kernel_levels & c->kernels_bit) == 0) {
+        (void)snprintf(text, sizeof text,
+                       "kernels: the run uses %s, this CPU runs up to %s; a run with 'kernels: %s' "
+                       "in its config would admit it",
+                       c->welcome.kernels, best_level(h->kernel_levels),
+                       best_level(h->kernel_levels));
+        server_refuse(s, route, 0, WIRE_REFUSED_KERNELS, 0, text);
+        return false;
+    }
+    return true;
+}
+
+static void welcome(struct server *s, struct peer *peer)
+{
+    struct wire_message m = {.kind = WIRE_WELCOME, .welcome = s->cfg.welcome};
+    m.welcome.session = peer->session;
+    m.welcome.probe = true;
+    if (s->tell_tensor) {
+        (void)snprintf(m.welcome.tensor_endpoint, sizeof m.welcome.tensor_endpoint, "%s",
+                       s->tensor_address);
+    }
+    (void)server_send(s, peer, &m, NULL);
+}
+
+static void on_hello(struct server *s, const struct socket_route *route, const struct wire_hello *h)
+{
+    if (s->draining) {
+        server_refuse(s, route, 0, WIRE_REFUSED_STATE, RETRY_LONG_MS, "the run is ending");
+        return;
+    }
+    if (!fits(s, route, h)) {
+        return;
+    }
+    const struct roster_hello hello = {.name = h->worker,
+                                       .host = h->host,
+                                       .core_type = h->core_type,
+                                       .epoch = h->epoch,
+                                       .slots = h->slots};
+    struct errbuf e = {{0}};
+    uint64_t worker = 0;
+    enum err error = dispatch_hello(s->dispatch, &hello, server_now_ns(), &worker, &e);
+    server_pump(s);
+    if (error != OK) {
+        enum wire_refusal code = error == ERR_STALE  ? WIRE_REFUSED_STALE
+                                 : error == ERR_FULL ? WIRE_REFUSED_FULL
+                                                     : WIRE_REFUSED_QUARANTINE;
+        server_refuse(s, route, 0, code, error == ERR_STALE ? RETRY_MS : RETRY_LONG_MS, e.text);
+        return;
+    }
+    struct peer *peer = server_peer_by_worker(s, worker);
+    if (!peer) {
+        peer = server_peer_new(s, worker, route);
+    }
+    if (!peer) {
+        dispatch_gone(s->dispatch, worker, "no room", server_now_ns());
+        server_pump(s);
+        server_refuse(s, route, 0, WIRE_REFUSED_FULL, RETRY_LONG_MS, "no room for more workers");
+        return;
+    }
+    peer->control = *route;
+    (void)snprintf(peer->name, sizeof peer->name, "%s", h->worker);
+    log_event(LOG_INFO, "worker_joined", "worker=%s host=%s slots=%u core=%s", h->worker, h->host,
+              h->slots, h->core_type);
+    welcome(s, peer);
+}
+
+void server_judge_probe(struct server *s, struct peer *peer,
+                        const uint8_t digest[WIRE_DIGEST_BYTES])
+{
+    struct errbuf e = {{0}};
+    uint64_t worker = peer->worker;
+    const struct socket_route route = peer->control;
+    enum err error = dispatch_probed(s->dispatch, worker, digest, server_now_ns(), &e);
+    if (error == OK) {
+        struct wire_message m = {.kind = WIRE_READY};
+        m.session.session = peer->session;
+        (void)server_send(s, peer, &m, NULL);
+    } else {
+        server_refuse(s, &route, peer->session, WIRE_REFUSED_PROBE, 0, e.text);
+        server_peer_free(s, peer);
+    }
+    server_pump(s);
+}
+
+static void on_probe(struct server *s, struct peer *peer, const struct wire_probe *m)
+{
+    if (s->own_probe_pending) {
+        peer->probe_waits = true;
+        memcpy(peer->probe, m->digest, sizeof peer->probe);
+        return;
+    }
+    server_judge_probe(s, peer, m->digest);
+}
+
+static void on_heartbeat(struct server *s, struct peer *peer, const struct wire_heartbeat *m)
+{
+    struct dispatch_running running[LIMIT_SLOTS];
+    for (uint32_t i = 0; i < m->n_slots; i++) {
+        running[i] =
+            (struct dispatch_running){.job = m->slots[i].job, .attempt = m->slots[i].attempt};
+    }
+    struct wire_message pong = {.kind = WIRE_PONG};
+    pong.session.session = peer->session;
+    dispatch_heartbeat(s->dispatch, peer->worker, running, m->n_slots, server_now_ns());
+    if (server_send(s, peer, &pong, NULL) == OK && peer->slow) {
+        peer->slow = false;
+        dispatch_slow(s->dispatch, peer->worker, false, server_now_ns());
+    }
+    if (peer->used && peer->fetch_waits) {
+        server_send_params(s, peer);
+    }
+}
+
+/* Leaves of a job of the open batch, in order: what a score's payload must hold. */
+static uint64_t leaves_of(const struct server *s, const struct job *job)
+{
+    uint64_t leaves = 0;
+    for (uint32_t i = 0; i < job->n_units; i++) {
+        const struct unit *unit = &s->batch->units[job->units[i]];
+        for (uint32_t t = 0; t < unit->n_trees; t++) {
+            leaves += unit->trees[t].n_leaves;
+        }
+    }
+    return leaves;
+}
+
+static void fill_result(const struct peer *peer, const struct wire_result_ready *m,
+                        struct result_row rows[LIMIT_JOB_UNITS], struct dispatch_result *out)
+{
+    for (uint32_t i = 0; i < m->n_rows; i++) {
+        rows[i] = (struct result_row){.unit = m->rows[i].unit,
+                                      .loss = m->rows[i].loss,
+                                      .sumsq = m->rows[i].sumsq,
+                                      .labels = m->rows[i].labels};
+    }
+    *out = (struct dispatch_result){.worker = peer->worker,
+                                    .job = m->job,
+                                    .attempt = m->attempt,
+                                    .n_rows = m->n_rows,
+                                    .rows = rows};
+    memcpy(out->digest, m->payload_hash, sizeof out->digest);
+}
+
+static void on_score(struct server *s, struct peer *peer, const struct wire_result_ready *m,
+                     const struct blob *payload)
+{
+    const struct job *job = dispatch_job(s->dispatch, m->job);
+    uint8_t digest[WIRE_DIGEST_BYTES];
+    struct result_row rows[LIMIT_JOB_UNITS];
+    struct dispatch_result result;
+    if (job && (!payload || blob_bytes(payload) != leaves_of(s, job) * 8)) {
+        dispatch_failed(s->dispatch, peer->worker, m->job, m->attempt,
+                        "its scores have a wrong size", server_now_ns());
+        server_strike(s, &peer->control, peer, "scores of a wrong size");
+        return;
+    }
+    if (job) {
+        hash_xxh128(blob_data(payload), blob_bytes(payload), digest);
+        if (memcmp(digest, m->payload_hash, sizeof digest) != 0) {
+            dispatch_failed(s->dispatch, peer->worker, m->job, m->attempt,
+                            "its scores do not fit their digest", server_now_ns());
+            server_strike(s, &peer->control, peer, "scores that do not fit their digest");
+            return;
+        }
+    }
+    fill_result(peer, m, rows, &result);
+    if (dispatch_result(s->dispatch, &result, server_now_ns()) == OK && job) {
+        job = dispatch_job(s->dispatch, m->job);
+        double *leaf = mem_aligned(blob_bytes(payload), 1);
+        CHECK(job != NULL && leaf != NULL);
+        memcpy(leaf, blob_data(payload), blob_bytes(payload));
+        s->events.scores(s->events.ctx, job, leaf);
+        mem_free(leaf);
+    }
+}
+
+static void on_result_ready(struct server *s, struct peer *peer, const struct wire_result_ready *m,
+                            const struct blob *payload)
+{
+    if (m->kind == WIRE_SCORE) {
+        if (!s->batch || s->batch->kind == JOB_SCORE) {
+            on_score(s, peer, m, payload);
+        }
+        return;
+    }
+    if (m->payload_bytes != s->cfg.floats * 8) {
+        server_strike(s, &peer->control, peer, "a gradient of a wrong size");
+        return;
+    }
+    struct announced *a = server_find_announced(peer, m->job, m->attempt);
+    if (!a) {
+        a = mem_calloc(1, sizeof *a);
+        CHECK(a != NULL);
+        a->next = peer->announced;
+        peer->announced = a;
+    }
+    a->ready = *m;
+    struct result_row rows[LIMIT_JOB_UNITS];
+    struct dispatch_result result;
+    fill_result(peer, m, rows, &result);
+    dispatch_announce(s->dispatch, &result, server_now_ns());
+}
+
+static bool token_fits(struct server *s, const struct peer *peer, uint64_t job, uint32_t attempt,
+                       const uint8_t token[WIRE_TOKEN_BYTES])
+{
+    uint8_t right[WIRE_TOKEN_BYTES];
+    server_token(s, peer->worker, job, attempt, right);
+    if (memcmp(right, token, sizeof right) == 0) {
+        return true;
+    }
+    s->bad_tokens++;
+    return false;
+}
+
+static void on_parting(struct server *s, struct peer *peer, enum wire_kind kind)
+{
+    if (kind == WIRE_DRAIN) {
+        log_event(LOG_INFO, "worker_drains", "worker=%s", peer->name);
+        dispatch_drain(s->dispatch, peer->worker, server_now_ns());
+        return;
+    }
+    log_event(LOG_INFO, "worker_left", "worker=%s", peer->name);
+    uint64_t worker = peer->worker;
+    server_peer_free(s, peer);
+    dispatch_gone(s->dispatch, worker, "it said goodbye", server_now_ns());
+}
+
+/* A message of a known peer on the control channel. */
+static void from_peer(struct server *s, struct peer *peer, const struct wire_message *m,
+                      const struct blob *payload)
+{
+    const struct wire_job_note *note = &m->job_note;
+    uint64_t now = server_now_ns();
+    switch (m->kind) {
+    case WIRE_PROBE:
+        on_probe(s, peer, &m->probe);
+        break;
+    case WIRE_REQUEST:
+        dispatch_want(s->dispatch, peer->worker, m->request.slot, m->request.request, now);
+        break;
+    case WIRE_HEARTBEAT:
+        on_heartbeat(s, peer, &m->heartbeat);
+        break;
+    case WIRE_RESULT_READY:
+        if (token_fits(s, peer, m->result_ready.job, m->result_ready.attempt,
+                       m->result_ready.token)) {
+            on_result_ready(s, peer, &m->result_ready, payload);
+        }
+        break;
+    case WIRE_FAILED:
+        if (token_fits(s, peer, note->job, note->attempt, note->token)) {
+            log_event(LOG_WARN, "job_failed", "worker=%s %s", peer->name, note->text);
+            dispatch_failed(s->dispatch, peer->worker, note->job, note->attempt, note->text, now);
+        }
+        break;
+    case WIRE_RELEASE:
+        if (token_fits(s, peer, note->job, note->attempt, note->token)) {
+            dispatch_release(s->dispatch, peer->worker, note->job, note->attempt, now);
+        }
+        break;
+    case WIRE_DRAIN:
+    case WIRE_GOODBYE:
+        on_parting(s, peer, m->kind);
+        break;
+    case WIRE_NONE:
+    case WIRE_HELLO:
+    case WIRE_WELCOME:
+    case WIRE_REFUSED:
+    case WIRE_READY:
+    case WIRE_JOB:
+    case WIRE_PONG:
+    case WIRE_SEND:
+    case WIRE_ACK:
+    case WIRE_STALE:
+    case WIRE_REJECTED:
+    case WIRE_ATTACH:
+    case WIRE_FETCH:
+    case WIRE_PARAMS:
+    case WIRE_RESULT:
+    case WIRE_REPROBE:
+    case WIRE_KINDS:
+    default:
+        server_strike(s, &peer->control, peer, "a message that only a coordinator sends");
+        break;
+    }
+    server_pump(s);
+}
+
+/* The decoded message, or false after it was counted against the sender. */
+static bool read_message(struct server *s, const struct socket_route *route, const uint8_t *header,
+                         size_t bytes, struct wire_message *m)
+{
+    struct errbuf e = {{0}};
+    if (server_route_is_bad(s, route)) {
+        return false;
+    }
+    if (!header || wire_decode(header, bytes, m, &e) != OK) {
+        server_strike(s, route, NULL, header ? e.text : "a wrong number of frames");
+        return false;
+    }
+    return true;
+}
+
+void server_on_control(void *ctx, const struct socket_route *route, const uint8_t *header,
+                       size_t bytes, struct blob **payload)
+{
+    struct server *s = ctx;
+    struct wire_message m;
+    if (s->ended || !read_message(s, route, header, bytes, &m)) {
+        return;
+    }
+    if (m.kind == WIRE_HELLO) {
+        on_hello(s, route, &m.hello);
+        return;
+    }
+    struct peer *peer = server_peer_by_session(s, wire_session_of(&m));
+    if (!peer || !socket_route_equal(&peer->control, route)) {
+        if (m.kind != WIRE_GOODBYE) {
+            server_refuse(s, route, wire_session_of(&m), WIRE_REFUSED_SESSION, 0,
+                          "this session is not known (any more): say hello again");
+        }
+        return;
+    }
+    from_peer(s, peer, &m, *payload);
+}
+
+static void on_result(struct server *s, struct peer *peer, const struct wire_job_note *m,
+                      struct blob *payload)
+{
+    if (!token_fits(s, peer, m->job, m->attempt, m->token)) {
+        return;
+    }
+    const struct announced *a = server_find_announced(peer, m->job, m->attempt);
+    enum err error =
+        dispatch_payload(s->dispatch, peer->worker, m->job, m->attempt, server_now_ns());
+    if (error == OK) {
+        const struct job *job = dispatch_job(s->dispatch, m->job);
+        if (a && job && payload && a->ready.n_rows == job->n_units) {
+            s->events.payload(s->events.ctx, job, &a->ready, payload);
+        } else {
+            dispatch_summed(s->dispatch, m->job, ERR_CORRUPT, server_now_ns());
+        }
+    }
+    server_pump(s);
+}
+
+void server_on_tensor(void *ctx, const struct socket_route *route, const uint8_t *header,
+                      size_t bytes, struct blob **payload)
+{
+    struct server *s = ctx;
+    struct wire_message m;
+    if (s->ended || !read_message(s, route, header, bytes, &m)) {
+        return;
+    }
+    struct peer *peer = server_peer_by_session(s, wire_session_of(&m));
+    if (!peer) {
+        return; /* the control channel tells it to say hello again */
+    }
+    if (m.kind == WIRE_ATTACH) {
+        peer->tensor = *route;
+        peer->has_tensor = true;
+        return;
+    }
+    if (!peer->has_tensor || !socket_route_equal(&peer->tensor, route)) {
+        server_strike(s, route, NULL, "a tensor message before attach");
+        return;
+    }
+    if (m.kind == WIRE_FETCH) {
+        peer->fetch_waits = m.params.version == s->params_version && s->params;
+        if (peer->fetch_waits) {
+            server_send_params(s, peer);
+        }
+    } else if (m.kind == WIRE_RESULT) {
+        on_result(s, peer, &m.job_note, *payload);
+    } else {
+        server_strike(s, route, NULL, "a message on the wrong channel");
+    }
+}
+
+static void fill_workers(const struct server *s, struct status *status)
+{
+    const struct roster *roster = dispatch_roster(s->dispatch);
+    uint32_t n = roster_count(roster);
+    uint64_t now = server_now_ns();
+    status->workers = mem_calloc(n, sizeof *status->workers);
+    for (uint32_t i = 0; status->workers && i < n; i++) {
+        const struct worker *w = roster_at(roster, i);
+        struct status_worker *out = &status->workers[status->n_workers++];
+        out->slots = w->n_slots;
+        out->units_done = w->units_done;
+        out->tokens_per_s = w->tokens_per_s;
+        out->last_heard_ms = (now > w->heard_ns ? now - w->heard_ns : 0) / 1000000u;
+        out->strikes = w->strikes;
+        (void)snprintf(out->id, sizeof out->id, "%s", w->name);
+        (void)snprintf(out->host, sizeof out->host, "%s", w->host);
+        (void)snprintf(out->core_type, sizeof out->core_type, "%s", w->core_type);
+        (void)snprintf(out->state, sizeof out->state, "%s", worker_state_name(w->state));
+    }
+}
+
+void server_on_status(void *ctx, const struct socket_route *route, const uint8_t *header,
+                      size_t bytes, struct blob **payload)
+{
+    struct server *s = ctx;
+    struct errbuf e;
+    (void)payload;
+    if (s->ended || !header || status_request_decode(header, bytes, &e) != OK) {
+        return;
+    }
+    struct status status = {.schema = STATUS_SCHEMA};
+    uint8_t *reply = NULL;
+    size_t n = 0;
+    s->events.status(s->events.ctx, &status);
+    fill_workers(s, &status);
+    if (status_encode(&status, &reply, &n) == OK) {
+        enum err error = socket_send(s->status, route, reply, n, NULL);
+        if (error != OK) {
+            log_event(LOG_DEBUG, "status_unsent", "%s", err_text(error));
+        }
+    }
+    mem_free(reply);
+    status_free(&status);
+}

@@ -1,0 +1,131 @@
+/* server_state.h - what the parts of the server share. Private to coordinator/server*.c: server.c
+ * (loop, sockets, actions out), server_peers.c (who is who), server_messages.c (messages in),
+ * server_probe.c (the run's own probe). */
+#ifndef PFT_SERVER_STATE_H
+#define PFT_SERVER_STATE_H
+
+#include <uv.h>
+
+#include "common/base/log.h"
+#include "common/net/socket.h"
+#include "coordinator/server.h"
+
+enum {
+    SERVER_STRIKES = 3,
+    SERVER_BAD_ROUTES = 64,
+    SERVER_SECRET_BYTES = 32,
+    SERVER_PROBE_LINE = 64,
+};
+
+/* A result that was announced and waits for its payload or its settlement. */
+struct announced {
+    struct announced *next;
+    struct wire_result_ready ready;
+};
+
+struct peer {
+    bool used;
+    uint64_t session;
+    uint64_t worker; /* id in dispatch */
+    char name[WIRE_NAME_BYTES];
+    struct socket_route control, tensor;
+    bool has_tensor;
+    bool slow;
+    uint32_t strikes; /* malformed messages */
+    bool fetch_waits; /* asked for parameters, its tensor queue was full */
+    bool probe_waits; /* its digest came before the run's own was known */
+    uint8_t probe[WIRE_DIGEST_BYTES];
+    struct announced *announced;
+};
+
+/* Peers without a session that send nonsense. */
+struct bad_route {
+    struct socket_route route;
+    uint32_t strikes;
+};
+
+struct server_probe {
+    uv_process_t process;
+    uv_pipe_t out;
+    bool running;
+    char line[SERVER_PROBE_LINE];
+    size_t length;
+};
+
+struct server {
+    struct server_config cfg;
+    struct server_events events;
+    uv_loop_t loop;
+    uv_timer_t timer, beat;
+    uv_check_t check;
+    uv_idle_t idle;
+    uv_signal_t terminate, interrupt;
+    bool due;
+    struct socket_context *context;
+    struct socket *control, *tensor, *status;
+    char jobs_address[ADDRESS_BYTES], tensor_address[ADDRESS_BYTES], status_address[ADDRESS_BYTES];
+    bool tell_tensor; /* the endpoint does not follow from the control address by the rule */
+    struct dispatch *dispatch;
+    struct peer *peers;
+    size_t n_peers, peers_capacity;
+    struct bad_route bad[SERVER_BAD_ROUTES];
+    uint32_t bad_next;
+    uint8_t secret[SERVER_SECRET_BYTES];
+    const struct batch *batch;
+    bool adapter;
+    uint64_t version;
+    struct blob *params;
+    uint64_t params_version;
+    uint8_t params_digest[WIRE_DIGEST_BYTES];
+    bool own_probe_known, own_probe_pending;
+    uint8_t own_probe[WIRE_DIGEST_BYTES];
+    struct server_probe probe;
+    bool ended, draining;
+    uint64_t malformed, bad_tokens;
+    struct log_limit malformed_limit, refused_limit;
+};
+
+/* Carries out every waiting action of dispatch. After each call of dispatch. */
+void server_pump(struct server *s);
+uint64_t server_now_ns(void);
+
+/* To a peer, on the control or tensor socket. Trouble is told to dispatch; OK when it went out. */
+enum err server_send(struct server *s, struct peer *peer, const struct wire_message *m,
+                     struct blob *payload);
+enum err server_send_tensor(struct server *s, struct peer *peer, const struct wire_message *m,
+                            struct blob *payload);
+void server_refuse(struct server *s, const struct socket_route *route, uint64_t session,
+                   enum wire_refusal code, uint32_t retry_ms, const char *text);
+void server_send_params(struct server *s, struct peer *peer);
+
+/* Peers. */
+struct peer *server_peer_new(struct server *s, uint64_t worker, const struct socket_route *route);
+struct peer *server_peer_by_session(const struct server *s, uint64_t session);
+struct peer *server_peer_by_worker(const struct server *s, uint64_t worker);
+void server_peer_free(struct server *s, struct peer *peer);
+/* The attempt's token: a keyed hash, so nothing is stored and nothing can be guessed. */
+void server_token(const struct server *s, uint64_t worker, uint64_t job, uint32_t attempt,
+                  uint8_t token[WIRE_TOKEN_BYTES]);
+struct announced *server_find_announced(const struct peer *peer, uint64_t job, uint32_t attempt);
+void server_drop_announced(struct peer *peer, uint64_t job, uint32_t attempt);
+/* True when that route has used up its strikes. */
+bool server_route_is_bad(const struct server *s, const struct socket_route *route);
+void server_strike(struct server *s, const struct socket_route *route, struct peer *peer,
+                   const char *why);
+
+/* Messages in: the receive callbacks of the three sockets. */
+void server_on_control(void *ctx, const struct socket_route *route, const uint8_t *header,
+                       size_t bytes, struct blob **payload);
+void server_on_tensor(void *ctx, const struct socket_route *route, const uint8_t *header,
+                      size_t bytes, struct blob **payload);
+void server_on_status(void *ctx, const struct socket_route *route, const uint8_t *header,
+                      size_t bytes, struct blob **payload);
+/* Judges a worker's digest, by the run's own first. */
+void server_judge_probe(struct server *s, struct peer *peer,
+                        const uint8_t digest[WIRE_DIGEST_BYTES]);
+
+/* The run's own probe. start: ERR_* when it cannot be started; the first worker's then decides. */
+MUST_USE enum err server_probe_start(struct server *s, struct errbuf *e);
+void server_probe_stop(struct server *s);
+
+#endif

@@ -1,0 +1,234 @@
+/* setup.c - opens settings, data and model, and lays the plan. */
+#include "coordinator/setup.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "common/base/log.h"
+#include "common/base/mem.h"
+#include "common/base/str.h"
+#include "common/format/model_default.h"
+
+static const char *const levels[] = {"portable", "x86-64-v3", "x86-64-v4"};
+
+/* The best level of this machine: what `native` means for a run made here. */
+static uint32_t native_level(void)
+{
+#if defined(__x86_64__)
+    bool v3 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+              __builtin_cpu_supports("bmi2");
+    bool v4 = v3 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+              __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
+              __builtin_cpu_supports("avx512vl");
+    return v4 ? 2 : v3 ? 1 : 0;
+#else
+    return 0;
+#endif
+}
+
+static enum err resolve_kernels(struct setup *s, const char *known, struct errbuf *e)
+{
+    uint32_t level =
+        s->cfg->kernels == CONFIG_NATIVE ? native_level() : s->cfg->kernels - CONFIG_PORTABLE;
+    for (uint32_t i = 0; known && i < 3; i++) {
+        if (strcmp(known, levels[i]) == 0) {
+            if (s->cfg->kernels != CONFIG_NATIVE && level != i) {
+                return err_set(e, ERR_REFUSED, "kernels: the run was made with %s, not %s", known,
+                               levels[level]);
+            }
+            level = i;
+        }
+    }
+    (void)snprintf(s->kernels, sizeof s->kernels, "%s", levels[level]);
+    s->kernels_bit = 1u << level;
+    return OK;
+}
+
+static enum err open_model(struct setup *s, struct errbuf *e)
+{
+    enum err error = model_resolve(s->cfg->model_path, s->model_path, e);
+    if (error == OK) {
+        error = model_open(s->model_path, &s->model, e);
+    }
+    if (error == OK) {
+        error = model_hash(s->model, s->model_hash, e);
+    }
+    if (error == OK) {
+        error = tokenizer_open(s->model, &s->tok, e);
+    }
+    return error;
+}
+
+static enum err open_data(struct setup *s, bool train, struct errbuf *e)
+{
+    const struct run_config *cfg = s->cfg;
+    enum config_group grouping = (enum config_group)cfg->data_group;
+    enum err error = OK;
+    if (cfg->data_values[0] != '\0') {
+        error = values_load(cfg->data_values, &s->values, e);
+    }
+    if (error == OK && cfg->data_train[0] != '\0') {
+        error = dataset_load(cfg->data_train, s->values, grouping, &s->train, e);
+        if (error == OK) {
+            error = hash_file_sha256_hex(cfg->data_train, s->train_hash, e);
+        }
+    } else if (error == OK && train) {
+        error = err_set(e, ERR_USAGE, "data.train: a file to train on is needed");
+    }
+    if (error == OK && cfg->data_test[0] != '\0') {
+        error = dataset_load(cfg->data_test, s->values, grouping, &s->test, e);
+    }
+    return error;
+}
+
+static enum err lay_plan(struct setup *s, struct errbuf *e)
+{
+    const struct run_config *cfg = s->cfg;
+    const struct plan_config plan = {
+        .seed = cfg->train_seed,
+        .max_steps = cfg->train_max_steps,
+        .epochs = cfg->train_epochs,
+        .batch_groups = cfg->train_batch_groups,
+        .unit_tokens = cfg->unit_tokens,
+        .micro_groups = cfg->train_micro_groups,
+        .normalisation = cfg->train_normalisation == NORMALISATION_PAPER ? PLAN_PAPER : PLAN_MEAN};
+    enum err error = forest_new(cfg, s->values, s->train, s->tok, &s->forest, e);
+    if (error != OK) {
+        return error;
+    }
+    uint32_t n;
+    const struct forest_group *groups = forest_groups(s->forest, &n);
+    struct plan_group *counts = mem_calloc(n, sizeof *counts);
+    if (!counts) {
+        return err_set(e, ERR_NOMEM, "no memory for %u groups", n);
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        counts[i] = (struct plan_group){.rows = groups[i].rows,
+                                        .pairs = groups[i].pairs,
+                                        .labels_a = groups[i].labels_a,
+                                        .labels_b = groups[i].labels_b};
+    }
+    error = plan_new(&plan, counts, n, &s->plan, e);
+    mem_free(counts);
+    if (error != OK) {
+        return error;
+    }
+    s->steps = plan_steps(s->plan);
+    s->schedule.steps = s->steps;
+    double warmup = cfg->train_warmup;
+    s->schedule.warmup =
+        warmup < 1.0 ? (uint64_t)ceil(warmup * (double)s->steps - 1e-9) : (uint64_t)warmup;
+    struct str cuts = {0};
+    forest_report_text(forest_report(s->forest), &cuts);
+    if (cuts.len > 0) {
+        log_event(LOG_WARN, "data_cut", "%s", cuts.data);
+    }
+    str_free(&cuts);
+    return OK;
+}
+
+/* Settings that decide the bits of a run; paths and what is only looked at may change. */
+static enum err fix(struct setup *s, struct errbuf *e)
+{
+    static const char *const keys[] = {"data.layout",
+                                       "data.group",
+                                       "data.system",
+                                       "data.max_length",
+                                       "lora.r",
+                                       "lora.alpha",
+                                       "lora.dropout",
+                                       "lora.targets",
+                                       "train.learning_rate",
+                                       "train.weight_decay",
+                                       "train.beta1",
+                                       "train.beta2",
+                                       "train.eps",
+                                       "train.clip",
+                                       "train.warmup",
+                                       "train.w_a",
+                                       "train.w_b",
+                                       "train.epochs",
+                                       "train.max_steps",
+                                       "train.batch_groups",
+                                       "train.micro_groups",
+                                       "train.normalisation",
+                                       "train.seed",
+                                       "unit_tokens",
+                                       "tree_tokens_max"};
+    struct str text = {0};
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
+        str_addf(&text, "%s: ", keys[i]);
+        (void)config_value(s->cfg, keys[i], &text);
+        str_add(&text, "\n");
+    }
+    str_addf(&text, "kernels: %s\nmodel: %s\ntrain: %s\nvalues: ", s->kernels, s->model_hash,
+             s->train_hash);
+    if (s->values) {
+        str_append(&text, s->values->text, s->values->text_bytes);
+    }
+    enum err error = str_ok(&text);
+    if (error == OK) {
+        hash_sha256_hex(text.data, text.len, s->fixed_hex);
+        for (size_t i = 0; i < sizeof s->fixed; i++) {
+            unsigned byte = 0;
+            (void)sscanf(s->fixed_hex + 2 * i, "%2x", &byte);
+            s->fixed[i] = (uint8_t)byte;
+        }
+    }
+    str_free(&text);
+    return error == OK ? OK : err_set(e, error, "no memory for the settings");
+}
+
+enum err setup_open(struct run_config *cfg, const char *kernels, bool train, struct setup *s,
+                    struct errbuf *e)
+{
+    *s = (struct setup){.cfg = cfg};
+    s->adamw = (struct adamw_config){.beta1 = cfg->train_beta1,
+                                     .beta2 = cfg->train_beta2,
+                                     .eps = cfg->train_eps,
+                                     .weight_decay = cfg->train_weight_decay,
+                                     .clip = cfg->train_clip};
+    enum err error = resolve_kernels(s, kernels, e);
+    if (error == OK) {
+        error = open_data(s, train, e);
+    }
+    if (error == OK) {
+        error = open_model(s, e);
+    }
+    if (error == OK && train) {
+        error = lay_plan(s, e);
+    }
+    if (error == OK) {
+        error = fix(s, e);
+    }
+    if (error != OK) {
+        setup_free(s);
+    }
+    return error;
+}
+
+void setup_free(struct setup *s)
+{
+    plan_free(&s->plan);
+    forest_free(&s->forest);
+    if (s->tok) {
+        tokenizer_close(&s->tok);
+    }
+    model_close(&s->model);
+    dataset_free(&s->test);
+    dataset_free(&s->train);
+    values_free(&s->values);
+    config_free(&s->cfg);
+    *s = (struct setup){0};
+}
+
+size_t setup_floats(const struct setup *s)
+{
+    return lora_count(model_shape(s->model), &s->cfg->lora);
+}
+
+double setup_rate(const struct setup *s, uint64_t step)
+{
+    return s->cfg->train_learning_rate * schedule_factor(&s->schedule, step);
+}

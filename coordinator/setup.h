@@ -1,0 +1,58 @@
+/* setup.h - everything a run is made of before it starts: settings, values, data, model, tokens,
+ * plan. Owns: all of it. Never: sockets, threads, the journal's content. Place: main makes one,
+ * phases reads it. Blocks on the disk and tokenises the data; before the loop starts. */
+#ifndef PFT_SETUP_H
+#define PFT_SETUP_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/base/err.h"
+#include "common/base/file.h"
+#include "common/base/hash.h"
+#include "common/format/model_file.h"
+#include "common/text/tokenizer.h"
+#include "common/wire/message.h"
+#include "coordinator/config.h"
+#include "coordinator/dataset.h"
+#include "coordinator/forest.h"
+#include "coordinator/params.h"
+#include "coordinator/plan.h"
+#include "coordinator/schedule.h"
+#include "coordinator/values.h"
+
+struct setup {
+    struct run_config *cfg;
+    struct values *values; /* NULL: none named */
+    struct dataset *train; /* NULL: nothing to train on */
+    struct dataset *test;  /* NULL: no evaluation */
+    struct model_file *model;
+    char model_path[FILE_PATH_BYTES];
+    char model_hash[HASH_SHA256_HEX];
+    struct tokenizer *tok;
+    struct forest *forest; /* NULL without train */
+    struct plan *plan;     /* NULL without train */
+    struct schedule schedule;
+    struct adamw_config adamw;
+    uint64_t steps;                /* T; 0 without training */
+    char kernels[WIRE_NAME_BYTES]; /* resolved level */
+    uint32_t kernels_bit;          /* of hello.kernel_levels */
+    char train_hash[HASH_SHA256_HEX];
+    uint8_t fixed[32]; /* SHA-256 of what must not change between starts of a run */
+    char fixed_hex[HASH_SHA256_HEX];
+};
+
+/* kernels: the level the run was made with, NULL for a new run. train: false leaves the training
+ * data, forest and plan out. cfg is taken over, also on an error. The caller frees with setup_free.
+ */
+MUST_USE enum err setup_open(struct run_config *cfg, const char *kernels, bool train,
+                             struct setup *s, struct errbuf *e);
+void setup_free(struct setup *s); /* fine on a zeroed struct */
+
+/* Floats of the adapter. */
+size_t setup_floats(const struct setup *s);
+
+/* Learning rate of a step. */
+double setup_rate(const struct setup *s, uint64_t step);
+
+#endif

@@ -1,0 +1,260 @@
+/* start.c - opens the run folder and brings the parameters to where they were. */
+#include "coordinator/start.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "common/base/check.h"
+#include "common/base/log.h"
+#include "common/base/mem.h"
+#include "common/base/str.h"
+#include "common/wire/shape_digest.h"
+#include "coordinator/recover.h"
+
+/* out = the text of a meta key, "" when there is none. */
+static enum err get(struct journal *j, const char *key, struct str *out, struct errbuf *e)
+{
+    str_clear(out);
+    enum err error = journal_meta_get(j, key, out, e);
+    if (error == ERR_NOT_FOUND) {
+        str_clear(out);
+        str_add(out, "");
+        error = str_ok(out);
+    }
+    return error;
+}
+
+static enum err load_config(const struct start_options *o, struct run_config **cfg,
+                            struct errbuf *e)
+{
+    if (o->config) {
+        return config_load(o->config, o->sets, o->n_sets, cfg, e);
+    }
+    struct journal *j = NULL;
+    struct str text = {0};
+    enum err error = journal_open_reader(o->from, &j, e);
+    if (error == OK) {
+        error = journal_meta_get(j, "config", &text, e);
+    }
+    if (error == OK) {
+        error = config_parse(text.data, text.len, "config of the run", o->from, o->sets, o->n_sets,
+                             cfg, e);
+    }
+    str_free(&text);
+    journal_close(&j);
+    return error;
+}
+
+static enum err open_folder(const struct start_options *o, struct start *s, struct errbuf *e)
+{
+    char db[FILE_PATH_BYTES];
+    enum err error = file_join(db, o->run, "run.db", e);
+    if (error != OK) {
+        return error;
+    }
+    bool there = file_exists(db);
+    if (o->resume && !there) {
+        return err_set(e, ERR_NOT_FOUND, "%s: there is no run to resume; leave --resume out",
+                       o->run);
+    }
+    error = journal_open(o->run, &s->journal, e);
+    if (error == OK && there && !o->resume) {
+        error = err_set(e, ERR_REFUSED,
+                        "%s: holds a run already; --resume goes on with it, another --out starts "
+                        "a new one",
+                        o->run);
+    }
+    return error;
+}
+
+/* The level the run was made with, and a refusal when the settings are not those any more. */
+static enum err check_fixed(const struct start_options *o, struct start *s, const char *fixed,
+                            struct errbuf *e)
+{
+    if (fixed[0] != '\0' && strcmp(fixed, s->setup.fixed_hex) != 0) {
+        return err_set(e, ERR_REFUSED,
+                       "%s: the run was made with other settings, data or model than these "
+                       "(fingerprint %.16s..., now %.16s...); go on with the same config, or start "
+                       "a new run with another --out",
+                       o->run, fixed, s->setup.fixed_hex);
+    }
+    return OK;
+}
+
+static enum err keep_settings(struct start *s, struct errbuf *e)
+{
+    struct str config = {0};
+    struct model_description d = model_describe(s->setup.model);
+    config_dump(s->setup.cfg, &config);
+    enum err error = str_ok(&config);
+    const struct {
+        const char *key, *value;
+    } list[] = {{"config", config.data},
+                {"values", s->setup.values ? s->setup.values->text : ""},
+                {"model_hash", s->setup.model_hash},
+                {"model_path", s->setup.model_path},
+                {"model_name", d.name},
+                {"model_quantisation", d.quantisation},
+                {"kernels", s->setup.kernels},
+                {"run_id", s->run_id},
+                {"fixed", s->setup.fixed_hex}};
+    for (size_t i = 0; i < sizeof list / sizeof list[0] && error == OK; i++) {
+        error = journal_meta_set(s->journal, list[i].key, list[i].value, e);
+    }
+    str_free(&config);
+    return error;
+}
+
+static enum err name_run(struct start *s, struct errbuf *e)
+{
+    struct str text = {0};
+    enum err error = get(s->journal, "run_id", &text, e);
+    if (error == OK && text.len > 0) {
+        (void)snprintf(s->run_id, sizeof s->run_id, "%s", text.data);
+    } else if (error == OK) {
+        uint8_t bits[WIRE_DIGEST_BYTES];
+        CHECK(getrandom(bits, sizeof bits, 0) == (ssize_t)sizeof bits);
+        digest_hex(bits, s->run_id);
+    }
+    if (error == OK) {
+        error = get(s->journal, "probe", &text, e);
+    }
+    if (error == OK && text.len == 2 * WIRE_DIGEST_BYTES) {
+        s->has_probe = true;
+        for (size_t i = 0; i < WIRE_DIGEST_BYTES; i++) {
+            unsigned byte = 0;
+            s->has_probe = s->has_probe && sscanf(text.data + 2 * i, "%2x", &byte) == 1;
+            s->probe[i] = (uint8_t)byte;
+        }
+    }
+    str_free(&text);
+    return error;
+}
+
+/* Parameters of this run as of its last committed step. */
+static enum err recover_own(const struct start_options *o, struct start *s, struct errbuf *e)
+{
+    struct str warnings = {0};
+    enum err error = params_new(model_shape(s->setup.model), &s->setup.cfg->lora,
+                                s->setup.cfg->train_seed, &s->setup.adamw, &s->params);
+    if (error != OK) {
+        return err_set(e, error, "no memory for the parameters");
+    }
+    if (journal_steps(s->journal) > 0) {
+        error = recover_params(o->run, s->journal, s->setup.fixed, s->params, &warnings, e);
+        if (warnings.len > 0) {
+            log_event(LOG_WARN, "recovered_with", "%s", warnings.data);
+        }
+        if (error == OK) {
+            log_event(LOG_INFO, "recovered", "step=%llu", (unsigned long long)s->params->version);
+        }
+    }
+    str_free(&warnings);
+    return error;
+}
+
+/* Parameters of another run, only read. */
+static enum err recover_other(const struct start_options *o, struct start *s, struct errbuf *e)
+{
+    enum err error = params_new(model_shape(s->setup.model), &s->setup.cfg->lora,
+                                s->setup.cfg->train_seed, &s->setup.adamw, &s->params);
+    if (error != OK || !o->from) {
+        return error == OK ? OK : err_set(e, error, "no memory for the parameters");
+    }
+    struct journal *j = NULL;
+    struct str text = {0};
+    error = journal_open_reader(o->from, &j, e);
+    if (error == OK) {
+        error = get(j, "model_hash", &text, e);
+    }
+    if (error == OK && strcmp(text.data, s->setup.model_hash) != 0) {
+        error = err_set(e, ERR_REFUSED,
+                        "%s: was trained on a model with SHA-256 %.16s..., not %.16s...", o->from,
+                        text.data, s->setup.model_hash);
+    }
+    if (error == OK && journal_steps(j) > 0) {
+        error = recover_params(o->from, j, NULL, s->params, NULL, e);
+        s->adapter = true;
+    }
+    str_free(&text);
+    journal_close(&j);
+    return error;
+}
+
+static enum err find_evals(struct start *s, struct errbuf *e)
+{
+    struct str json = {0};
+    enum err error = journal_eval_get(s->journal, "before", &json, e);
+    s->has_before = error == OK;
+    if (error == OK || error == ERR_NOT_FOUND) {
+        error = journal_eval_get(s->journal, "after", &json, e);
+        s->has_after = error == OK;
+    }
+    str_free(&json);
+    return error == ERR_NOT_FOUND ? OK : error;
+}
+
+static enum err open_all(const struct start_options *o, struct run_config **cfg, struct start *s,
+                         struct errbuf *e)
+{
+    struct str kernels = {0};
+    struct str fixed = {0};
+    enum err error = open_folder(o, s, e);
+    if (error == OK) {
+        error = get(s->journal, "kernels", &kernels, e);
+    }
+    if (error == OK) {
+        error = get(s->journal, "fixed", &fixed, e);
+    }
+    if (error == OK) {
+        struct run_config *taken = *cfg;
+        *cfg = NULL;
+        error =
+            setup_open(taken, kernels.len > 0 ? kernels.data : NULL, !o->eval_only, &s->setup, e);
+    }
+    if (error == OK && o->resume) {
+        error = check_fixed(o, s, fixed.data ? fixed.data : "", e);
+    }
+    if (error == OK) {
+        error = name_run(s, e);
+    }
+    if (error == OK) {
+        error = keep_settings(s, e);
+    }
+    if (error == OK) {
+        error = journal_meta_count(s->journal, "starts", &s->starts, e);
+    }
+    if (error == OK) {
+        error = find_evals(s, e);
+    }
+    str_free(&kernels);
+    str_free(&fixed);
+    return error;
+}
+
+enum err start_open(const struct start_options *o, struct start *s, struct errbuf *e)
+{
+    *s = (struct start){0};
+    struct run_config *cfg = NULL;
+    enum err error = load_config(o, &cfg, e);
+    if (error == OK) {
+        error = open_all(o, &cfg, s, e);
+    }
+    if (error == OK) {
+        error = o->eval_only ? recover_other(o, s, e) : recover_own(o, s, e);
+    }
+    config_free(&cfg);
+    if (error != OK) {
+        start_free(s);
+    }
+    return error;
+}
+
+void start_free(struct start *s)
+{
+    params_free(&s->params);
+    journal_close(&s->journal);
+    setup_free(&s->setup);
+    *s = (struct start){0};
+}

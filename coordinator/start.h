@@ -1,0 +1,45 @@
+/* start.h - how a run begins or goes on: the run folder, its database, the settings kept in it, the
+ * parameters as of the last committed step. Owns: the journal and the parameters until phases take
+ * them. Never: sockets, threads. Blocks on the disk; before the loop starts.
+ *
+ * meta in run.db: run_id · config (dump) · values (text) · model_hash · model_name ·
+ * model_quantisation · kernels · fixed (SHA-256 of what must not change) · probe (hex) · starts */
+#ifndef PFT_START_H
+#define PFT_START_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/base/err.h"
+#include "coordinator/journal.h"
+#include "coordinator/params.h"
+#include "coordinator/setup.h"
+
+struct start_options {
+    const char *config; /* path; NULL with from: the config of that run */
+    const char *const *sets;
+    int n_sets;
+    const char *run; /* folder */
+    bool resume;
+    bool eval_only;   /* no training: score once and leave */
+    const char *from; /* eval_only: the run whose adapter is scored; NULL: adapter off */
+};
+
+struct start {
+    struct setup setup;
+    struct journal *journal;
+    struct params *params; /* version = committed steps */
+    bool adapter;          /* eval_only: score with the adapter */
+    char run_id[WIRE_NAME_BYTES];
+    uint64_t starts;
+    bool has_before, has_after; /* evaluations that run.db holds */
+    bool has_probe;
+    uint8_t probe[WIRE_DIGEST_BYTES];
+};
+
+/* ERR_BUSY: another coordinator holds the folder. ERR_REFUSED: the folder holds a run and resume is
+ * not set, or the settings differ from those the run was made with. */
+MUST_USE enum err start_open(const struct start_options *o, struct start *s, struct errbuf *e);
+void start_free(struct start *s); /* fine on a zeroed struct */
+
+#endif
