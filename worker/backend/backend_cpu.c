@@ -1,6 +1,7 @@
 /* backend_cpu.c - the table of operations on host memory: OpenBLAS for products, kernels_impl.c for
  * everything else. The only file that calls BLAS. */
 #include <cblas.h>
+#include <pthread.h>
 #include <string.h>
 
 #include "common/base/check.h"
@@ -293,9 +294,15 @@ const struct backend_ops backend_cpu = {
     .dropout = cpu_dropout,
 };
 
-void team_init_cpu(struct team *t, enum kernels_level level, uint32_t tile_rows, uint32_t tile_cols)
+static void one_thread_a_call(void)
 {
     openblas_set_num_threads(1);
+}
+
+void team_init_cpu(struct team *t, enum kernels_level level, uint32_t tile_rows, uint32_t tile_cols)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    (void)pthread_once(&once, one_thread_a_call);
     *t = (struct team){.ops = &backend_cpu,
                        .kernels = kernels_of(level),
                        .threads = 1,
