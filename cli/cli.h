@@ -9,6 +9,7 @@ int cli_eval(int argc, char **argv);
 int cli_export(int argc, char **argv);
 int cli_data(int argc, char **argv);
 int cli_status(int argc, char **argv);
+int cli_config(int argc, char **argv);
 
 enum { CLI_OK = 0, CLI_FAILED = 1, CLI_USAGE = 2, CLI_REFUSED = 3, CLI_INTERRUPTED = 130 };
 

@@ -1,9 +1,8 @@
 /* settings.c - pft config: everything that the table of keys can say about itself. */
-#include "cli/settings.h"
-
 #include <stdio.h>
 #include <string.h>
 
+#include "cli/cli.h"
 #include "common/base/str.h"
 #include "coordinator/config.h"
 
@@ -15,7 +14,9 @@ static const char usage[] = "usage: pft config keys | sample | docs | show FILE 
 
 static int print(struct str *text)
 {
-    int code = str_ok(text) == OK && fputs(text->data, stdout) >= 0 && fflush(stdout) == 0 ? 0 : 1;
+    int code = str_ok(text) == OK && fputs(text->data, stdout) >= 0 && fflush(stdout) == 0
+                   ? CLI_OK
+                   : CLI_FAILED;
     str_free(text);
     return code;
 }
@@ -28,7 +29,7 @@ static int show(int argc, char **argv)
     enum err error = config_load(argv[2], (const char *const *)(argv + 3), argc - 3, &cfg, &e);
     if (error != OK) {
         (void)fprintf(stderr, "pft config: %s\n", e.text[0] ? e.text : err_text(error));
-        return 1;
+        return CLI_FAILED;
     }
     config_dump(cfg, &text);
     config_free(&cfg);
@@ -41,7 +42,7 @@ int cli_config(int argc, char **argv)
     const char *what = argc > 1 ? argv[1] : "";
     if (strcmp(what, "--help") == 0 || strcmp(what, "-h") == 0) {
         (void)fputs(usage, stdout);
-        return 0;
+        return CLI_OK;
     }
     if (strcmp(what, "show") == 0 && argc > 2) {
         return show(argc, argv);
@@ -59,5 +60,5 @@ int cli_config(int argc, char **argv)
         return print(&text);
     }
     (void)fputs(usage, stderr);
-    return 2;
+    return CLI_USAGE;
 }
