@@ -232,7 +232,7 @@ static enum err run_stats(const struct data_command *c, struct str *out, struct 
         if (d && f.format == DATA_VCD) {
             add_values(c, d, &object);
         }
-        if (forest) {
+        if (d && forest) {
             add_tokens(forest_report(forest), d, &object);
         }
         str_add(&object, "}");

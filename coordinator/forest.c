@@ -257,7 +257,7 @@ enum err forest_build(struct forest *f, uint32_t i, float w_a, float w_b, struct
     if (error != OK) {
         return error;
     }
-    double w[2] = {(double)w_a * f->render.cfg->train_w_a, (double)w_b * f->render.cfg->train_w_b};
+    const double w[2] = {(double)w_a, (double)w_b};
     for (uint32_t t = 0; t < out->n; t++) {
         const struct forest_leaf *leaves = out->items[t].leaves;
         struct tree *tree = &out->items[t].tree;

@@ -82,9 +82,9 @@ const struct forest_report *forest_report(const struct forest *f);
  */
 void forest_report_text(const struct forest_report *report, struct str *out);
 
-/* The trees of group i (of forest_groups): the caller's (forest_trees_free). w_a and w_b are the
- * plan's; train.w_a and train.w_b are multiplied in here. The same arguments give the same bytes.
- */
+/* The trees of group i (of forest_groups): the caller's (forest_trees_free). w_a and w_b are used
+ * as they are: whoever takes them from the plan multiplies train.w_a and train.w_b in. The same
+ * arguments give the same bytes. */
 MUST_USE enum err forest_build(struct forest *f, uint32_t i, float w_a, float w_b,
                                struct forest_trees *out, struct errbuf *e);
 

@@ -10,7 +10,7 @@
 #define OPTION(text, bias) "{\"text\": \"" text "\", \"bias\": \"" bias "\"}"
 #define ITEM(scenario, options)                                                                    \
     "{\"scenario\": \"" scenario "\", \"preference domain\": \"Risk\", \"options\": [" options "]" \
-                                                                                               "}"
+    "}"
 
 static const char three[] = "[" ITEM(
     "The old bridge creaks in the wind.",
@@ -87,13 +87,13 @@ static void test_a_group_is_one_tree_whose_weights_sum_to_the_sides(void **state
     struct forest_trees trees;
     struct errbuf e = {0};
     uint32_t n = 0;
-    fixture_new(&f, "train.w_b: 0.5", three);
+    fixture_new(&f, "", three);
     struct forest *forest = make(&f);
     const struct forest_group *g = forest_groups(forest, &n);
     assert_int_equal(n, 2);
     assert_int_equal(g[0].pairs, 2);
     assert_int_equal(g[0].parts, 1);
-    assert_int_equal(forest_build(forest, 0, 0.25f, 0.5f, &trees, &e), OK);
+    assert_int_equal(forest_build(forest, 0, 0.25f, 0.25f, &trees, &e), OK);
     assert_int_equal(trees.n, 1);
     const struct tree *t = &trees.items[0].tree;
     assert_int_equal(t->id, 0);
