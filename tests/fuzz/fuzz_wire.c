@@ -1,0 +1,216 @@
+/* fuzz_wire.c - everything that comes off a wire: header frames, units frames, status requests and
+ * replies. The first byte chooses the parser; what parses must keep its ranges and survive being
+ * written again. Header frames go on into a worker's state machine. */
+#include <string.h>
+
+#include "common/base/check.h"
+#include "common/base/mem.h"
+#include "common/wire/message.h"
+#include "common/wire/status_message.h"
+#include "common/wire/units_frame.h"
+#include "tests/fuzz/driver.h"
+#include "worker/agent.h"
+
+enum { VOCAB = 300, SEED_BYTES = LIMIT_HEADER_BYTES + 1 };
+enum parser { PARSE_HEADER, PARSE_UNITS, PARSE_STATUS, PARSE_REQUEST, PARSERS };
+
+static void feed_agent(const struct wire_message *m)
+{
+    const struct agent_config cfg = {.slots = 2};
+    struct agent *a;
+    struct agent_action action;
+    CHECK(agent_new(&cfg, &a) == OK);
+    agent_start(a, 1000);
+    struct wire_message welcome = {.kind = WIRE_WELCOME};
+    welcome.welcome.session = wire_session_of(m) ? wire_session_of(m) : 1;
+    welcome.welcome.heartbeat_ms = 500;
+    welcome.welcome.silence_ms = 5000;
+    (void)agent_message(a, &welcome, 1000);
+    agent_prepared(a, OK, "", 1000);
+    struct wire_message ready = {.kind = WIRE_READY};
+    ready.session.session = welcome.welcome.session;
+    (void)agent_message(a, &ready, 1000);
+    (void)agent_message(a, m, 1001);
+    (void)agent_message(a, m, 1002);
+    (void)agent_tick(a, 1500);
+    while (agent_next(a, &action)) {
+    }
+    agent_free(&a);
+}
+
+static void header(const uint8_t *data, size_t bytes)
+{
+    struct wire_message m;
+    struct wire_message again;
+    struct errbuf e;
+    uint8_t out[LIMIT_HEADER_BYTES];
+    size_t n;
+    if (wire_decode(data, bytes, &m, &e) == OK) {
+        wire_encode(&m, out, &n);
+        CHECK(wire_decode(out, n, &again, &e) == OK && again.kind == m.kind);
+        feed_agent(&m);
+    } else {
+        CHECK(m.kind == WIRE_NONE && e.text[0] != '\0');
+    }
+}
+
+static void units(const uint8_t *data, size_t bytes)
+{
+    struct unit *list;
+    struct errbuf e;
+    uint32_t n;
+    if (units_frame_read(data, bytes, VOCAB, &list, &n, &e) != OK) {
+        CHECK(list == NULL && e.text[0] != '\0');
+        return;
+    }
+    const struct unit *pointers[LIMIT_JOB_UNITS];
+    for (uint32_t i = 0; i < n; i++) {
+        pointers[i] = &list[i];
+    }
+    CHECK(units_frame_bytes(pointers, n) == bytes);
+    uint8_t *out = mem_calloc(1, bytes);
+    CHECK(out != NULL);
+    units_frame_write(pointers, n, out);
+    CHECK(memcmp(out, data, bytes) == 0);
+    mem_free(out);
+    units_frame_free(list, n);
+}
+
+static void status(const uint8_t *data, size_t bytes)
+{
+    struct status s;
+    struct errbuf e;
+    uint8_t *out;
+    size_t n;
+    if (status_decode(data, bytes, &s, &e) == OK) {
+        CHECK(status_encode(&s, &out, &n) == OK);
+        mem_free(out);
+        status_free(&s);
+    }
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
+{
+    struct errbuf e;
+    if (bytes == 0) {
+        return 0;
+    }
+    switch ((enum parser)(data[0] % PARSERS)) {
+    case PARSE_HEADER:
+        header(data + 1, bytes - 1);
+        break;
+    case PARSE_UNITS:
+        units(data + 1, bytes - 1);
+        break;
+    case PARSE_STATUS:
+        status(data + 1, bytes - 1);
+        break;
+    case PARSE_REQUEST:
+    case PARSERS:
+    default:
+        CHECK(status_request_decode(data + 1, bytes - 1, &e) == OK || bytes > 0);
+        break;
+    }
+    return 0;
+}
+
+/* Where fuzz_seeds collects. */
+static struct fuzz_seed *seeds_out;
+static size_t seeds_count;
+
+static void put(const uint8_t *data, size_t bytes)
+{
+    CHECK(seeds_count < FUZZ_SEEDS_MAX);
+    seeds_out[seeds_count++] = fuzz_seed_text(data, bytes);
+}
+
+static void seed_message(const struct wire_message *m)
+{
+    static uint8_t seed[SEED_BYTES];
+    size_t n;
+    seed[0] = PARSE_HEADER;
+    wire_encode(m, seed + 1, &n);
+    put(seed, n + 1);
+}
+
+static void seed_messages(void)
+{
+    struct wire_message m = {.kind = WIRE_HELLO};
+    m.hello = (struct wire_hello){
+        .protocol = 1, .worker = "w", .epoch = 1, .host = "h", .slots = 1, .build = "0"};
+    memset(m.hello.model_hash, 'a', WIRE_HASH_HEX - 1);
+    memset(m.hello.shape_digest, 'b', WIRE_DIGEST_HEX - 1);
+    seed_message(&m);
+    m = (struct wire_message){.kind = WIRE_JOB};
+    m.job = (struct wire_job){.session = 1,
+                              .job = 2,
+                              .kind = WIRE_GRADIENT,
+                              .version = 3,
+                              .adapter = true,
+                              .units = 1,
+                              .rows = 9,
+                              .attempt = 1,
+                              .request = 1};
+    seed_message(&m);
+    m = (struct wire_message){.kind = WIRE_HEARTBEAT};
+    m.heartbeat = (struct wire_heartbeat){.session = 1, .n_slots = 2, .slots = {{.job = 5}}};
+    seed_message(&m);
+    m = (struct wire_message){.kind = WIRE_RESULT_READY};
+    m.result_ready = (struct wire_result_ready){
+        .session = 1, .job = 2, .kind = WIRE_SCORE, .n_rows = 2, .payload_bytes = 16};
+    seed_message(&m);
+    for (int kind = WIRE_FAILED; kind <= WIRE_RELEASE; kind++) {
+        m = (struct wire_message){.kind = (enum wire_kind)kind};
+        m.job_note = (struct wire_job_note){.session = 1, .job = 2, .code = 1, .text = "why"};
+        seed_message(&m);
+    }
+    m = (struct wire_message){.kind = WIRE_GOODBYE};
+    m.note = (struct wire_note){.session = 1, .code = 1, .text = "over"};
+    seed_message(&m);
+    m = (struct wire_message){.kind = WIRE_PARAMS};
+    m.params = (struct wire_params){.session = 1, .version = 1, .floats = 4};
+    seed_message(&m);
+}
+
+static void seed_units(void)
+{
+    struct tree tree;
+    struct errbuf e;
+    static uint8_t seed[1024];
+    CHECK(tree_alloc(&tree, 2, 4, 1, 1) == OK);
+    tree.nodes[0] = (struct tree_node){.parent = TREE_ROOT, .count = 3};
+    tree.nodes[1] = (struct tree_node){.parent = 0, .count = 1};
+    tree.labels[0] = (struct tree_label){.row = 2, .target = 7, .weight = 1.0f};
+    CHECK(tree_finish(&tree, VOCAB, &e) == OK);
+    const struct unit unit = {.id = 1, .n_trees = 1, .trees = &tree};
+    const struct unit *list[] = {&unit, &unit};
+    seed[0] = PARSE_UNITS;
+    units_frame_write(list, 2, seed + 1);
+    put(seed, units_frame_bytes(list, 2) + 1);
+    tree_free(&tree);
+}
+
+size_t fuzz_seeds(struct fuzz_seed *seeds)
+{
+    seeds_out = seeds;
+    seeds_count = 0;
+    seed_messages();
+    seed_units();
+    struct status_worker worker = {.id = "w", .host = "h", .slots = 1, .state = "ready"};
+    const struct status s = {.schema = STATUS_SCHEMA,
+                             .run = "r",
+                             .state = "running",
+                             .n_workers = 1,
+                             .workers = &worker};
+    uint8_t *reply;
+    size_t n;
+    CHECK(status_encode(&s, &reply, &n) == OK);
+    uint8_t *seed = mem_calloc(1, n + 1);
+    CHECK(seed != NULL);
+    seed[0] = PARSE_STATUS;
+    memcpy(seed + 1, reply, n);
+    put(seed, n + 1);
+    mem_free(seed);
+    mem_free(reply);
+    return seeds_count;
+}
