@@ -5,6 +5,7 @@
 
 #include "common/base/limits.h"
 #include "common/base/mem.h"
+#include "worker/backend/bf16.h"
 #include "worker/backend/kernels.h"
 #include "worker/engine_slot.h"
 #include "worker/model/head.h"
@@ -32,6 +33,11 @@ static enum err check_config(const struct engine_config *c, const struct weights
         return err_set(e, ERR_UNSUPPORTED, "engine: this CPU cannot run kernels %s",
                        kernels_level_name(c->kernels));
     }
+    if (c->precision == ENGINE_BF16 && (c->kernels != KERNELS_V4 || !bf16_runs_here())) {
+        return err_set(e, ERR_UNSUPPORTED,
+                       "engine: bf16 needs kernels x86-64-v4 and a CPU with AVX512_BF16; "
+                       "'precision: fp32' in the run's config would admit this one");
+    }
     return kernels_level_verify(c->kernels, e);
 }
 
@@ -50,7 +56,9 @@ enum err engine_new(const struct engine_config *config, const struct weights *we
     engine->config = *config;
     engine->config.tile_rows = config->tile_rows ? config->tile_rows : ENGINE_TILE_ROWS;
     engine->config.tile_cols = config->tile_cols ? config->tile_cols : ENGINE_TILE_COLS;
-    error = model_init(&engine->model, &backend_cpu, weights, &config->lora, e);
+    error = model_init(
+        &engine->model, &backend_cpu, weights, &config->lora,
+        config->precision == ENGINE_BF16 ? PRECISION_BF16_PRODUCTS : PRECISION_FP32_PRODUCTS, e);
     if (error != OK) {
         mem_free(engine);
         return error;

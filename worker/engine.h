@@ -32,6 +32,12 @@ struct engine_slot;
 /* Output tiles of a matrix product, part of the arithmetic of a run (DESIGN §4). */
 enum { ENGINE_TILE_ROWS = 512, ENGINE_TILE_COLS = 1024 };
 
+/* How frozen weights are multiplied; the head, attention and adapters are fp32 in any case. */
+enum engine_precision {
+    ENGINE_FP32,
+    ENGINE_BF16, /* inputs and weights rounded to bfloat16, sums in fp32; needs AVX512_BF16 */
+};
+
 struct engine_config {
     struct model_shape shape;
     struct lora_config lora;    /* r = 0: no adapter, gradients have no elements */
@@ -39,6 +45,7 @@ struct engine_config {
     uint32_t tile_rows;         /* 0 = ENGINE_TILE_ROWS */
     uint32_t tile_cols;         /* 0 = ENGINE_TILE_COLS */
     uint64_t seed;              /* of the dropout masks */
+    enum engine_precision precision;
 };
 
 struct unit_result {

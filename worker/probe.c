@@ -81,11 +81,6 @@ static enum err probe_gradient(struct engine_slot *slot, uint8_t digest[HASH_XXH
     return error;
 }
 
-struct product {
-    uint32_t in, out;
-    struct span w;
-};
-
 /* Where results land on the host. */
 struct landing {
     float *values;
@@ -93,37 +88,22 @@ struct landing {
 };
 
 /* x W^T and y W of one matrix with so many rows, as int64. */
-static void probe_product(struct pass *p, const struct product *m, uint32_t rows, struct span room,
+static void probe_product(struct pass *p, const struct frozen *w, uint32_t rows, struct span room,
                           const struct landing *to, uint8_t digest[HASH_XXH128_BYTES])
 {
     const struct span x = room;
-    const struct span y = span_at(room, (size_t)rows * m->in);
-    const struct span dx = span_at(y, (size_t)rows * m->out);
-    struct gemm g = {.b_transposed = true,
-                     .m = rows,
-                     .n = m->out,
-                     .k = m->in,
-                     .alpha = 1.0f,
-                     .a = x,
-                     .b = m->w,
-                     .c = y,
-                     .lda = m->in,
-                     .ldb = m->in,
-                     .ldc = m->out};
-    p->team.ops->gemm(&p->team, &g);
-    g = (struct gemm){.m = rows,
-                      .n = m->in,
-                      .k = m->out,
-                      .alpha = 0x1p-10f, /* keeps any model's values within fixed point */
-                      .a = y,
-                      .b = m->w,
-                      .c = dx,
-                      .lda = m->out,
-                      .ldb = m->in,
-                      .ldc = m->in};
-    p->team.ops->gemm(&p->team, &g);
-    const size_t results = (size_t)rows * ((size_t)m->out + m->in);
-    const float *values = p->team.ops->view(&p->team, y, results, to->values);
+    const struct span y = span_at(room, (size_t)rows * w->in);
+    const struct span dx = span_at(y, (size_t)rows * w->out);
+    const struct product forward = {.w = w, .rows = rows, .x = x, .y = y};
+    const struct product backward = {.w = w, .backward = true, .rows = rows, .x = y, .y = dx};
+    const struct backend_ops *ops = p->team.ops;
+    ops->product(&p->team, &forward);
+    const float less = 0x1p-10f; /* keeps any model's values within fixed point */
+    ops->upload(x, &less, 1);
+    ops->scale_rows(&p->team, 1, rows * w->out, x, y);
+    ops->product(&p->team, &backward);
+    const size_t results = (size_t)rows * ((size_t)w->out + w->in);
+    const float *values = ops->view(&p->team, y, results, to->values);
     memset(to->fixed, 0, results * sizeof *to->fixed);
     (void)p->team.kernels->add_fixed(results, values, to->fixed);
     mix(digest, to->fixed, results * sizeof *to->fixed);
@@ -135,25 +115,22 @@ static enum err probe_products(struct engine_slot *slot, uint8_t digest[HASH_XXH
     struct pass *p = &slot->pass;
     const struct model *m = p->model;
     const struct model_shape *s = &m->shape;
-    const uint32_t q = s->heads * s->head_dim;
-    const uint32_t kv = s->kv_heads * s->head_dim;
-    const struct product products[] = {
-        {s->hidden, q + 2 * kv, m->layers[0].qkv},
-        {q, s->hidden, m->layers[0].o},
-        {s->hidden, 2 * s->ff, m->layers[0].gate_up},
-        {s->ff, s->hidden, m->layers[0].down},
-        {s->hidden, s->vocab < HEAD_COLS ? s->vocab : HEAD_COLS, m->head}};
+    const uint32_t head_cols = s->vocab < HEAD_COLS ? s->vocab : HEAD_COLS;
+    const struct frozen head = {m->head, head_cols, s->hidden, NULL};
+    const struct model_layer *l = &m->layers[0];
+    const struct frozen *products[] = {&l->qkv, &l->o, &l->gate_up, &l->down, &head};
     const uint32_t rows[] = {1, FEW_ROWS, slot->engine->config.tile_rows};
     size_t most = 0;
     for (size_t i = 0; i < sizeof products / sizeof products[0]; i++) {
-        size_t n = 2 * (size_t)products[i].in + products[i].out;
+        size_t n = 2 * (size_t)products[i]->in + products[i]->out;
         most = n > most ? n : most;
     }
     most *= slot->engine->config.tile_rows;
     struct buffer *buffer = NULL;
     struct landing to = {mem_aligned(most, sizeof(float)), mem_aligned(most, sizeof(int64_t))};
     float *x = mem_aligned(most, sizeof *x);
-    enum err error = to.values && to.fixed && x && p->team.ops->alloc(most, &buffer) == OK
+    enum err error = to.values && to.fixed && x && p->team.ops->alloc(most, &buffer) == OK &&
+                             p->team.ops->reserve(&p->team, most, m->precision) == OK
                          ? OK
                          : err_set(e, ERR_NOMEM, "probe: no memory for %zu numbers", most);
     for (size_t i = 0; error == OK && i < most; i++) {
@@ -162,8 +139,8 @@ static enum err probe_products(struct engine_slot *slot, uint8_t digest[HASH_XXH
     for (size_t i = 0; error == OK && i < sizeof products / sizeof products[0]; i++) {
         for (size_t r = 0; r < sizeof rows / sizeof rows[0]; r++) {
             const struct span room = {buffer, 0};
-            p->team.ops->upload(room, x, (size_t)rows[r] * products[i].in);
-            probe_product(p, &products[i], rows[r], room, &to, digest);
+            p->team.ops->upload(room, x, (size_t)rows[r] * products[i]->in);
+            probe_product(p, products[i], rows[r], room, &to, digest);
         }
     }
     p->team.ops->release(&buffer);

@@ -2,7 +2,7 @@
  * (prefix 190, two preferences of 30, four answers of 38 tokens: 402 rows) forward and backward.
  *
  *   engine_bench_tool [--model FILE] [--repeat N] [--slots N] [--r R] [--trees N] [--prefix N]
- *                     [--tile-rows N] [--tile-cols N] [--kernels LEVEL]
+ *                     [--tile-rows N] [--tile-cols N] [--kernels LEVEL] [--bf16]
  *
  * Without --model the weights are random, of SmolLM2-135M's shape: the time is the same. Prints the
  * measured sgemm peak, milliseconds a unit, the share and rate of each part, useful operations per
@@ -212,20 +212,26 @@ struct settings {
     uint32_t trees, prefix, tile_rows, tile_cols;
     enum kernels_level level;
     struct lora_config lora;
+    enum engine_precision precision;
 };
 
 static const char usage[] =
     "usage: engine_bench_tool [--model FILE] [--repeat N] [--slots N] [--r R] [--trees N]\n"
-    "       [--prefix N] [--tile-rows N] [--tile-cols N] [--kernels LEVEL]\n";
+    "       [--prefix N] [--tile-rows N] [--tile-cols N] [--kernels LEVEL] [--bf16]\n";
 
 static bool parse(int argc, char **argv, struct settings *s)
 {
-    const struct option options[] = {
-        {"model", required_argument, NULL, 'm'},     {"repeat", required_argument, NULL, 'n'},
-        {"slots", required_argument, NULL, 's'},     {"r", required_argument, NULL, 'r'},
-        {"trees", required_argument, NULL, 't'},     {"prefix", required_argument, NULL, 'p'},
-        {"tile-rows", required_argument, NULL, 'R'}, {"tile-cols", required_argument, NULL, 'C'},
-        {"kernels", required_argument, NULL, 'k'},   {NULL, 0, NULL, 0}};
+    const struct option options[] = {{"model", required_argument, NULL, 'm'},
+                                     {"repeat", required_argument, NULL, 'n'},
+                                     {"slots", required_argument, NULL, 's'},
+                                     {"r", required_argument, NULL, 'r'},
+                                     {"trees", required_argument, NULL, 't'},
+                                     {"prefix", required_argument, NULL, 'p'},
+                                     {"tile-rows", required_argument, NULL, 'R'},
+                                     {"tile-cols", required_argument, NULL, 'C'},
+                                     {"kernels", required_argument, NULL, 'k'},
+                                     {"bf16", no_argument, NULL, 'b'},
+                                     {NULL, 0, NULL, 0}};
     *s = (struct settings){.repeat = 3,
                            .slots = 1,
                            .trees = 1,
@@ -242,6 +248,7 @@ static bool parse(int argc, char **argv, struct settings *s)
         s->prefix = c == 'p' ? n : s->prefix;
         s->tile_rows = c == 'R' ? n : s->tile_rows;
         s->tile_cols = c == 'C' ? n : s->tile_cols;
+        s->precision = c == 'b' ? ENGINE_BF16 : s->precision;
         if (c == '?' || (c == 'k' && !kernels_level_from(optarg, &s->level))) {
             return false;
         }
@@ -304,6 +311,7 @@ int main(int argc, char **argv)
     const struct engine_config config = {.shape = weights.shape,
                                          .lora = s.lora,
                                          .kernels = s.level,
+                                         .precision = s.precision,
                                          .tile_rows = s.tile_rows,
                                          .tile_cols = s.tile_cols};
     struct engine *engine;

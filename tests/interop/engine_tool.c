@@ -1,7 +1,7 @@
 /* engine_tool.c - the engine on one tree, for comparison with PyTorch.
  *
  *   engine_tool --model FILE --tree tree.json --out out.safetensors [--lora lora.safetensors]
- *               [--r R --alpha A --targets q,k,v,o,gate,up,down] [--kernels LEVEL]
+ *               [--r R --alpha A --targets q,k,v,o,gate,up,down] [--kernels LEVEL] [--bf16]
  *
  * tree.json as in tests/golden/README.md; lora.safetensors has PEFT's names. Writes loss [1],
  * rows [M] (labelled rows, ascending), logits [M, V], and <PEFT name>.grad of every matrix. */
@@ -19,6 +19,7 @@ struct options {
     const char *model, *tree, *lora, *out;
     struct lora_config config;
     enum kernels_level level;
+    enum engine_precision precision;
 };
 
 struct outcome {
@@ -48,15 +49,12 @@ static enum err parse_targets(const char *text, uint32_t *targets, struct errbuf
 
 static enum err parse(int argc, char **argv, struct options *o, struct errbuf *e)
 {
-    const struct option names[] = {{"model", required_argument, NULL, 'm'},
-                                   {"tree", required_argument, NULL, 't'},
-                                   {"lora", required_argument, NULL, 'l'},
-                                   {"out", required_argument, NULL, 'o'},
-                                   {"r", required_argument, NULL, 'r'},
-                                   {"alpha", required_argument, NULL, 'a'},
-                                   {"targets", required_argument, NULL, 'g'},
-                                   {"kernels", required_argument, NULL, 'k'},
-                                   {NULL, 0, NULL, 0}};
+    const struct option names[] = {
+        {"model", required_argument, NULL, 'm'},   {"tree", required_argument, NULL, 't'},
+        {"lora", required_argument, NULL, 'l'},    {"out", required_argument, NULL, 'o'},
+        {"r", required_argument, NULL, 'r'},       {"alpha", required_argument, NULL, 'a'},
+        {"targets", required_argument, NULL, 'g'}, {"kernels", required_argument, NULL, 'k'},
+        {"bf16", no_argument, NULL, 'b'},          {NULL, 0, NULL, 0}};
     *o = (struct options){.config = {16, 32.0f, 0.0f, (1u << LORA_MODULES) - 1},
                           .level = kernels_level_native()};
     for (int c; (c = getopt_long(argc, argv, "", names, NULL)) != -1;) {
@@ -66,6 +64,7 @@ static enum err parse(int argc, char **argv, struct options *o, struct errbuf *e
         o->out = c == 'o' ? optarg : o->out;
         o->config.r = c == 'r' ? (uint32_t)strtoul(optarg, NULL, 10) : o->config.r;
         o->config.alpha = c == 'a' ? strtof(optarg, NULL) : o->config.alpha;
+        o->precision = c == 'b' ? ENGINE_BF16 : o->precision;
         if (c == '?' || (c == 'g' && parse_targets(optarg, &o->config.targets, e) != OK) ||
             (c == 'k' && !kernels_level_from(optarg, &o->level))) {
             return err_set(e, ERR_USAGE, "unknown option or value");
@@ -184,8 +183,10 @@ static enum err run(const struct options *o, struct errbuf *e)
         error = golden_tree(json, weights.shape.vocab, &tree, e);
     }
     if (error == OK) {
-        const struct engine_config config = {
-            .shape = weights.shape, .lora = o->config, .kernels = o->level};
+        const struct engine_config config = {.shape = weights.shape,
+                                             .lora = o->config,
+                                             .kernels = o->level,
+                                             .precision = o->precision};
         error = engine_new(&config, &weights, &engine, e);
     }
     if (error == OK) {

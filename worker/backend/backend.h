@@ -41,6 +41,30 @@ struct gemm {
     size_t lda, ldb, ldc;
 };
 
+/* How frozen weights are multiplied. */
+enum precision {
+    PRECISION_FP32_PRODUCTS,
+    PRECISION_BF16_PRODUCTS, /* bf16.h; sums in fp32 */
+};
+
+struct bf16_matrix;
+struct bf16_room;
+
+/* A frozen matrix W [out, in], and what a precision makes of it. */
+struct frozen {
+    struct span w;
+    uint32_t out, in;
+    struct bf16_matrix *bf16; /* NULL: fp32 */
+};
+
+/* y = x W^T, x [rows, in]; or backward: y = x W, x [rows, out]. Dense. */
+struct product {
+    const struct frozen *w;
+    bool backward, onto; /* onto = add to y */
+    uint32_t rows;
+    struct span x, y;
+};
+
 /* As in kernels.h, with spans. */
 struct heads {
     uint32_t rows, groups, per, head_dim;
@@ -93,6 +117,12 @@ struct backend_ops {
     /* The words on the host: their own place where the host can read it, else a copy in room. */
     const void *(*view)(struct team *t, struct span from, size_t words, void *room);
 
+    /* Makes of w what products in this precision want; thaw gives it back. */
+    enum err (*freeze)(struct frozen *w, enum precision precision);
+    void (*thaw)(struct frozen *w);
+    /* Room for products whose input has up to so many elements. */
+    enum err (*reserve)(struct team *t, size_t elements, enum precision precision);
+    void (*product)(struct team *t, const struct product *p);
     void (*gemm)(struct team *t, const struct gemm *g);
     void (*fill)(struct team *t, struct span x, size_t words, float value);
     void (*copy)(struct team *t, struct span from, struct span to, size_t words);
@@ -136,6 +166,7 @@ struct team {
     const struct kernels *kernels; /* host kernels, also for what happens on the host (rounding) */
     uint32_t threads;              /* 1 */
     uint32_t tile_rows, tile_cols;
+    struct bf16_room *bf16; /* made by reserve */
     enum profile_part part; /* what runs now */
     uint64_t part_since_ns;
     struct profile profile;
@@ -145,6 +176,9 @@ struct team {
  * kernels_level_verify. */
 void team_init_cpu(struct team *t, enum kernels_level level, uint32_t tile_rows,
                    uint32_t tile_cols);
+
+/* Frees what the team made for itself; fine on a zeroed struct. */
+void team_deinit(struct team *t);
 
 /* Charges the time since the last call to the part that ran; from now on `part` runs. */
 void team_enter(struct team *t, enum profile_part part);

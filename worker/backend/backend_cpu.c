@@ -8,6 +8,7 @@
 #include "common/base/clock.h"
 #include "common/base/mem.h"
 #include "worker/backend/backend.h"
+#include "worker/backend/bf16.h"
 #include "worker/backend/kernels.h"
 
 struct buffer {
@@ -108,6 +109,47 @@ static void cpu_gemm(struct team *t, const struct gemm *g)
     if (t->part != PROFILE_ATTENTION) { /* attention counts its visible pairs itself */
         t->profile.flops[t->part] += 2 * (uint64_t)g->m * g->n * g->k;
     }
+}
+
+static enum err cpu_freeze(struct frozen *w, enum precision precision)
+{
+    w->bf16 = NULL;
+    return precision == PRECISION_BF16_PRODUCTS ? bf16_pack(at(w->w), w->out, w->in, &w->bf16) : OK;
+}
+
+static void cpu_thaw(struct frozen *w)
+{
+    bf16_matrix_free(&w->bf16);
+}
+
+static enum err cpu_reserve(struct team *t, size_t elements, enum precision precision)
+{
+    return precision == PRECISION_BF16_PRODUCTS ? bf16_reserve(&t->bf16, elements) : OK;
+}
+
+static void cpu_product(struct team *t, const struct product *p)
+{
+    const struct frozen *w = p->w;
+    const uint32_t from = p->backward ? w->out : w->in;
+    const uint32_t to = p->backward ? w->in : w->out;
+    if (w->bf16) {
+        bf16_product(t->bf16, w->bf16, p->backward, p->rows, at(p->x), at(p->y), p->onto);
+        t->profile.flops[t->part] += 2 * (uint64_t)p->rows * from * to;
+        return;
+    }
+    const struct gemm g = {.b_transposed = !p->backward,
+                           .m = p->rows,
+                           .n = to,
+                           .k = from,
+                           .alpha = 1.0f,
+                           .beta = p->onto ? 1.0f : 0.0f,
+                           .a = p->x,
+                           .lda = from,
+                           .b = w->w,
+                           .ldb = w->in,
+                           .c = p->y,
+                           .ldc = to};
+    cpu_gemm(t, &g);
 }
 
 static void cpu_fill(struct team *t, struct span x, size_t words, float value)
@@ -273,6 +315,10 @@ const struct backend_ops backend_cpu = {
     .release = cpu_release,
     .upload = cpu_upload,
     .view = cpu_view,
+    .freeze = cpu_freeze,
+    .thaw = cpu_thaw,
+    .reserve = cpu_reserve,
+    .product = cpu_product,
     .gemm = cpu_gemm,
     .fill = cpu_fill,
     .copy = cpu_copy,
@@ -309,6 +355,12 @@ void team_init_cpu(struct team *t, enum kernels_level level, uint32_t tile_rows,
                        .tile_rows = tile_rows,
                        .tile_cols = tile_cols,
                        .part_since_ns = clock_now_ns()};
+}
+
+void team_deinit(struct team *t)
+{
+    bf16_room_free(&t->bf16);
+    *t = (struct team){0};
 }
 
 void team_enter(struct team *t, enum profile_part part)

@@ -11,7 +11,7 @@ struct part { /* one targeted module */
 };
 
 struct linear {
-    struct span w; /* [out, in] */
+    const struct frozen *w; /* [out, in] */
     uint32_t in, out;
     uint32_t n_parts, rank; /* rank = n_parts * r */
     struct part parts[PARTS];
@@ -27,22 +27,23 @@ static const struct {
     [LINEAR_Q] = {LORA_Q, LORA_Q, -1},          [LINEAR_KV] = {LORA_K, LORA_V, 0},
 };
 
-static struct span weights_of(const struct model *m, uint32_t layer, enum linear_kind kind)
+static const struct frozen *weights_of(const struct model *m, uint32_t layer, enum linear_kind kind)
 {
     const struct model_layer *l = &m->layers[layer];
     switch (kind) {
     case LINEAR_O:
-        return l->o;
+        return &l->o;
     case LINEAR_GATE_UP:
-        return l->gate_up;
+        return &l->gate_up;
     case LINEAR_DOWN:
-        return l->down;
-    case LINEAR_KV:
-        return span_at(l->qkv, (size_t)m->shape.heads * m->shape.head_dim * m->shape.hidden);
-    case LINEAR_QKV:
+        return &l->down;
     case LINEAR_Q:
+        return &l->q;
+    case LINEAR_KV:
+        return &l->kv;
+    case LINEAR_QKV:
     default:
-        return l->qkv;
+        return &l->qkv;
     }
 }
 
@@ -137,19 +138,9 @@ void linear_forward(struct pass *p, uint32_t layer, enum linear_kind kind,
     const struct linear l = linear_of(p, layer, kind);
     const struct adapter *adapter = &p->model->adapter;
     team_enter(&p->team, PROFILE_LINEAR);
-    const struct gemm g = {.b_transposed = true,
-                           .m = input->rows,
-                           .n = l.out,
-                           .k = l.in,
-                           .alpha = 1.0f,
-                           .beta = onto ? 1.0f : 0.0f,
-                           .a = input->x,
-                           .lda = l.in,
-                           .b = l.w,
-                           .ldb = l.in,
-                           .c = y,
-                           .ldc = l.out};
-    p->team.ops->gemm(&p->team, &g);
+    const struct product product = {
+        .w = l.w, .onto = onto, .rows = input->rows, .x = input->x, .y = y};
+    p->team.ops->product(&p->team, &product);
     if (l.n_parts == 0) {
         return;
     }
@@ -275,17 +266,9 @@ void linear_backward(struct pass *p, uint32_t layer, enum linear_kind kind,
     const struct linear l = linear_of(p, layer, kind);
     if (dx) {
         team_enter(&p->team, PROFILE_LINEAR);
-        const struct gemm g = {.m = input->rows,
-                               .n = l.in,
-                               .k = l.out,
-                               .alpha = 1.0f,
-                               .a = dy,
-                               .lda = l.out,
-                               .b = l.w,
-                               .ldb = l.in,
-                               .c = *dx,
-                               .ldc = l.in};
-        p->team.ops->gemm(&p->team, &g);
+        const struct product product = {
+            .w = l.w, .backward = true, .rows = input->rows, .x = dy, .y = *dx};
+        p->team.ops->product(&p->team, &product);
     }
     if (l.n_parts > 0) {
         team_enter(&p->team, PROFILE_LORA);

@@ -11,30 +11,60 @@ static struct span of(const struct model *m, const struct weights *w, const floa
     return (struct span){m->weights, (size_t)(tensor - w->block)};
 }
 
-enum err model_init(struct model *m, const struct backend_ops *ops, const struct weights *w,
-                    const struct lora_config *lora, struct errbuf *e)
+/* Freezes the matrices of a layer that its passes use: the last layer has q apart from k and v. */
+static enum err freeze_layer(struct model *m, const struct weights *w, uint32_t i)
 {
-    *m = (struct model){.shape = w->shape, .ops = ops};
+    const struct model_shape *s = &m->shape;
+    const struct weights_layer *from = &w->layers[i];
+    const uint32_t q = s->heads * s->head_dim;
+    const uint32_t kv = 2 * s->kv_heads * s->head_dim;
+    struct model_layer *l = &m->layers[i];
+    l->attn_norm = of(m, w, from->attn_norm);
+    l->mlp_norm = of(m, w, from->mlp_norm);
+    l->qkv = (struct frozen){of(m, w, from->qkv), q + kv, s->hidden, NULL};
+    l->q = (struct frozen){l->qkv.w, q, s->hidden, NULL};
+    l->kv = (struct frozen){span_at(l->qkv.w, (size_t)q * s->hidden), kv, s->hidden, NULL};
+    l->o = (struct frozen){of(m, w, from->o), s->hidden, q, NULL};
+    l->gate_up = (struct frozen){of(m, w, from->gate_up), 2 * s->ff, s->hidden, NULL};
+    l->down = (struct frozen){of(m, w, from->down), s->hidden, s->ff, NULL};
+    const bool last = i + 1 == s->layers;
+    struct frozen *used[] = {last ? &l->q : &l->qkv, &l->o, &l->gate_up, &l->down, &l->kv};
+    enum err error = OK;
+    for (size_t k = 0; error == OK && k < (last ? 5 : 4); k++) {
+        error = m->ops->freeze(used[k], m->precision);
+    }
+    return error;
+}
+
+enum err model_init(struct model *m, const struct backend_ops *ops, const struct weights *w,
+                    const struct lora_config *lora, enum precision precision, struct errbuf *e)
+{
+    *m = (struct model){.shape = w->shape, .ops = ops, .precision = precision};
     m->layers = mem_calloc(w->shape.layers, sizeof *m->layers);
-    if (!m->layers || ops->import(w->block, w->floats, &m->weights) != OK) {
+    enum err error = m->layers ? ops->import(w->block, w->floats, &m->weights) : ERR_NOMEM;
+    for (uint32_t i = 0; error == OK && i < w->shape.layers; i++) {
+        error = freeze_layer(m, w, i);
+    }
+    if (error != OK) {
         model_deinit(m);
-        return err_set(e, ERR_NOMEM, "engine: no memory for the weights on backend %s", ops->name);
+        return err_set(e, error, "engine: no memory for the weights on backend %s", ops->name);
     }
     adapter_init(&m->adapter, &w->shape, lora);
     m->embed = of(m, w, w->embed);
     m->head = of(m, w, w->head);
     m->final_norm = of(m, w, w->final_norm);
-    for (uint32_t i = 0; i < w->shape.layers; i++) {
-        const struct weights_layer *from = &w->layers[i];
-        m->layers[i] = (struct model_layer){of(m, w, from->attn_norm), of(m, w, from->qkv),
-                                            of(m, w, from->o),         of(m, w, from->mlp_norm),
-                                            of(m, w, from->gate_up),   of(m, w, from->down)};
-    }
     return OK;
 }
 
 void model_deinit(struct model *m)
 {
+    for (uint32_t i = 0; m->layers && i < m->shape.layers; i++) {
+        struct model_layer *l = &m->layers[i];
+        struct frozen *all[] = {&l->qkv, &l->q, &l->kv, &l->o, &l->gate_up, &l->down};
+        for (size_t k = 0; k < sizeof all / sizeof all[0]; k++) {
+            m->ops->thaw(all[k]);
+        }
+    }
     if (m->weights) {
         m->ops->release(&m->weights);
     }
@@ -228,6 +258,13 @@ enum err pass_reserve(struct pass *p, const struct pass_sizes *sizes, struct err
         }
         p->arena_words = words;
     }
+    const struct model_shape *s = &p->model->shape;
+    size_t wide = (s->heads + 2 * (size_t)s->kv_heads) * s->head_dim;
+    wide = wide > 2 * (size_t)s->ff ? wide : 2 * (size_t)s->ff;
+    wide = wide > s->hidden ? wide : s->hidden;
+    if (ops->reserve(&p->team, sizes->rows * wide, p->model->precision) != OK) {
+        return err_set(e, ERR_NOMEM, "engine: no memory to multiply %u rows", sizes->rows);
+    }
     if (reserve_host(p, sizes) != OK) {
         return err_set(e, ERR_NOMEM, "engine: no memory for a unit of %u labels", sizes->labels);
     }
@@ -241,6 +278,7 @@ void pass_deinit(struct pass *p)
     if (p->team.ops) {
         p->team.ops->release(&p->arena);
     }
+    team_deinit(&p->team);
     unit_rows_free(&p->rows);
     mem_free(p->layers);
     mem_free(p->host.block);

@@ -21,14 +21,16 @@
 
 enum { HEAD_COLS = 4096 }; /* vocabulary entries computed at a time; part of the arithmetic */
 
-struct model_layer {
-    struct span attn_norm, qkv, o, mlp_norm, gate_up, down; /* as struct weights_layer */
+struct model_layer { /* as struct weights_layer; q and kv are the parts of qkv */
+    struct span attn_norm, mlp_norm;
+    struct frozen qkv, q, kv, o, gate_up, down;
 };
 
 struct model {
     struct model_shape shape;
     struct adapter adapter;
     const struct backend_ops *ops;
+    enum precision precision;
     struct buffer *weights;
     struct span embed, head, final_norm;
     struct model_layer *layers; /* [L] */
@@ -126,7 +128,7 @@ struct pass {
 /* Binds weights (borrowed until model_deinit) to a backend. */
 MUST_USE enum err model_init(struct model *m, const struct backend_ops *ops,
                              const struct weights *weights, const struct lora_config *lora,
-                             struct errbuf *e);
+                             enum precision precision, struct errbuf *e);
 void model_deinit(struct model *m); /* fine on a zeroed struct */
 
 /* Plans the arena for these sizes and grows it where it is too small. */

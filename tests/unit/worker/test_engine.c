@@ -3,6 +3,7 @@
 #include <pthread.h>
 
 #include "tests/unit/worker/tiny_model.h"
+#include "worker/backend/bf16.h"
 
 enum { SEED = 20261123 };
 
@@ -527,6 +528,41 @@ static void test_a_unit_without_labels_is_nothing(void **state)
     close_fixture(&f);
 }
 
+static void test_bf16_products_keep_the_direction_and_repeat_their_bits(void **state)
+{
+    (void)state;
+    struct engine_config config = tiny_config(&tiny_shape, &tiny_lora);
+    struct fixture fine;
+    struct fixture coarse;
+    struct tree t;
+    if (!bf16_runs_here() || config.kernels != KERNELS_V4) {
+        print_message("this CPU has no AVX512_BF16\n");
+        skip();
+    }
+    open_fixture(&fine, &tiny_shape, &config);
+    config.precision = ENGINE_BF16;
+    open_fixture(&coarse, &tiny_shape, &config);
+    tiny_tree(&t, &tiny_shape, 7, 8, 131);
+    const struct unit unit = tiny_unit(&t, 1);
+    gradient(&fine, &unit);
+    gradient(&coarse, &unit);
+    assert_true(fabs(loss_of(&fine) - loss_of(&coarse)) <= 2e-2 * fabs(loss_of(&fine)));
+    double ab = 0;
+    for (size_t i = 0; i < fine.count; i++) {
+        ab += (double)fine.sum[i] * 0x1p-40 * (double)coarse.sum[i] * 0x1p-40;
+    }
+    double cosine = ab / sqrt(fine.result.sumsq * coarse.result.sumsq);
+    if (!(cosine >= 0.999)) {
+        fail_msg("cosine %.6f", cosine);
+    }
+    memcpy(fine.sum, coarse.sum, fine.count * sizeof *fine.sum);
+    gradient(&coarse, &unit);
+    assert_memory_equal(fine.sum, coarse.sum, fine.count * sizeof *fine.sum);
+    tree_free(&t);
+    close_fixture(&fine);
+    close_fixture(&coarse);
+}
+
 int main(int argc, char **argv)
 {
     struct errbuf e = {0};
@@ -552,6 +588,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_dropout_keeps_its_masks_by_step_and_its_mean),
         cmocka_unit_test(test_gradient_with_dropout_matches_differences_of_its_loss),
         cmocka_unit_test(test_a_unit_without_labels_is_nothing),
+        cmocka_unit_test(test_bf16_products_keep_the_direction_and_repeat_their_bits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
