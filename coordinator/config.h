@@ -19,7 +19,7 @@ enum config_layout { LAYOUT_PREFERENCE_LAST, LAYOUT_PAPER };
 enum config_group { GROUP_SCENARIO, GROUP_PAIR };
 enum config_normalisation { NORMALISATION_MEAN, NORMALISATION_PAPER };
 enum config_kernels { CONFIG_NATIVE, CONFIG_PORTABLE, CONFIG_X86_64_V3, CONFIG_X86_64_V4 };
-enum config_precision { PRECISION_AUTO, PRECISION_FP32 };
+enum config_precision { PRECISION_AUTO, PRECISION_FP32, PRECISION_BF16 };
 
 struct run_config {
     char *model_path; /* "" = the default model (common/format/model_default.h) */

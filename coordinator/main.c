@@ -174,7 +174,8 @@ static void fill_server(const struct start *start, const struct model_descriptio
     memcpy(c->probe, start->probe, sizeof c->probe);
     (void)snprintf(c->welcome.run, sizeof c->welcome.run, "%s", start->run_id);
     (void)snprintf(c->welcome.kernels, sizeof c->welcome.kernels, "%s", s->kernels);
-    (void)snprintf(c->welcome.precision, sizeof c->welcome.precision, "fp32");
+    (void)snprintf(c->welcome.precision, sizeof c->welcome.precision, "%s",
+                   s->cfg->precision == PRECISION_BF16 ? "bf16" : "fp32");
 }
 
 static enum err serve(const struct options *o, struct start *start, struct address_file *address,

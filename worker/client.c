@@ -112,17 +112,24 @@ static void restart_with(struct client *c, enum kernels_level level)
     end(c, AGENT_EXIT_ERROR);
 }
 
+static bool precision_from(const char *name, enum engine_precision *precision)
+{
+    *precision = strcmp(name, "bf16") == 0 ? ENGINE_BF16 : ENGINE_FP32;
+    return *precision == ENGINE_BF16 || strcmp(name, "fp32") == 0;
+}
+
 static void prepare(struct client *c, uint64_t now)
 {
     const struct wire_welcome *w = agent_settings(c->agent);
     enum kernels_level level;
+    enum engine_precision precision;
     struct errbuf e;
     char text[WIRE_TEXT_BYTES];
-    if (w->protocol != WIRE_PROTOCOL || strcmp(w->precision, "fp32") != 0 ||
+    if (w->protocol != WIRE_PROTOCOL || !precision_from(w->precision, &precision) ||
         !kernels_level_from(w->kernels, &level)) {
         (void)snprintf(text, sizeof text,
                        "the run wants protocol %u, precision %s, kernels %s; this program has "
-                       "protocol %d, precision fp32, kernels portable to x86-64-v4",
+                       "protocol %d, precision fp32 or bf16, kernels portable to x86-64-v4",
                        w->protocol, w->precision, w->kernels, WIRE_PROTOCOL);
         agent_prepared(c->agent, ERR_UNSUPPORTED, text, now);
         return;
@@ -151,6 +158,7 @@ static void prepare(struct client *c, uint64_t now)
     config.tile_rows = w->tile_rows;
     config.tile_cols = w->tile_cols;
     config.seed = w->seed;
+    config.precision = precision;
     c->has_digest = false;
     enum err error = slots_prepare(c->slots, &config, w->unit_tokens);
     if (error != OK) {

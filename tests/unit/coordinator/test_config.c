@@ -91,9 +91,9 @@ static void test_settings_that_do_not_go_together_are_refused(void **state)
     expect_refused(
         "data.max_length: 5000\n",
         "x.yaml:1:18: data.max_length: 5000 is more than tree_tokens_max, 4096 (default)");
-    expect_refused("precision: bf16\n",
-                   "x.yaml:1:12: precision: 'bf16' is unknown: expected one of auto, fp32; this "
-                   "version computes in fp32 alone, there is no bf16 yet");
+    expect_refused("precision: fp16\n",
+                   "x.yaml:1:12: precision: 'fp16' is unknown: expected one of auto, fp32, bf16; "
+                   "did you mean 'fp32'?");
     expect_refused("lora:\n  rank: 8\n",
                    "x.yaml:2:3: unknown key 'lora.rank'; did you mean 'lora.r'?");
     expect_refused("lora:\n  r: 9999\n", "x.yaml:2:6: lora.r: '9999' is out of range: expected a "
