@@ -49,9 +49,17 @@ enum err child_start(uv_loop_t *loop, struct child *child, const char *bin_folde
         return err_set(e, err_from_errno(errno), "%s: %s", child->log, strerror(errno));
     }
     argv[0] = child->program;
+    int out = STDOUT_FILENO;
+    if (child->capture) {
+        out = open(child->capture, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    }
+    if (out < 0) {
+        (void)close(fd);
+        return err_set(e, err_from_errno(errno), "%s: %s", child->capture, strerror(errno));
+    }
     uv_stdio_container_t stdio[3] = {
         {.flags = UV_IGNORE},
-        {.flags = UV_INHERIT_FD, .data.fd = STDOUT_FILENO},
+        {.flags = UV_INHERIT_FD, .data.fd = out},
         {.flags = UV_INHERIT_FD, .data.fd = fd},
     };
     const uv_process_options_t options = {.file = child->program,
@@ -65,6 +73,9 @@ enum err child_start(uv_loop_t *loop, struct child *child, const char *bin_folde
     child->process.data = child;
     int code = uv_spawn(loop, &child->process, &options);
     (void)close(fd);
+    if (child->capture) {
+        (void)close(out);
+    }
     if (code != 0) {
         return err_set(e, ERR_IO, "%s cannot be started: %s", child->program, uv_strerror(code));
     }

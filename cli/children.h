@@ -14,6 +14,7 @@ struct child {
     uv_process_t process;
     char program[FILE_PATH_BYTES];
     char log[FILE_PATH_BYTES]; /* its stderr is appended here */
+    const char *capture;       /* file that takes its stdout; NULL: inherited */
     bool started, ended;
     int64_t exit_code; /* 128 + n after signal n */
     void (*on_end)(struct child *child, void *context);

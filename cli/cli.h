@@ -4,6 +4,8 @@
 #ifndef PFT_CLI_H
 #define PFT_CLI_H
 
+#include "common/base/err.h"
+
 int cli_run(int argc, char **argv);
 int cli_eval(int argc, char **argv);
 int cli_export(int argc, char **argv);
@@ -12,5 +14,8 @@ int cli_status(int argc, char **argv);
 int cli_config(int argc, char **argv);
 
 enum { CLI_OK = 0, CLI_FAILED = 1, CLI_USAGE = 2, CLI_REFUSED = 3, CLI_INTERRUPTED = 130 };
+
+/* "command: text" to stderr; the exit code that fits the error. */
+int cli_explain(const char *command, enum err error, const struct errbuf *e);
 
 #endif

@@ -24,4 +24,4 @@ if(TARGET pft_worker)
   include(cmake/kernels.cmake OPTIONAL)
 endif()
 
-pft_program(cli pft_cli pft)
+pft_program(cli pft_cli pft pft_coordinator)

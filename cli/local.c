@@ -1,0 +1,267 @@
+/* local.c - children of pft: one coordinator, N workers, one progress line. */
+#include "cli/local.h"
+
+#include <jansson.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+#include <uv.h>
+
+#include "cli/args.h"
+#include "cli/children.h"
+#include "cli/cli.h"
+#include "cli/progress.h"
+#include "cli/status.h"
+#include "common/base/clock.h"
+#include "common/base/file.h"
+#include "common/base/mem.h"
+
+enum {
+    TICK_MS = 250,
+    STATUS_TIMEOUT_MS = 200,
+    RESTARTS = 3,
+    ADDRESS_FILE_BYTES = 1 << 16,
+    WORDS_MAX = 256,
+    COORDINATOR_STOPPED = 5, /* its exit code after a signal */
+};
+
+struct worker_child {
+    struct child child;
+    int restarts;
+};
+
+struct local_run {
+    uv_loop_t loop;
+    uv_timer_t tick;
+    uv_signal_t interrupt, terminate;
+    struct child coordinator;
+    struct worker_child *workers; /* [n_workers] */
+    uint32_t n_workers;
+    bool workers_started;
+    int interrupts;
+    const struct local_options *options;
+    char bin[FILE_PATH_BYTES];
+    char jobs[ADDRESS_BYTES], status[ADDRESS_BYTES]; /* from address.json */
+    struct progress progress;
+    struct errbuf error;
+};
+
+static void child_ended(struct child *child, void *context);
+
+static enum err start_coordinator(struct local_run *r, struct errbuf *e)
+{
+    const char *argv[WORDS_MAX + 4];
+    int n = 1;
+    for (int i = 0; i < r->options->n_words && i < WORDS_MAX; i++) {
+        argv[n++] = r->options->words[i];
+    }
+    argv[n++] = "--out";
+    argv[n++] = r->options->out;
+    argv[n] = NULL;
+    r->coordinator.on_end = child_ended;
+    r->coordinator.context = r;
+    r->coordinator.capture = r->options->capture;
+    return child_start(&r->loop, &r->coordinator, r->bin, "pft-coordinator", argv, e);
+}
+
+static enum err start_worker(struct local_run *r, uint32_t i, struct errbuf *e)
+{
+    const char *argv[] = {NULL, r->jobs, "--model", r->options->model, NULL};
+    struct child *child = &r->workers[i].child;
+    child->on_end = child_ended;
+    child->context = r;
+    return child_start(&r->loop, child, r->bin, "pft-worker", argv, e);
+}
+
+static void stop_loop(struct local_run *r)
+{
+    (void)uv_timer_stop(&r->tick);
+    for (uint32_t i = 0; i < r->n_workers; i++) {
+        if (r->workers[i].child.started && !r->workers[i].child.ended) {
+            return;
+        }
+    }
+    if (r->coordinator.ended) {
+        uv_stop(&r->loop);
+    }
+}
+
+static void child_ended(struct child *child, void *context)
+{
+    struct local_run *r = context;
+    if (child == &r->coordinator) {
+        for (uint32_t i = 0; i < r->n_workers; i++) {
+            child_signal(&r->workers[i].child, SIGTERM);
+        }
+        stop_loop(r);
+        return;
+    }
+    if (r->coordinator.ended) {
+        stop_loop(r);
+        return;
+    }
+    for (uint32_t i = 0; i < r->n_workers && r->interrupts == 0; i++) {
+        struct worker_child *w = &r->workers[i];
+        if (child != &w->child || child->exit_code == 0) {
+            continue;
+        }
+        progress_end(&r->progress);
+        (void)fprintf(stderr, "pft: worker %u ended with exit code %d\n", i + 1,
+                      (int)child->exit_code);
+        child_print_tail(child);
+        bool again = child->exit_code != 2 && child->exit_code != 3 && w->restarts++ < RESTARTS;
+        if (!again || start_worker(r, i, &r->error) != OK) {
+            (void)fprintf(stderr, "pft: worker %u is not started again\n", i + 1);
+        }
+    }
+}
+
+/* True once RUN/address.json of this coordinator is there. */
+static bool read_addresses(struct local_run *r)
+{
+    char path[FILE_PATH_BYTES];
+    char *text = NULL;
+    size_t bytes = 0;
+    if (file_join(path, r->options->out, "address.json", NULL) != OK || !file_exists(path) ||
+        file_read(path, ADDRESS_FILE_BYTES, &text, &bytes, NULL) != OK) {
+        return false;
+    }
+    json_t *root = json_loadb(text, bytes, 0, NULL);
+    mem_free(text);
+    const char *jobs = json_string_value(json_object_get(root, "jobs"));
+    const char *status = json_string_value(json_object_get(root, "status"));
+    json_int_t pid = json_integer_value(json_object_get(root, "pid"));
+    bool ready = jobs && status && pid == r->coordinator.process.pid;
+    if (ready) {
+        (void)snprintf(r->jobs, sizeof r->jobs, "%s", jobs);
+        (void)snprintf(r->status, sizeof r->status, "%s", status);
+    }
+    json_decref(root);
+    return ready;
+}
+
+static void on_tick(uv_timer_t *timer)
+{
+    struct local_run *r = timer->data;
+    if (!r->workers_started) {
+        if (!read_addresses(r)) {
+            return;
+        }
+        r->workers_started = true;
+        for (uint32_t i = 0; i < r->n_workers; i++) {
+            if (start_worker(r, i, &r->error) != OK) {
+                (void)fprintf(stderr, "pft: %s\n", r->error.text);
+            }
+        }
+        return;
+    }
+    struct status s = {0};
+    if (status_fetch(r->status, &s, STATUS_TIMEOUT_MS, NULL) == OK) {
+        progress_show(&r->progress, &s, clock_now_ms());
+        status_free(&s);
+    }
+}
+
+static void on_signal(uv_signal_t *handle, int signum)
+{
+    struct local_run *r = handle->data;
+    progress_end(&r->progress);
+    if (r->interrupts++ == 0) {
+        (void)fprintf(stderr, "pft: stopping; go on later with --resume (once more: at once)\n");
+        child_signal(&r->coordinator, SIGTERM);
+        return;
+    }
+    child_signal(&r->coordinator, SIGKILL);
+    for (uint32_t i = 0; i < r->n_workers; i++) {
+        child_signal(&r->workers[i].child, SIGKILL);
+    }
+    (void)signum;
+}
+
+static void close_handle(uv_handle_t *handle, void *context)
+{
+    (void)context;
+    if (!uv_is_closing(handle)) {
+        uv_close(handle, NULL);
+    }
+}
+
+static int run_loop(struct local_run *r)
+{
+    r->tick.data = r->interrupt.data = r->terminate.data = r;
+    (void)uv_timer_init(&r->loop, &r->tick);
+    (void)uv_signal_init(&r->loop, &r->interrupt);
+    (void)uv_signal_init(&r->loop, &r->terminate);
+    (void)uv_signal_start(&r->interrupt, on_signal, SIGINT);
+    (void)uv_signal_start(&r->terminate, on_signal, SIGTERM);
+    (void)uv_timer_start(&r->tick, on_tick, 50, TICK_MS);
+    (void)uv_run(&r->loop, UV_RUN_DEFAULT);
+    progress_end(&r->progress);
+    uv_walk(&r->loop, close_handle, NULL);
+    (void)uv_run(&r->loop, UV_RUN_DEFAULT);
+    (void)uv_loop_close(&r->loop);
+    if (r->coordinator.exit_code != 0 && r->interrupts == 0) {
+        (void)fprintf(stderr,
+                      "pft: the coordinator ended with exit code %d; its last words (%s):\n",
+                      (int)r->coordinator.exit_code, r->coordinator.log);
+        child_print_tail(&r->coordinator);
+    }
+    bool stopped = r->interrupts > 0 || r->coordinator.exit_code == COORDINATOR_STOPPED;
+    return stopped ? CLI_INTERRUPTED : (int)r->coordinator.exit_code;
+}
+
+static enum err prepare_logs(struct local_run *r, struct errbuf *e)
+{
+    char logs[FILE_PATH_BYTES];
+    enum err error = file_join(logs, r->options->out, "logs", e);
+    if (error == OK) {
+        error = file_make_folder(logs, e);
+    }
+    if (error == OK) {
+        error = file_join(r->coordinator.log, logs, "coordinator.log", e);
+    }
+    for (uint32_t i = 0; i < r->n_workers && error == OK; i++) {
+        char name[32];
+        (void)snprintf(name, sizeof name, "worker-%u.log", i + 1);
+        error = file_join(r->workers[i].child.log, logs, name, e);
+    }
+    return error;
+}
+
+enum err local_workers(const char *text, uint32_t *out, struct errbuf *e)
+{
+    long workers = sysconf(_SC_NPROCESSORS_ONLN);
+    enum err error = text ? args_number("--workers", text, 0, LOCAL_WORKERS_MAX, &workers, e) : OK;
+    *out = workers > 0 ? (uint32_t)workers : 0;
+    return error;
+}
+
+enum err local_run(const struct local_options *o, int *code, struct errbuf *e)
+{
+    struct local_run *r = mem_calloc(1, sizeof *r);
+    if (!r) {
+        return err_set(e, ERR_NOMEM, "no memory to start the run");
+    }
+    r->options = o;
+    r->n_workers = o->workers;
+    r->workers = mem_calloc(o->workers, sizeof *r->workers);
+    enum err error = r->workers ? OK : err_set(e, ERR_NOMEM, "no memory for the workers");
+    if (error == OK) {
+        error = children_folder(r->bin, e);
+    }
+    if (error == OK) {
+        error = prepare_logs(r, e);
+    }
+    if (error == OK) {
+        progress_init(&r->progress);
+        (void)uv_loop_init(&r->loop);
+        error = start_coordinator(r, e);
+    }
+    if (error == OK) {
+        *code = run_loop(r);
+    }
+    mem_free(r->workers);
+    mem_free(r);
+    return error;
+}

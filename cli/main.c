@@ -1,0 +1,81 @@
+/* main.c - the pft program: finds the sub-command and hands over. */
+#include <stdio.h>
+#include <string.h>
+
+#include "cli/cli.h"
+#include "common/base/log.h"
+
+static const struct command {
+    const char *name;
+    int (*run)(int argc, char **argv);
+    const char *usage;
+    const char *what;
+} commands[] = {
+    {"run", cli_run, "CONFIG [--workers N] [--set KEY=VALUE]... [--out RUN] [--resume]",
+     "evaluate, train, evaluate and export on local workers"},
+    {"eval", cli_eval, "RUN|--model FILE --data FILE [--readout NAME] [--values FILE] [--json]",
+     "evaluate an adapter or a bare model"},
+    {"export", cli_export, "RUN --format peft --out DIR", "write a run's adapter as a PEFT folder"},
+    //{"data", cli_data, "import|check|stats FILE", "read, check and describe a data file"},
+    {"status", cli_status, "RUN|ADDRESS [--json]", "what a running coordinator is doing"},
+};
+
+enum { COMMANDS = sizeof commands / sizeof commands[0] };
+
+static void print_help(FILE *to)
+{
+    (void)fprintf(to, "pft %s: fine-tune a language model on pairs of conflicting preferences\n\n",
+                  PFT_VERSION);
+    for (int i = 0; i < COMMANDS; i++) {
+        (void)fprintf(to, "  pft %-7s %s\n              %s\n", commands[i].name, commands[i].usage,
+                      commands[i].what);
+    }
+    (void)fprintf(to,
+                  "\n  pft COMMAND --help explains one command, pft --version prints the version."
+                  "\n  Exit codes: 0 fine, 1 failed, 2 wrong usage, 3 refused, 130 interrupted.\n");
+}
+
+/* The command that shares most letters from the start with what was typed. */
+static const char *nearest(const char *word)
+{
+    const char *best = NULL;
+    size_t most = 0;
+    for (int i = 0; i < COMMANDS; i++) {
+        size_t same = 0;
+        while (word[same] != '\0' && word[same] == commands[i].name[same]) {
+            same++;
+        }
+        if (same > most) {
+            most = same;
+            best = commands[i].name;
+        }
+    }
+    return best;
+}
+
+int main(int argc, char **argv)
+{
+    log_init("pft", LOG_INFO);
+    if (argc < 2) {
+        print_help(stderr);
+        return CLI_USAGE;
+    }
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
+        strcmp(argv[1], "help") == 0) {
+        print_help(stdout);
+        return CLI_OK;
+    }
+    if (strcmp(argv[1], "--version") == 0) {
+        (void)printf("pft %s\n", PFT_VERSION);
+        return CLI_OK;
+    }
+    for (int i = 0; i < COMMANDS; i++) {
+        if (strcmp(argv[1], commands[i].name) == 0) {
+            return commands[i].run(argc - 1, argv + 1);
+        }
+    }
+    const char *near = nearest(argv[1]);
+    (void)fprintf(stderr, "pft: unknown command '%s'%s%s%s; pft --help lists them\n", argv[1],
+                  near ? ", did you mean '" : "", near ? near : "", near ? "'?" : "");
+    return CLI_USAGE;
+}
