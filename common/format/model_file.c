@@ -295,23 +295,20 @@ enum err model_hash(const struct model_file *mf, char hex[HASH_SHA256_HEX], stru
     return mf->gguf ? model_hash_file(mf->path, hex, e) : model_hash_folder(mf->path, hex, e);
 }
 
-/* general.name or the last part of the real path; control characters become '?'. */
+/* The last part of the real path, without ".gguf": general.name of a GGUF is often the name of a
+ * training run. Control characters become '?'. */
 static void describe_name(const struct model_file *mf, char out[MODEL_NAME_BYTES])
 {
-    const char *text = NULL;
-    size_t n = 0;
-    struct errbuf ignored;
     char real[FILE_PATH_BYTES];
-    if (mf->gguf && gguf_has(mf->gguf, "general.name") &&
-        gguf_get_string(mf->gguf, "general.name", &text, &n, &ignored) == OK && n > 0) {
-        (void)snprintf(out, MODEL_NAME_BYTES, "%.*s",
-                       (int)(n < MODEL_NAME_BYTES ? n : MODEL_NAME_BYTES - 1), text);
-    } else {
-        const char *whole = realpath(mf->path, real) ? real : mf->path;
-        const char *slash = strrchr(whole, '/');
-        (void)snprintf(out, MODEL_NAME_BYTES, "%.*s", MODEL_NAME_BYTES - 1,
-                       slash ? slash + 1 : whole);
+    const char *whole = realpath(mf->path, real) ? real : mf->path;
+    const char *slash = strrchr(whole, '/');
+    const char *name = slash ? slash + 1 : whole;
+    size_t n = strlen(name);
+    if (n > 5 && strcmp(name + n - 5, ".gguf") == 0) {
+        n -= 5;
     }
+    (void)snprintf(out, MODEL_NAME_BYTES, "%.*s",
+                   (int)(n < MODEL_NAME_BYTES ? n : MODEL_NAME_BYTES - 1), name);
     for (char *c = out; *c; c++) {
         *c = (unsigned char)*c < 0x20 ? '?' : *c;
     }

@@ -27,7 +27,7 @@ enum model_kind { MODEL_HF_FOLDER, MODEL_GGUF_FILE };
 
 enum { MODEL_NAME_BYTES = 128, MODEL_QUANTISATION_BYTES = 16 };
 struct model_description {
-    char name[MODEL_NAME_BYTES];                 /* general.name, or the folder's name */
+    char name[MODEL_NAME_BYTES];                 /* of the folder or the file, without .gguf */
     char quantisation[MODEL_QUANTISATION_BYTES]; /* type most weights have: "Q4_1", "BF16" */
     uint64_t parameters;                         /* a tied head counts once */
     uint64_t weight_bytes;                       /* as stored */

@@ -78,6 +78,12 @@ static void fill_heartbeat(struct wire_heartbeat *m)
     }
 }
 
+static void fill_job_note(struct wire_job_note *n)
+{
+    *n = (struct wire_job_note){.session = 9, .job = 8, .token = {9, 9}, .code = 1, .attempt = 4};
+    (void)snprintf(n->text, sizeof n->text, "layer 3 q: NaN");
+}
+
 /* A valid message of each kind; zeroed first, so that whole structs can be compared. */
 static void fill(struct wire_message *m, enum wire_kind kind)
 {
@@ -137,9 +143,7 @@ static void fill(struct wire_message *m, enum wire_kind kind)
     case WIRE_REJECTED:
     case WIRE_RELEASE:
     case WIRE_RESULT:
-        m->job_note = (struct wire_job_note){
-            .session = 9, .job = 8, .token = {9, 9}, .code = 1, .attempt = 4};
-        (void)snprintf(m->job_note.text, sizeof m->job_note.text, "layer 3 q: NaN");
+        fill_job_note(&m->job_note);
         return;
     case WIRE_FETCH:
     case WIRE_PARAMS:

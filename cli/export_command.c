@@ -1,4 +1,4 @@
-/* export.c - pft export: the adapter of a run, from its checkpoints and its log, as a PEFT folder.
+/* export_command.c - pft export: the adapter of a run, from its checkpoints and its log, as a PEFT folder.
  * Owns: nothing. The run is only read; it may be under way. */
 #include "coordinator/export.h"
 

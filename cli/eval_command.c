@@ -1,4 +1,4 @@
-/* eval.c - pft eval: one evaluation through a coordinator and workers of its own.
+/* eval_command.c - pft eval: one evaluation through a coordinator and workers of its own.
  * Owns: a temporary run folder, removed at the end. Never: scores; the workers do. */
 #include <ftw.h>
 #include <jansson.h>

@@ -1,0 +1,103 @@
+"""docker-compose.yml: its syntax is checked by docker-compose, its command lines run outside docker.
+
+The commands are taken from the file itself; only folders are mapped into a temporary one, and the
+default model is a tiny one put where scripts/fetch-model would put it. Standard library only.
+"""
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+BIN = os.environ.get("PFT_BIN", os.path.join(ROOT, "build/release/bin"))
+TINY = os.path.join(ROOT, "tests/golden/gguf/tiny.F32.gguf")
+LIMIT_S = 240
+
+
+def commands():
+    """service -> argv, as written in the compose file (JSON lists on one line)."""
+    found, service = {}, None
+    with open(os.path.join(ROOT, "docker-compose.yml"), encoding="utf-8") as f:
+        for line in f:
+            match = re.match(r"  (\w+):\s*$", line)
+            service = match.group(1) if match else service
+            match = re.match(r"\s+command: (\[.*\])\s*$", line)
+            if match:
+                found[service] = json.loads(match.group(1))
+    return found
+
+
+class Compose(unittest.TestCase):
+    def test_docker_compose_accepts_the_file(self):
+        tool = shutil.which("docker-compose")
+        if not tool:
+            self.skipTest("docker-compose is not installed (scripts/setup --dev)")
+        out = subprocess.run([tool, "-f", os.path.join(ROOT, "docker-compose.yml"), "config", "-q"],
+                             capture_output=True, text=True, timeout=60, check=False)
+        self.assertEqual(out.returncode, 0, out.stderr)
+
+    def test_its_command_lines_train_an_adapter_outside_docker(self):
+        lines = commands()
+        self.assertEqual(set(lines), {"coordinator", "worker"})
+        with tempfile.TemporaryDirectory(prefix="pft-compose-") as folder:
+            self.run_in(folder, lines)
+
+    def run_in(self, folder, lines):
+        models = os.path.join(folder, "cache", "models")
+        os.makedirs(models)
+        os.makedirs(os.path.join(folder, "run"), mode=0o700)
+        shutil.copy(TINY, os.path.join(models, "SmolLM2-135M-Instruct.Q4_1.gguf"))
+
+        def mapped(words):
+            words = [w.replace("ipc:///run/pft", f"ipc://{folder}/run").replace("/runs/", f"{folder}/runs/")
+                     for w in words]
+            return [os.path.join(BIN, words[0])] + words[1:]
+
+        small = ["--set", "train.max_steps=2", "--set", "eval.before=false", "--set", "lora.r=2",
+                 "--set", "eval.readouts=contrast", "--set", "data.max_length=4096"]
+        env = dict(os.environ, PFT_CACHE=os.path.join(folder, "cache"))
+        log = open(os.path.join(folder, "log"), "w+", encoding="utf-8")
+        started = []
+        try:
+            for service, extra in (("coordinator", small), ("worker", []), ("worker", [])):
+                started.append(subprocess.Popen(mapped(lines[service]) + extra, cwd=ROOT, env=env,
+                                                stdin=subprocess.DEVNULL, stdout=log, stderr=log))
+            self.wait(started[0], log)
+            self.assertEqual(started[0].returncode, 0, self.text(log))
+            for worker in started[1:]:
+                self.wait(worker, log)
+                self.assertEqual(worker.returncode, 0, self.text(log))
+            adapter = os.path.join(folder, "runs/starter/adapter/adapter_model.safetensors")
+            self.assertTrue(os.path.getsize(adapter) > 0)
+        finally:
+            for process in started:
+                if process.poll() is None:
+                    process.send_signal(signal.SIGKILL)
+                    process.wait()
+            log.close()
+
+    def wait(self, process, log):
+        begin = time.monotonic()
+        try:
+            process.wait(timeout=LIMIT_S)
+        except subprocess.TimeoutExpired:
+            self.fail(f"still running after {time.monotonic() - begin:.0f} s\n{self.text(log)}")
+
+    @staticmethod
+    def text(log):
+        log.flush()
+        log.seek(0)
+        return log.read()[-4000:]
+
+
+if __name__ == "__main__":
+    if not os.path.exists(TINY):
+        print(f"SKIPPED: compose: {TINY} is not there")
+        sys.exit(77)
+    unittest.main(verbosity=1)
