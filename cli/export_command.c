@@ -1,5 +1,5 @@
-/* export_command.c - pft export: the adapter of a run, from its checkpoints and its log, as a PEFT folder.
- * Owns: nothing. The run is only read; it may be under way. */
+/* export_command.c - pft export: the adapter of a run as of its last committed step, as a PEFT
+ * folder. Owns: nothing. The run is only read; it may be under way. */
 #include "coordinator/export.h"
 
 #include <stdio.h>

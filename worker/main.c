@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 
 #include "common/base/log.h"
+#include "common/format/model_default.h"
 #include "common/format/model_file.h"
 #include "common/net/address.h"
 #include "common/wire/shape_digest.h"
@@ -27,7 +28,7 @@ static const char USAGE[] =
     "Computes jobs of the coordinator at ADDRESS (ipc://PATH or tcp://HOST:PORT) until the run is\n"
     "over. SIGTERM finishes what runs and leaves; a second one leaves at once.\n"
     "\n"
-    "  --model FILE              a GGUF file or a Hugging Face folder; must be the run's\n"
+    "  --model FILE              a GGUF file or a Hugging Face folder, or \"default\": the run's\n"
     "  --slots N                 jobs at a time, one thread each (default 1)\n"
     "  --id NAME                 name of this worker, unique in a run (default host.pid)\n"
     "  --give-up-after SECONDS   leave when no coordinator was heard for so long (default: never)\n"
@@ -245,7 +246,11 @@ int main(int argc, char **argv)
     }
     struct model_file *mf = NULL;
     enum agent_exit code = AGENT_EXIT_ERROR;
-    error = model_open(o.model, &mf, &e);
+    char path[FILE_PATH_BYTES];
+    error = model_resolve(o.model, path, &e);
+    if (error == OK) {
+        error = model_open(path, &mf, &e);
+    }
     if (error == OK && o.probe) {
         error = print_probe(&o, mf, level, &e);
         code = error == OK ? AGENT_EXIT_DONE : AGENT_EXIT_ERROR;
