@@ -40,6 +40,7 @@ struct local_run {
     uint32_t n_workers;
     bool workers_started;
     int interrupts;
+    bool gave_up; /* no worker is left */
     const struct local_options *options;
     char bin[FILE_PATH_BYTES];
     char jobs[ADDRESS_BYTES], status[ADDRESS_BYTES]; /* from address.json */
@@ -74,16 +75,31 @@ static enum err start_worker(struct local_run *r, uint32_t i, struct errbuf *e)
     return child_start(&r->loop, child, r->bin, "pft-worker", argv, e);
 }
 
+static bool workers_left(const struct local_run *r)
+{
+    for (uint32_t i = 0; i < r->n_workers; i++) {
+        if (r->workers[i].child.started && !r->workers[i].child.ended) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static void stop_loop(struct local_run *r)
 {
     (void)uv_timer_stop(&r->tick);
-    for (uint32_t i = 0; i < r->n_workers; i++) {
-        if (r->workers[i].child.started && !r->workers[i].child.ended) {
-            return;
-        }
-    }
-    if (r->coordinator.ended) {
+    if (r->coordinator.ended && !workers_left(r)) {
         uv_stop(&r->loop);
+    }
+}
+
+/* Without a worker of ours nothing would ever happen again: the run is stopped, it can go on. */
+static void give_up_without_workers(struct local_run *r)
+{
+    if (!workers_left(r) && !r->gave_up && r->interrupts == 0) {
+        r->gave_up = true;
+        (void)fprintf(stderr, "pft: no worker is left, stopping the coordinator\n");
+        child_signal(&r->coordinator, SIGTERM);
     }
 }
 
@@ -115,6 +131,7 @@ static void child_ended(struct child *child, void *context)
             (void)fprintf(stderr, "pft: worker %u is not started again\n", i + 1);
         }
     }
+    give_up_without_workers(r);
 }
 
 /* True once RUN/address.json of this coordinator is there. */
@@ -208,6 +225,9 @@ static int run_loop(struct local_run *r)
         child_print_tail(&r->coordinator);
     }
     bool stopped = r->interrupts > 0 || r->coordinator.exit_code == COORDINATOR_STOPPED;
+    if (r->gave_up) {
+        return CLI_FAILED;
+    }
     return stopped ? CLI_INTERRUPTED : (int)r->coordinator.exit_code;
 }
 

@@ -90,8 +90,8 @@ enum err server_probe_start(struct server *s, struct errbuf *e)
     if (error != OK) {
         return error;
     }
-    (void)snprintf(lora, sizeof lora, "%u,%.9g,%u", w->lora_r, (double)w->lora_alpha,
-                   w->lora_targets);
+    (void)snprintf(lora, sizeof lora, "%u,%.9g,%u,%.9g", w->lora_r, (double)w->lora_alpha,
+                   w->lora_targets, (double)w->lora_dropout);
     (void)snprintf(seed, sizeof seed, "%llu", (unsigned long long)w->seed);
     (void)snprintf(tiles, sizeof tiles, "%u,%u", w->tile_rows, w->tile_cols);
     char *argv[] = {program,
@@ -102,6 +102,8 @@ enum err server_probe_start(struct server *s, struct errbuf *e)
                     (char *)(uintptr_t)w->kernels,
                     (char *)(uintptr_t) "--lora",
                     lora,
+                    (char *)(uintptr_t) "--precision",
+                    (char *)(uintptr_t)w->precision,
                     (char *)(uintptr_t) "--seed",
                     seed,
                     (char *)(uintptr_t) "--tiles",

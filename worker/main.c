@@ -22,8 +22,8 @@
 
 static const char USAGE[] =
     "usage: pft-worker ADDRESS --model FILE [--slots N] [--id NAME] [--give-up-after SECONDS]\n"
-    "       pft-worker --probe --model FILE [--kernels LEVEL] [--lora R,ALPHA,TARGETS] [--seed N]\n"
-    "                  [--tiles ROWS,COLS]\n"
+    "       pft-worker --probe --model FILE [--kernels LEVEL] [--tiles ROWS,COLS]\n"
+    "                  [--lora R,ALPHA,TARGETS,DROPOUT] [--precision fp32|bf16] [--seed N]\n"
     "\n"
     "Computes jobs of the coordinator at ADDRESS (ipc://PATH or tcp://HOST:PORT) until the run is\n"
     "over. SIGTERM finishes what runs and leaves; a second one leaves at once.\n"
@@ -40,7 +40,7 @@ static const char USAGE[] =
     "            5 left at once, 6 the run failed\n";
 
 struct options {
-    const char *address, *model, *id, *kernels, *lora, *tiles;
+    const char *address, *model, *id, *kernels, *lora, *tiles, *precision;
     uint64_t slots, give_up_s, seed;
     bool probe;
 };
@@ -68,6 +68,7 @@ enum {
     OPT_LORA,
     OPT_SEED,
     OPT_TILES,
+    OPT_PRECISION,
     OPT_HELP,
     OPT_VERSION
 };
@@ -114,6 +115,9 @@ static enum err take_option(struct options *o, int option, const char *value, st
     case OPT_TILES:
         o->tiles = value;
         return OK;
+    case OPT_PRECISION:
+        o->precision = value;
+        return OK;
     default:
         return err_set(e, ERR_USAGE, "see pft-worker --help");
     }
@@ -131,6 +135,7 @@ static enum err parse(int argc, char **argv, struct options *o, struct errbuf *e
         {"lora", required_argument, NULL, OPT_LORA},
         {"seed", required_argument, NULL, OPT_SEED},
         {"tiles", required_argument, NULL, OPT_TILES},
+        {"precision", required_argument, NULL, OPT_PRECISION},
         {"help", no_argument, NULL, OPT_HELP},
         {"version", no_argument, NULL, OPT_VERSION},
         {0},
@@ -162,9 +167,14 @@ static enum err probe_config(const struct options *o, const struct model_file *m
                              struct errbuf *e)
 {
     *config = (struct engine_config){.shape = *model_shape(mf), .kernels = level, .seed = o->seed};
-    if (o->lora && sscanf(o->lora, "%u,%f,%u", &config->lora.r, &config->lora.alpha,
-                          &config->lora.targets) != 3) {
-        return err_set(e, ERR_USAGE, "--lora %s: R,ALPHA,TARGETS wanted", o->lora);
+    if (o->lora && sscanf(o->lora, "%u,%f,%u,%f", &config->lora.r, &config->lora.alpha,
+                          &config->lora.targets, &config->lora.dropout) != 4) {
+        return err_set(e, ERR_USAGE, "--lora %s: R,ALPHA,TARGETS,DROPOUT wanted", o->lora);
+    }
+    if (o->precision && strcmp(o->precision, "bf16") == 0) {
+        config->precision = ENGINE_BF16;
+    } else if (o->precision && strcmp(o->precision, "fp32") != 0) {
+        return err_set(e, ERR_USAGE, "--precision %s: fp32 or bf16 wanted", o->precision);
     }
     if (o->tiles && sscanf(o->tiles, "%u,%u", &config->tile_rows, &config->tile_cols) != 2) {
         return err_set(e, ERR_USAGE, "--tiles %s: ROWS,COLS wanted", o->tiles);
