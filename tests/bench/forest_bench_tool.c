@@ -2,7 +2,7 @@
  * slots of one process. Reads what `pft data forest FILE --json` prints, so that PyTorch and this
  * program run the very same tokens. Prints one JSON object.
  *   forest_bench_tool --model FILE --forest FILE [--groups 20] [--slots 2] [--r 8] [--alpha 32]
- *                     [--targets q,k,v,o] [--gradient OUT.safetensors] */
+ *                     [--targets q,k,v,o] [--precision fp32|bf16] */
 #include <jansson.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -17,10 +17,11 @@
 #include "common/base/mem.h"
 #include "common/format/model_file.h"
 #include "common/tensor/shape.h"
+#include "worker/backend/backend.h"
 #include "worker/engine.h"
 #include "worker/model/weights.h"
 
-enum { MAX_SLOTS = 64 };
+enum { MAX_SLOTS = 64, PEAK_SIDE = 1536, PEAK_REPEATS = 12 };
 
 struct bench {
     struct engine *engine;
@@ -150,7 +151,55 @@ static double pass(struct bench *b, uint32_t slots)
     return (double)(clock_now_ns() - begin) / 1e9;
 }
 
-/* A as in a new run; B small and random (counter generator) so that every gradient is non-zero. */
+static void *peak_run(void *argument)
+{
+    const enum kernels_level *level = argument;
+    const size_t words = (size_t)PEAK_SIDE * PEAK_SIDE;
+    struct team team;
+    struct buffer *buffer;
+    struct errbuf e = {0};
+    team_init_cpu(&team, *level, PEAK_SIDE, PEAK_SIDE);
+    die(team.ops->alloc(3 * words, &buffer), &e);
+    team.ops->fill(&team, (struct span){buffer, 0}, 3 * words, 0.5f);
+    const struct gemm g = {.m = PEAK_SIDE,
+                           .n = PEAK_SIDE,
+                           .k = PEAK_SIDE,
+                           .alpha = 1.0f,
+                           .a = {buffer, 0},
+                           .b = {buffer, words},
+                           .c = {buffer, 2 * words},
+                           .lda = PEAK_SIDE,
+                           .ldb = PEAK_SIDE,
+                           .ldc = PEAK_SIDE};
+    for (int i = 0; i < PEAK_REPEATS; i++) {
+        team.ops->gemm(&team, &g);
+    }
+    team.ops->release(&buffer);
+    return NULL;
+}
+
+/* GFLOP/s of all slots together, by wall time: the best of three. */
+static double sgemm_peak(enum kernels_level level, uint32_t slots)
+{
+    double best = 0.0;
+    for (int round = 0; round < 3; round++) {
+        pthread_t threads[MAX_SLOTS];
+        uint64_t begin = clock_now_ns();
+        for (uint32_t i = 0; i < slots; i++) {
+            CHECK(pthread_create(&threads[i], NULL, peak_run, &level) == 0);
+        }
+        for (uint32_t i = 0; i < slots; i++) {
+            CHECK(pthread_join(threads[i], NULL) == 0);
+        }
+        double seconds = (double)(clock_now_ns() - begin) / 1e9;
+        double rate =
+            2.0 * PEAK_SIDE * PEAK_SIDE * PEAK_SIDE * PEAK_REPEATS * slots / seconds / 1e9;
+        best = rate > best ? rate : best;
+    }
+    return best;
+}
+
+/* A as in a new run, B zero. */
 static void fill_lora(struct bench *b, const struct model_shape *shape, const struct lora_config *c)
 {
     b->count = lora_count(shape, c);
@@ -182,7 +231,8 @@ static uint32_t targets_of(const char *list)
     return mask;
 }
 
-static void print_result(const struct bench *b, uint32_t slots, double first, double seconds)
+static void print_result(const struct bench *b, uint32_t slots, double first, double seconds,
+                         double peak)
 {
     struct rusage usage;
     (void)getrusage(RUSAGE_SELF, &usage);
@@ -193,10 +243,11 @@ static void print_result(const struct bench *b, uint32_t slots, double first, do
     (void)printf("{\"groups\": %u, \"pairs\": %llu, \"tokens\": %llu, \"slots\": %u, "
                  "\"first_pass_s\": %.3f, \"seconds\": %.3f, \"pairs_per_s\": %.4f, "
                  "\"tokens_per_s\": %.1f, \"loss\": %.6f, \"peak_rss_bytes\": %ld, "
-                 "\"core_type\": \"%s\"}\n",
+                 "\"sgemm_gflops\": %.1f, \"core_type\": \"%s\"}\n",
                  b->n_trees, (unsigned long long)b->pairs, (unsigned long long)b->rows, slots,
                  first, seconds, (double)b->pairs / seconds, (double)b->rows / seconds,
-                 loss / (double)b->n_trees, usage.ru_maxrss * 1024L, kernels_level_loaded_core());
+                 loss / (double)b->n_trees, usage.ru_maxrss * 1024L, peak,
+                 kernels_level_loaded_core());
 }
 
 int main(int argc, char **argv)
@@ -232,6 +283,6 @@ int main(int argc, char **argv)
     }
     double first = pass(&b, slots);
     double second = pass(&b, slots);
-    print_result(&b, slots, first, second);
+    print_result(&b, slots, first, second, sgemm_peak(level, slots));
     return 0;
 }
