@@ -17,6 +17,7 @@
 #include "common/base/mem.h"
 #include "common/format/model_file.h"
 #include "common/tensor/shape.h"
+#include "tests/golden/golden_case.h"
 #include "worker/backend/backend.h"
 #include "worker/engine.h"
 #include "worker/model/weights.h"
@@ -43,48 +44,6 @@ static void die(enum err error, const struct errbuf *e)
     }
 }
 
-static uint32_t number(json_t *object, const char *key)
-{
-    return (uint32_t)json_integer_value(json_object_get(object, key));
-}
-
-static void read_tree(json_t *group, uint32_t vocab, struct tree *t, uint64_t *pairs)
-{
-    struct errbuf e = {0};
-    json_t *nodes = json_object_get(group, "nodes");
-    json_t *labels = json_object_get(group, "labels");
-    json_t *leaves = json_object_get(group, "leaves");
-    size_t rows = 0;
-    size_t i;
-    json_t *item;
-    json_array_foreach(nodes, i, item) rows += json_array_size(json_object_get(item, "tokens"));
-    die(tree_alloc(t, (uint32_t)json_array_size(nodes), (uint32_t)rows,
-                   (uint32_t)json_array_size(labels), (uint32_t)json_array_size(leaves)),
-        &e);
-    uint32_t row = 0;
-    json_array_foreach(nodes, i, item)
-    {
-        json_t *tokens = json_object_get(item, "tokens");
-        json_t *parent = json_object_get(item, "parent");
-        json_int_t up = json_is_integer(parent) ? json_integer_value(parent) : -1;
-        t->nodes[i].parent = up < 0 ? TREE_ROOT : (uint32_t)up;
-        t->nodes[i].count = (uint32_t)json_array_size(tokens);
-        for (size_t k = 0; k < json_array_size(tokens); k++) {
-            t->tokens[row++] = (uint32_t)json_integer_value(json_array_get(tokens, k));
-        }
-    }
-    json_array_foreach(labels, i, item)
-    {
-        t->labels[i] = (struct tree_label){
-            .row = number(item, "row"),
-            .target = number(item, "target"),
-            .leaf = number(item, "leaf"),
-            .weight = (float)json_number_value(json_object_get(item, "weight"))};
-    }
-    die(tree_finish(t, vocab, &e), &e);
-    *pairs += json_array_size(json_object_get(group, "pairs"));
-}
-
 static void read_forest(struct bench *b, const char *path, uint32_t most, uint32_t vocab)
 {
     json_error_t where;
@@ -99,7 +58,10 @@ static void read_forest(struct bench *b, const char *path, uint32_t most, uint32
     b->trees = mem_calloc(b->n_trees, sizeof *b->trees);
     CHECK(b->trees);
     for (uint32_t i = 0; i < b->n_trees; i++) {
-        read_tree(json_array_get(groups, i), vocab, &b->trees[i], &b->pairs);
+        json_t *group = json_array_get(groups, i);
+        struct errbuf e = {0};
+        die(golden_tree(group, vocab, &b->trees[i], &e), &e);
+        b->pairs += json_array_size(json_object_get(group, "pairs"));
         b->rows += b->trees[i].n_rows;
     }
     json_decref(root);
