@@ -28,11 +28,11 @@ bench: build ## throughput and memory beside PyTorch, in one run
 
 asan: ## unit, fuzz and end-to-end tests under ASan and UBSan
 	@$(MAKE) --no-print-directory build PRESET=asan-ubsan
-	@ctest --test-dir build/asan-ubsan --output-on-failure -j $(JOBS) -E '^(interop|tidy|data)\.'
+	@PFT_SLOW=1 ctest --test-dir build/asan-ubsan --output-on-failure -j $(JOBS) -E '^(interop|tidy|data)\.'
 
 tsan: ## unit and end-to-end tests under TSan
 	@$(MAKE) --no-print-directory build PRESET=tsan
-	@ctest --test-dir build/tsan --output-on-failure -j $(JOBS) -R '^(unit|e2e)\.'
+	@PFT_SLOW=1 ctest --test-dir build/tsan --output-on-failure -j $(JOBS) -R '^(unit|e2e)\.'
 
 format: ## clang-format every C file in place
 	@command -v clang-format >/dev/null || { echo "format: clang-format is missing: scripts/setup --dev" >&2; exit 1; }

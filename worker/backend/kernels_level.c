@@ -10,6 +10,8 @@
 
 #define GUARD "PFT_KERNELS_PREPARED"
 
+enum { PATH_BYTES = 4096 };
+
 static const struct {
     const char *name, *core;
 } levels[KERNELS_LEVELS] = {
@@ -96,8 +98,15 @@ enum err kernels_level_prepare(enum kernels_level level, char *const argv[], str
         setenv("OPENBLAS_NUM_THREADS", "1", 1) != 0 || setenv(GUARD, levels[level].name, 1) != 0) {
         return err_set(e, ERR_NOMEM, "kernels: no memory for the environment");
     }
-    (void)execv("/proc/self/exe", argv);
-    return err_set(e, err_from_errno(errno), "kernels: cannot re-execute /proc/self/exe: %s",
+    /* By its real path, so that ps and top show the program's name. */
+    char self[PATH_BYTES];
+    ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
+    if (n <= 0) {
+        return err_set(e, ERR_IO, "kernels: /proc/self/exe: %s", strerror(errno));
+    }
+    self[n] = '\0';
+    (void)execv(self, argv);
+    return err_set(e, err_from_errno(errno), "kernels: cannot re-execute %s: %s", self,
                    strerror(errno));
 }
 
