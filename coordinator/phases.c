@@ -438,7 +438,13 @@ static void on_signal(void *ctx)
 static void on_tick(void *ctx, uint64_t now_ms)
 {
     struct phases *p = ctx;
+    uint32_t slots = server_slots(p->server);
     board_tick(&p->board, now_ms);
+    if (p->phase == PHASE_TRAIN && slots > p->useful_slots && slots > p->warned_slots) {
+        log_event(LOG_WARN, "slots_idle", "slots=%u useful=%u a step has no more units than that",
+                  slots, p->useful_slots);
+        p->warned_slots = slots;
+    }
 }
 
 struct server_events phases_events(struct phases *p)

@@ -44,6 +44,7 @@ struct phases {
     struct model_description description;
     struct export_input input;
     uint32_t useful_slots; /* of a training step */
+    uint32_t warned_slots;
     bool stopping, degraded;
     char trouble[WIRE_TEXT_BYTES];
     double loss, trained_tokens, eval_seconds;

@@ -19,6 +19,7 @@ enum {
     STATUS_FRAME_BYTES = 4096,
     LINGER_MS = 1000,
     BEAT_MS = 500,
+    PARTING_MS = 1000, /* workers have this long to say goodbye back */
 };
 
 uint64_t server_now_ns(void)
@@ -252,7 +253,7 @@ static void carry_out(struct server *s, const struct dispatch_action *a)
 void server_pump(struct server *s)
 {
     struct dispatch_action action;
-    while (!s->ended && dispatch_next(s->dispatch, &action)) {
+    while (!s->ended && !s->ending && dispatch_next(s->dispatch, &action)) {
         carry_out(s, &action);
     }
 }
@@ -278,6 +279,9 @@ static void on_check(uv_check_t *check)
     }
     s->due = false;
     (void)uv_idle_stop(&s->idle);
+    if (s->ending) {
+        return;
+    }
     uint64_t rest_ns = dispatch_tick(s->dispatch, server_now_ns());
     server_pump(s);
     uint64_t rest_ms = rest_ns / 1000000u;
@@ -403,7 +407,9 @@ void server_run(struct server *s)
     (void)uv_signal_start(&s->terminate, on_signal, SIGTERM);
     (void)uv_signal_start(&s->interrupt, on_signal, SIGINT);
     (void)uv_timer_start(&s->timer, on_timer, 1, 0);
-    (void)uv_timer_start(&s->beat, on_beat, 0, BEAT_MS);
+    if (!s->ending) {
+        (void)uv_timer_start(&s->beat, on_beat, 0, BEAT_MS);
+    }
     (void)uv_check_start(&s->check, on_check);
     while (!s->ended) {
         (void)uv_run(&s->loop, UV_RUN_DEFAULT);
@@ -424,12 +430,38 @@ static void tell_all(struct server *s, enum wire_kind kind, enum wire_parting wh
     }
 }
 
+static void end_now(struct server *s)
+{
+    s->ended = true;
+    uv_stop(&s->loop);
+}
+
+static void on_parted(uv_timer_t *timer)
+{
+    end_now(timer->data);
+}
+
+void server_end_when_alone(struct server *s)
+{
+    for (size_t i = 0; i < s->n_peers; i++) {
+        if (s->peers[i].used) {
+            return;
+        }
+    }
+    if (s->ending) {
+        end_now(s);
+    }
+}
+
+/* A DEALER that does not queue to absent peers drops what it has not read yet when its peer closes:
+ * so the sockets stay open until every worker has answered, or for a second. */
 void server_end(struct server *s, enum wire_parting why, const char *text)
 {
-    if (!s->ended) {
+    if (!s->ended && !s->ending) {
         tell_all(s, WIRE_GOODBYE, why, text);
-        s->ended = true;
-        uv_stop(&s->loop);
+        s->ending = true;
+        (void)uv_timer_start(&s->beat, on_parted, PARTING_MS, 0);
+        server_end_when_alone(s);
     }
 }
 
@@ -537,4 +569,9 @@ struct queue_counts server_counts(const struct server *s)
 uint32_t server_workers(const struct server *s)
 {
     return roster_count(dispatch_roster(s->dispatch));
+}
+
+uint32_t server_slots(const struct server *s)
+{
+    return roster_ready_slots(dispatch_roster(s->dispatch));
 }

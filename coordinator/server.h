@@ -88,5 +88,6 @@ void server_drain(struct server *s);
 
 struct queue_counts server_counts(const struct server *s);
 uint32_t server_workers(const struct server *s);
+uint32_t server_slots(const struct server *s); /* of workers that take jobs */
 
 #endif

@@ -72,7 +72,7 @@ static void welcome(struct server *s, struct peer *peer)
 
 static void on_hello(struct server *s, const struct socket_route *route, const struct wire_hello *h)
 {
-    if (s->draining) {
+    if (s->draining || s->ending) {
         server_refuse(s, route, 0, WIRE_REFUSED_STATE, RETRY_LONG_MS, "the run is ending");
         return;
     }
@@ -272,6 +272,7 @@ static void on_parting(struct server *s, struct peer *peer, enum wire_kind kind)
     uint64_t worker = peer->worker;
     server_peer_free(s, peer);
     dispatch_gone(s->dispatch, worker, "it said goodbye", server_now_ns());
+    server_end_when_alone(s);
 }
 
 /* A message of a known peer on the control channel. */
@@ -370,7 +371,9 @@ void server_on_control(void *ctx, const struct socket_route *route, const uint8_
         }
         return;
     }
-    from_peer(s, peer, &m, *payload);
+    if (!s->ending || m.kind == WIRE_GOODBYE) {
+        from_peer(s, peer, &m, *payload);
+    }
 }
 
 static void on_result(struct server *s, struct peer *peer, const struct wire_job_note *m,
@@ -398,7 +401,7 @@ void server_on_tensor(void *ctx, const struct socket_route *route, const uint8_t
 {
     struct server *s = ctx;
     struct wire_message m;
-    if (s->ended || !read_message(s, route, header, bytes, &m)) {
+    if (s->ended || s->ending || !read_message(s, route, header, bytes, &m)) {
         return;
     }
     struct peer *peer = server_peer_by_session(s, wire_session_of(&m));

@@ -80,10 +80,14 @@ struct server {
     bool own_probe_known, own_probe_pending;
     uint8_t own_probe[WIRE_DIGEST_BYTES];
     struct server_probe probe;
+    bool ending; /* goodbyes are said, theirs are waited for */
     bool ended, draining;
     uint64_t malformed, bad_tokens;
     struct log_limit malformed_limit, refused_limit;
 };
+
+/* Ends the loop once the last peer has said goodbye. */
+void server_end_when_alone(struct server *s);
 
 /* Carries out every waiting action of dispatch. After each call of dispatch. */
 void server_pump(struct server *s);

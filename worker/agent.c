@@ -75,7 +75,7 @@ static void leave(struct agent *a, enum agent_exit code, const char *why)
 static void say_goodbye(struct agent *a, enum agent_exit code, const char *why)
 {
     if (a->session != 0) {
-        (void)agent_act(a, AGENT_SEND_GOODBYE);
+        agent_act(a, AGENT_SEND_GOODBYE)->number = a->session;
     }
     leave(a, code, why);
 }
@@ -159,10 +159,11 @@ static void on_welcome(struct agent *a, const struct wire_welcome *welcome)
 static void on_parting(struct agent *a, const struct wire_note *note, uint64_t now)
 {
     if (note->code == WIRE_PARTING_FINISHED) {
-        leave(a, AGENT_EXIT_DONE, "the run is finished");
+        say_goodbye(a, AGENT_EXIT_DONE, "the run is finished");
     } else if (note->code == WIRE_PARTING_FAILED) {
-        leave(a, AGENT_EXIT_RUN_FAILED, note->text);
+        say_goodbye(a, AGENT_EXIT_RUN_FAILED, note->text);
     } else {
+        agent_act(a, AGENT_SEND_GOODBYE)->number = a->session; /* it waits for it */
         connect_anew(a, now, AGENT_HELLO_MS);
     }
 }

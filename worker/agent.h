@@ -85,9 +85,9 @@ enum agent_act {
     AGENT_DROP_PARAMS,    /* forget the parameters held */
     AGENT_SEND_HEARTBEAT, /* slots that compute and move */
     AGENT_SEND_DRAIN,
-    AGENT_SEND_GOODBYE,
-    AGENT_EXIT, /* number: enum agent_exit; text says why */
-    AGENT_NOTE, /* text is worth a log line */
+    AGENT_SEND_GOODBYE, /* number: session */
+    AGENT_EXIT,         /* number: enum agent_exit; text says why */
+    AGENT_NOTE,         /* text is worth a log line */
 };
 
 struct agent_action {

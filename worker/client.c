@@ -103,7 +103,8 @@ static void restart_with(struct client *c, enum kernels_level level)
     argv[n] = NULL;
     struct errbuf e;
     log_event(LOG_INFO, "restarting", "kernels=%s", kernels_level_name(level));
-    client_send_note(c, WIRE_GOODBYE, "starting again with the run's kernels");
+    client_send_note(c, WIRE_GOODBYE, agent_session(c->agent),
+                     "starting again with the run's kernels");
     socket_close(&c->control);
     socket_close(&c->tensor);
     socket_context_close(&c->context);
@@ -249,10 +250,10 @@ static void carry_out(struct client *c, const struct agent_action *action, uint6
         (void)client_attach(c);
         return;
     case AGENT_SEND_DRAIN:
-        client_send_note(c, WIRE_DRAIN, "draining");
+        client_send_note(c, WIRE_DRAIN, agent_session(c->agent), "draining");
         return;
     case AGENT_SEND_GOODBYE:
-        client_send_note(c, WIRE_GOODBYE, "leaving");
+        client_send_note(c, WIRE_GOODBYE, action->number, "leaving");
         return;
     case AGENT_EXIT:
         log_event(action->number == AGENT_EXIT_DONE ? LOG_INFO : LOG_ERROR, "leaving", "%s",
@@ -270,12 +271,12 @@ static void carry_out(struct client *c, const struct agent_action *action, uint6
 static void drain_actions(struct client *c, uint64_t now)
 {
     struct agent_action action;
-    enum agent_state before = agent_state(c->agent);
     while (!c->ended && agent_next(c->agent, &action)) {
         carry_out(c, &action, now);
     }
-    if (agent_state(c->agent) != before) {
-        log_event(LOG_INFO, "state", "now=%s", agent_state_name(agent_state(c->agent)));
+    if (agent_state(c->agent) != c->shown) {
+        c->shown = agent_state(c->agent);
+        log_event(LOG_INFO, "state", "now=%s", agent_state_name(c->shown));
     }
 }
 

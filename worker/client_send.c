@@ -149,10 +149,10 @@ void client_send_heartbeat(struct client *c, uint64_t now_ms)
     send_lossy(c, &m);
 }
 
-void client_send_note(struct client *c, enum wire_kind kind, const char *text)
+void client_send_note(struct client *c, enum wire_kind kind, uint64_t session, const char *text)
 {
     struct wire_message m = {.kind = kind};
-    m.note.session = agent_session(c->agent);
+    m.note.session = session;
     m.note.code = WIRE_PARTING_SHUTDOWN;
     (void)snprintf(m.note.text, sizeof m.note.text, "%s", text);
     if (m.note.session != 0) {

@@ -43,6 +43,7 @@ struct client {
     uint8_t digest[WIRE_DIGEST_BYTES];
     struct client_slot slot[LIMIT_SLOTS];
     struct client_result results[AGENT_RESULTS];
+    enum agent_state shown; /* in the log */
     bool ended;
     enum agent_exit exit;
     uint64_t malformed;
@@ -60,7 +61,7 @@ void client_send_release(struct client *c, const struct agent_action *action);
 void client_send_failed(struct client *c, const struct agent_action *action);
 void client_send_announcement(struct client *c, uint32_t result);
 void client_send_heartbeat(struct client *c, uint64_t now_ms);
-void client_send_note(struct client *c, enum wire_kind kind, const char *text);
+void client_send_note(struct client *c, enum wire_kind kind, uint64_t session, const char *text);
 /* Over the tensor channel, with attach before the first; they tell the agent when unsent. */
 void client_send_fetch(struct client *c, uint64_t version);
 void client_send_result(struct client *c, uint32_t result, uint64_t now_ms);

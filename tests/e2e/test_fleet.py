@@ -212,6 +212,16 @@ class Fleet(unittest.TestCase):
         self.assertEqual(self.finish(again), self.quiet())
         self.assertEqual(worker.end(), 0, worker.text()[-3000:])
 
+    def test_a_frozen_worker_is_taken_for_dead_and_comes_back_by_itself(self):
+        coordinator = self.coordinator()
+        frozen = self.worker("frozen")
+        wait_for("2 steps", lambda: self.committed(2))
+        frozen.send(signal.SIGSTOP)
+        wait_for("the silence to be noticed", lambda: not self.status()["workers"])
+        frozen.send(signal.SIGCONT)
+        self.assertEqual(self.finish(coordinator), self.quiet())
+        self.assertEqual(frozen.end(), 0, frozen.text()[-3000:])
+
     def test_a_relaxed_run_over_tcp_makes_the_same_adapter(self):
         with open(self.config, "a", encoding="utf-8") as f:
             f.write("strict: false\n")
