@@ -155,7 +155,8 @@ static enum err fix(struct setup *s, struct errbuf *e)
                                        "train.normalisation",
                                        "train.seed",
                                        "unit_tokens",
-                                       "tree_tokens_max"};
+                                       "tree_tokens_max",
+                                       "precision"};
     struct str text = {0};
     for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
         str_addf(&text, "%s: ", keys[i]);
