@@ -3,6 +3,10 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
 #include <uv.h>
 #include <zmq.h>
 
@@ -173,24 +177,32 @@ static bool receive_frames(struct socket *s, struct incoming *in)
     return true;
 }
 
+/* A peer may name itself with up to 255 bytes, and noise can look like such a name (ZMTP 1); the
+ * peers that this program knows leave the name to libzmq, which takes 5. */
+static bool read_route(struct incoming *in, struct socket_route *route)
+{
+    size_t bytes = zmq_msg_size(&in->frames[0]);
+    if (bytes > SOCKET_ROUTE_BYTES) {
+        return false;
+    }
+    route->length = (uint8_t)bytes;
+    memcpy(route->bytes, zmq_msg_data(&in->frames[0]), bytes);
+    return true;
+}
+
 static void deliver(struct socket *s, struct incoming *in)
 {
     int head = s->type == SOCKET_ROUTER ? 1 : 0;
     int kept = in->count < 3 ? in->count : 3;
     struct socket_route route = {0};
-    if (head == 1) {
-        size_t bytes = zmq_msg_size(&in->frames[0]);
-        CHECK(bytes <= SOCKET_ROUTE_BYTES);
-        route.length = (uint8_t)bytes;
-        memcpy(route.bytes, zmq_msg_data(&in->frames[0]), bytes);
-    }
+    bool known = head == 0 || read_route(in, &route);
     int parts = in->count - head;
-    bool good = parts == 1 || parts == 2;
+    bool good = known && (parts == 1 || parts == 2);
     struct blob *payload = good && parts == 2 ? wrap_message(&in->frames[head + 1]) : NULL;
     if (good && (parts == 1 || payload)) {
         s->receive(s->ctx, head ? &route : NULL, zmq_msg_data(&in->frames[head]),
                    zmq_msg_size(&in->frames[head]), &payload);
-    } else if (!good) {
+    } else if (known && !good) {
         s->receive(s->ctx, head ? &route : NULL, NULL, 0, &payload);
     }
     blob_free(&payload);
@@ -287,10 +299,38 @@ enum err socket_open(struct socket_context *c, struct uv_loop_s *loop,
     return OK;
 }
 
+/* zmq_bind would unlink whatever lies at the path: a socket that somebody serves, or a file. */
+static enum err check_free(const char *address, struct errbuf *e)
+{
+    const char *path = address_ipc_path(address);
+    struct sockaddr_un name = {.sun_family = AF_UNIX};
+    struct stat info;
+    if (!path || strlen(path) >= sizeof name.sun_path || lstat(path, &info) != 0) {
+        return OK;
+    }
+    if (!S_ISSOCK(info.st_mode)) {
+        return err_set(e, ERR_REFUSED,
+                       "%s: a file that is no socket lies there; choose another path", address);
+    }
+    memcpy(name.sun_path, path, strlen(path));
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    bool served =
+        fd >= 0 && (connect(fd, (struct sockaddr *)&name, sizeof name) == 0 || errno == EAGAIN);
+    if (fd >= 0) {
+        (void)close(fd);
+    }
+    return served ? err_set(e, ERR_BUSY, "%s: is in use by a running program; choose another path",
+                            address)
+                  : OK;
+}
+
 enum err socket_bind(struct socket *s, const char *address, char endpoint[ADDRESS_BYTES],
                      struct errbuf *e)
 {
     enum err error = address_check_bind(address, e);
+    if (error == OK) {
+        error = check_free(address, e);
+    }
     if (error != OK) {
         return error;
     }
@@ -446,7 +486,8 @@ enum err socket_request(const char *address, const uint8_t *request, size_t byte
         error = err_set(e, ERR_IO, "%s: %s", address, zmq_strerror(errno));
     }
     if (error == OK && zmq_send(zmq, request, bytes, 0) < 0) {
-        error = err_set(e, ERR_TIMEOUT, "%s: nobody there within %d ms", address, timeout_ms);
+        error = err_set(e, ERR_TIMEOUT, "%s: no answer within %d ms; has the coordinator ended?",
+                        address, timeout_ms);
     }
     zmq_pollitem_t item = {.socket = zmq, .events = ZMQ_POLLIN};
     if (error == OK && zmq_poll(&item, 1, timeout_ms) <= 0) {

@@ -8,7 +8,8 @@
  * talkative peer delays nobody. Sending never blocks.
  *
  * A message is one header frame and at most one payload frame. Anything else that a peer sends is
- * dropped and reported as malformed. */
+ * dropped and reported as malformed; what comes from a peer that gave itself a long name is dropped
+ * unseen. */
 #ifndef PFT_SOCKET_H
 #define PFT_SOCKET_H
 
@@ -62,7 +63,8 @@ MUST_USE enum err socket_open(struct socket_context *c, struct uv_loop_s *loop,
                               const struct socket_options *options, socket_receive receive,
                               void *ctx, struct socket **out, struct errbuf *e);
 
-/* Binds; endpoint is the address that came out ("tcp://127.0.0.1:*" has a port then). */
+/* Binds; an ipc path that is served already (ERR_BUSY) or that is no socket (ERR_REFUSED) is left
+ * alone. endpoint is the address that came out ("tcp://127.0.0.1:*" has a port then). */
 MUST_USE enum err socket_bind(struct socket *s, const char *address, char endpoint[ADDRESS_BYTES],
                               struct errbuf *e);
 /* Begins to connect; OK says only that the address can be tried. */
