@@ -60,7 +60,7 @@ enum err address_file_choose(const char *run, const char *jobs, const char *stat
         }
     }
     if (error != OK) {
-        address_file_remove(a);
+        address_file_remove(a, false);
     }
     return error;
 }
@@ -82,14 +82,14 @@ enum err address_file_write(const struct address_file *a, const char *jobs, cons
     return error;
 }
 
-void address_file_remove(const struct address_file *a)
+void address_file_remove(const struct address_file *a, bool served)
 {
     const char *const addresses[] = {a->jobs, a->status};
     (void)unlink(a->path);
     for (size_t i = 0; i < 2; i++) {
         const char *path = address_ipc_path(addresses[i]);
         char tensors[ADDRESS_BYTES + 16];
-        if (path) {
+        if (path && served) {
             (void)snprintf(tensors, sizeof tensors, "%s.tensors", path);
             (void)unlink(path);
             (void)unlink(tensors);

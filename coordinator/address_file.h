@@ -4,6 +4,8 @@
 #ifndef PFT_ADDRESS_FILE_H
 #define PFT_ADDRESS_FILE_H
 
+#include <stdbool.h>
+
 #include "common/base/err.h"
 #include "common/base/file.h"
 #include "common/net/address.h"
@@ -25,7 +27,8 @@ MUST_USE enum err address_file_choose(const char *run, const char *jobs, const c
 MUST_USE enum err address_file_write(const struct address_file *a, const char *jobs,
                                      const char *status, struct errbuf *e);
 
-/* Removes address.json, the socket files and the folder made for them. */
-void address_file_remove(const struct address_file *a);
+/* Removes address.json and the folder made for the sockets; with served also the socket files,
+ * which otherwise may be somebody else's. */
+void address_file_remove(const struct address_file *a, bool served);
 
 #endif

@@ -129,6 +129,9 @@ static enum err open_db(struct journal *j, int flags, struct errbuf *e)
     if (error != OK) {
         return error;
     }
+    if (!(flags & SQLITE_OPEN_CREATE) && !file_exists(path)) {
+        return err_set(e, ERR_NOT_FOUND, "%s: holds no run (there is no run.db in it)", j->folder);
+    }
     if (sqlite3_open_v2(path, &j->db, flags | SQLITE_OPEN_NOMUTEX, NULL) != SQLITE_OK) {
         return j->db ? db_fail(j, e, "be opened") : ERR_NOMEM;
     }
@@ -254,6 +257,28 @@ void journal_close(struct journal **j)
         }
         mem_free(*j);
         *j = NULL;
+    }
+}
+
+void journal_discard(const char *run_folder)
+{
+    static const char *const names[] = {"run.db",    "run.db-wal", "run.db-shm",
+                                        "steps.log", "lock",       "checkpoints"};
+    char path[FILE_PATH_BYTES];
+    if (file_join(path, run_folder, "lock", NULL) != OK) {
+        return;
+    }
+    int lock = open(path, O_RDWR | O_CLOEXEC);
+    if (lock >= 0 && flock(lock, LOCK_EX | LOCK_NB) == 0) {
+        for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+            if (file_join(path, run_folder, names[i], NULL) == OK) {
+                (void)remove(path);
+            }
+        }
+        (void)rmdir(run_folder);
+    }
+    if (lock >= 0) {
+        (void)close(lock);
     }
 }
 

@@ -46,6 +46,9 @@ MUST_USE enum err journal_open(const char *run, struct journal **out, struct err
 /* For eval, export and report: no lock, nothing is written; only the reading calls below work. */
 MUST_USE enum err journal_open_reader(const char *run, struct journal **out, struct errbuf *e);
 void journal_close(struct journal **j);
+/* Removes the files of a closed run that failed before it began, and RUN when that empties it. The
+ * caller knows that it made the run itself; nothing happens while somebody else has the lock. */
+void journal_discard(const char *run);
 
 /* Committed steps: the number of the next one. */
 uint64_t journal_steps(const struct journal *j);

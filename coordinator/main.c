@@ -209,9 +209,10 @@ static enum err serve(const struct options *o, struct start *start, struct addre
         phases_begin(phases);
         server_run(server);
     }
+    bool served = server != NULL;
     phases_close(&phases, outcome);
     server_close(&server);
-    address_file_remove(address);
+    address_file_remove(address, served);
     return error;
 }
 
@@ -266,6 +267,10 @@ int main(int argc, char **argv)
     }
     enum exit_code code = error == OK ? conclude(&o, &start, &outcome) : explain(error, &e);
     str_free(&outcome.eval);
+    bool discard = error != OK && start.fresh;
     start_free(&start);
+    if (discard) {
+        journal_discard(o.start.run);
+    }
     return code;
 }

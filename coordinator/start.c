@@ -59,6 +59,7 @@ static enum err open_folder(const struct start_options *o, struct start *s, stru
                        o->run);
     }
     error = journal_open(o->run, &s->journal, e);
+    s->fresh = error == OK && !there;
     if (error == OK && there && !o->resume) {
         error = err_set(e, ERR_REFUSED,
                         "%s: holds a run already; --resume goes on with it, another --out starts "
@@ -246,7 +247,11 @@ enum err start_open(const struct start_options *o, struct start *s, struct errbu
     }
     config_free(&cfg);
     if (error != OK) {
+        bool fresh = s->fresh;
         start_free(s);
+        if (fresh) {
+            journal_discard(o->run);
+        }
     }
     return error;
 }

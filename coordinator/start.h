@@ -27,6 +27,7 @@ struct start_options {
 
 struct start {
     struct setup setup;
+    bool fresh; /* run.db was made just now: to be discarded when the run cannot begin */
     struct journal *journal;
     struct params *params; /* version = committed steps */
     bool adapter;          /* eval_only: score with the adapter */
