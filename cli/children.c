@@ -49,6 +49,8 @@ enum err child_start(uv_loop_t *loop, struct child *child, const char *bin_folde
         return err_set(e, err_from_errno(errno), "%s: %s", child->log, strerror(errno));
     }
     argv[0] = child->program;
+    off_t begin = lseek(fd, 0, SEEK_END);
+    child->log_begin = begin > 0 ? begin : 0;
     int out = STDOUT_FILENO;
     if (child->capture) {
         out = open(child->capture, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
@@ -97,13 +99,14 @@ void child_print_tail(const struct child *child)
     if (file_read(child->log, LOG_BYTES, &text, &bytes, NULL) != OK) {
         return;
     }
+    size_t begin = (size_t)child->log_begin < bytes ? (size_t)child->log_begin : bytes;
     size_t at = bytes;
     int lines = 0;
-    while (at > 0 && lines <= TAIL_LINES) {
+    while (at > begin && lines <= TAIL_LINES) {
         at--;
         lines += text[at] == '\n';
     }
-    at += at > 0;
+    at += lines > TAIL_LINES;
     for (char *line = text + at; *line != '\0';) {
         size_t n = strcspn(line, "\n");
         (void)fprintf(stderr, "  | %.*s\n", (int)n, line);

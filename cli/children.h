@@ -14,6 +14,7 @@ struct child {
     uv_process_t process;
     char program[FILE_PATH_BYTES];
     char log[FILE_PATH_BYTES]; /* its stderr is appended here */
+    int64_t log_begin;         /* bytes that were in the log before this start */
     const char *capture;       /* file that takes its stdout; NULL: inherited */
     bool started, ended;
     int64_t exit_code; /* 128 + n after signal n */
@@ -32,7 +33,7 @@ MUST_USE enum err child_start(uv_loop_t *loop, struct child *child, const char *
 /* Sends a signal if the child still runs. */
 void child_signal(struct child *child, int signum);
 
-/* Copies the last lines of the child's log to stderr, each behind "  | ". */
+/* Copies the last lines of the child's log (since its start) to stderr, each behind "  | ". */
 void child_print_tail(const struct child *child);
 
 #endif

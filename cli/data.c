@@ -384,12 +384,9 @@ int cli_data(int argc, char **argv)
     if (error == OK) {
         error = write_out(&c, &out, &e);
     }
-    if (error != OK) {
-        (void)fprintf(stderr, "pft data: %s\n", e.text[0] ? e.text : err_text(error));
-    }
     str_free(&out);
     config_free(&c.cfg);
     values_free(&c.values);
     tokenizer_close(&c.tok);
-    return error == OK ? CLI_OK : error == ERR_USAGE ? CLI_USAGE : CLI_FAILED;
+    return error == OK ? CLI_OK : cli_explain("pft data", error, &e);
 }

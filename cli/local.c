@@ -252,7 +252,7 @@ static enum err prepare_logs(struct local_run *r, struct errbuf *e)
 enum err local_workers(const char *text, uint32_t *out, struct errbuf *e)
 {
     long workers = sysconf(_SC_NPROCESSORS_ONLN);
-    enum err error = text ? args_number("--workers", text, 0, LOCAL_WORKERS_MAX, &workers, e) : OK;
+    enum err error = text ? args_number("--workers", text, 1, LOCAL_WORKERS_MAX, &workers, e) : OK;
     *out = workers > 0 ? (uint32_t)workers : 0;
     return error;
 }

@@ -16,8 +16,10 @@ static const struct command {
     {"eval", cli_eval, "RUN|--model FILE --data FILE [--readout NAME] [--values FILE] [--json]",
      "evaluate an adapter or a bare model"},
     {"export", cli_export, "RUN --format peft --out DIR", "write a run's adapter as a PEFT folder"},
-    {"data", cli_data, "import|check|stats FILE", "read, check and describe a data file"},
-    {"config", cli_config, "keys|sample|docs|show FILE", "every key of a config with its bounds"},
+    {"data", cli_data, "check|stats|import|forest FILE [--values FILE] [--model FILE]",
+     "read, check and describe a data file"},
+    {"config", cli_config, "keys|sample|docs|show FILE [KEY=VALUE]...",
+     "every key of a config with its bounds"},
     {"status", cli_status, "RUN|ADDRESS [--json]", "what a running coordinator is doing"},
 };
 

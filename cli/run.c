@@ -30,7 +30,8 @@ static enum err read_options(struct run_options *o, int argc, char **argv, struc
         {"--set", "KEY=VALUE", "override a key of the config", o->sets, &o->n_sets, NULL},
         {"--resume", NULL, "go on with the unfinished run in RUN", NULL, NULL, &o->resume},
     };
-    struct args a = {.usage = "pft run CONFIG [--workers N] [--set KEY=VALUE]... [--out RUN]",
+    struct args a = {.usage = "pft run CONFIG [--workers N] [--set KEY=VALUE]... [--out RUN] "
+                              "[--resume]",
                      .what = "Evaluates, trains, evaluates again and exports, on local workers.",
                      .options = options,
                      .n_options = sizeof options / sizeof options[0]};

@@ -28,8 +28,7 @@ static int show(int argc, char **argv)
     struct str text = {0};
     enum err error = config_load(argv[2], (const char *const *)(argv + 3), argc - 3, &cfg, &e);
     if (error != OK) {
-        (void)fprintf(stderr, "pft config: %s\n", e.text[0] ? e.text : err_text(error));
-        return CLI_FAILED;
+        return cli_explain("pft config", error, &e);
     }
     config_dump(cfg, &text);
     config_free(&cfg);
@@ -58,6 +57,10 @@ int cli_config(int argc, char **argv)
     if (argc == 2 && strcmp(what, "docs") == 0) {
         config_docs(&text);
         return print(&text);
+    }
+    if (what[0] != '\0') {
+        (void)fprintf(stderr, "pft config: '%.40s%s%.40s' is not understood\n", what,
+                      argc > 2 ? " " : "", argc > 2 ? argv[2] : "");
     }
     (void)fputs(usage, stderr);
     return CLI_USAGE;

@@ -25,8 +25,5 @@ int cli_status(int argc, char **argv)
     if (error == OK) {
         error = status_show(a.positional[0], json, &e);
     }
-    if (error != OK) {
-        (void)fprintf(stderr, "pft status: %s\n", e.text);
-    }
-    return error == OK ? CLI_OK : error == ERR_USAGE ? CLI_USAGE : CLI_FAILED;
+    return error == OK ? CLI_OK : cli_explain("pft status", error, &e);
 }

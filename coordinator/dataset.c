@@ -207,7 +207,7 @@ static enum err settle_format(struct dataset_all *all, const struct json_stream 
                                 info->name, info->what);
     }
     if (all->d.format == DATA_VCD && !values) {
-        return json_stream_fail(s, NULL, 0, e, ERR_USAGE,
+        return json_stream_fail(s, NULL, 0, e, ERR_REFUSED,
                                 "a VCD file needs a values file: set data.values (or --values)");
     }
     return OK;
@@ -273,7 +273,7 @@ enum err dataset_load(const char *path, const struct values *values, enum config
     char *text = NULL;
     size_t bytes = 0;
     if (path[0] == '\0') {
-        return err_set(e, ERR_USAGE, "no data file is named: set data.train or data.test");
+        return err_set(e, ERR_REFUSED, "no data file is named: set data.train or data.test");
     }
     enum err error = file_read(path, LIMIT_JSON_BYTES, &text, &bytes, e);
     if (error == OK) {

@@ -74,7 +74,8 @@ static enum err open_data(struct setup *s, bool train, struct errbuf *e)
             error = hash_file_sha256_hex(cfg->data_train, s->train_hash, e);
         }
     } else if (error == OK && train) {
-        error = err_set(e, ERR_USAGE, "data.train: a file to train on is needed");
+        error = err_set(e, ERR_REFUSED,
+                        "data.train is not set: a file to train on is needed (docs/data.md)");
     }
     if (error == OK && cfg->data_test[0] != '\0') {
         error = dataset_load(cfg->data_test, s->values, grouping, &s->test, e);

@@ -120,8 +120,8 @@ static enum err read_poles(struct reading *r, struct values_axis *axis, uint32_t
         if (error == OK && (item.kind != YAML_ITEM_MAP || n == 2)) {
             char found[96];
             return yaml_reader_fail(r->yaml, &item, e,
-                                    "an axis has two values ({name, sentence} each); after %zu "
-                                    "comes %s",
+                                    "'poles' of an axis are two values ({name, sentence} "
+                                    "each); after %zu comes %s",
                                     n, yaml_item_describe(&item, found));
         }
         if (error == OK) {

@@ -320,7 +320,9 @@ uint64_t agent_tick(struct agent *a, uint64_t now)
         return rest;
     }
     if (a->cfg.give_up_ms > 0 && now - a->alone_ms >= a->cfg.give_up_ms) {
-        leave(a, AGENT_EXIT_UNREACHABLE, "nobody was heard for --give-up-after seconds");
+        leave(a, AGENT_EXIT_UNREACHABLE,
+              "no coordinator was heard for --give-up-after seconds; is the address right, "
+              "does it run?");
         return rest;
     }
     if (a->state == AGENT_CONNECTING) {

@@ -263,7 +263,9 @@ int main(int argc, char **argv)
     }
     if (error == OK && o.probe) {
         error = print_probe(&o, mf, level, &e);
-        code = error == OK ? AGENT_EXIT_DONE : AGENT_EXIT_ERROR;
+        code = error == OK          ? AGENT_EXIT_DONE
+               : error == ERR_USAGE ? AGENT_EXIT_USAGE
+                                    : AGENT_EXIT_ERROR;
     } else if (error == OK) {
         code = serve(&o, mf, argv, &e);
     }

@@ -140,7 +140,8 @@ static enum err parser_error(const struct json_stream *s, const json_error_t *er
         return fail_at(s, at, e, ERR_RANGE, "a number is too large");
     }
     (void)quote(error->text, strlen(error->text), quoted);
-    return fail_at(s, at, e, ERR_PARSE, "is no JSON: %.*s", (int)strlen(quoted) - 2, quoted + 1);
+    return fail_at(s, at, e, ERR_PARSE, "is no JSON: %.*s%s", (int)strlen(quoted) - 2, quoted + 1,
+                   code == json_error_invalid_utf8 ? "; the file must be UTF-8 throughout" : "");
 }
 
 /* Before an item: the comma, bracket or line end that must stand there. *end = no item follows. */

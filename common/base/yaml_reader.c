@@ -67,6 +67,19 @@ enum err yaml_reader_fail(const struct yaml_reader *r, const struct yaml_item *i
     return err_set(e, ERR_PARSE, "%s:%u:%u: %s", r->name, item->line, item->column, text);
 }
 
+/* Whether a line of the text (1, 2, ...) has a tab before its first word. */
+static bool tab_indents(const struct yaml_reader *r, uint32_t line)
+{
+    size_t at = 0;
+    while (line > 1 && at < r->bytes) {
+        line -= r->text[at++] == '\n';
+    }
+    while (at < r->bytes && r->text[at] == ' ') {
+        at++;
+    }
+    return at < r->bytes && r->text[at] == '\t';
+}
+
 /* libyaml gives a mark for grammar errors, but only a byte offset for bytes it cannot read. */
 static enum err parser_error(const struct yaml_reader *r, struct errbuf *e)
 {
@@ -84,8 +97,11 @@ static enum err parser_error(const struct yaml_reader *r, struct errbuf *e)
             at.line += r->text[i] == '\n';
         }
     }
-    return yaml_reader_fail(r, &at, e, "is no YAML: %s%s%s", p->problem ? p->problem : "unreadable",
-                            p->context ? ", " : "", p->context ? p->context : "");
+    bool tab = tab_indents(r, at.line);
+    return yaml_reader_fail(r, &at, e, "is no YAML: %s%s%s%s",
+                            tab ? "a tab (indent with spaces): " : "",
+                            p->problem ? p->problem : "unreadable", p->context ? ", " : "",
+                            p->context ? p->context : "");
 }
 
 static enum err check_names(const struct yaml_reader *r, const struct yaml_item *item,

@@ -1,6 +1,7 @@
 /* model_file.c - binds the files of a model to the tensors its shape asks for. */
 #include "common/format/model_file.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -240,8 +241,14 @@ enum err model_open(const char *path, struct model_file **out, struct errbuf *e)
         model_close(&mf);
         return err_set(e, ERR_NOMEM, "%s: no memory to open it", path);
     }
-    bool folder = stat(path, &info) == 0 && S_ISDIR(info.st_mode);
-    enum err error = folder ? open_folder(mf, e) : open_gguf(mf, e);
+    enum err error = OK;
+    if (stat(path, &info) != 0) {
+        error = err_set(e, err_from_errno(errno),
+                        "%s: %s; a .gguf file or the folder of a Hugging Face model is needed",
+                        path, strerror(errno));
+    } else {
+        error = S_ISDIR(info.st_mode) ? open_folder(mf, e) : open_gguf(mf, e);
+    }
     if (error != OK) {
         model_close(&mf);
         return error;

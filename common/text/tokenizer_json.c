@@ -123,8 +123,8 @@ static enum err read_pre_tokenizer(const json_t *value, struct tokenizer_source 
     const char *last = count > 1 ? type_name(json_array_get(list, count - 1)) : "";
     return err_set(
         e, ERR_UNSUPPORTED,
-        "pre_tokenizer '%s' %s%s%s%s%s with these settings is not supported; " KNOWN_PRE_TOKENIZERS,
-        token_show(show[0], name, strlen(name)), count > 0 ? "[" : "",
+        "pre_tokenizer '%s'%s%s%s%s%s with these settings is not supported; " KNOWN_PRE_TOKENIZERS,
+        token_show(show[0], name, strlen(name)), count > 0 ? " [" : "",
         token_show(show[1], first, strlen(first)), count > 1 ? ", " : "",
         token_show(show[2], last, strlen(last)), count > 0 ? "]" : "");
 }

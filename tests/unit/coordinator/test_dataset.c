@@ -163,10 +163,10 @@ static void test_files_that_cannot_be_trained_on_say_what_they_are(void **state)
     struct errbuf e = {0};
     static const char text[] = "[" ITEM("[]") "]";
     assert_int_equal(dataset_parse(text, sizeof text - 1, "d", NULL, GROUP_SCENARIO, &d, &e),
-                     ERR_USAGE);
+                     ERR_REFUSED);
     assert_string_equal(e.text,
                         "d:1:2: a VCD file needs a values file: set data.values (or --values)");
-    assert_int_equal(dataset_load("", values, GROUP_SCENARIO, &d, &e), ERR_USAGE);
+    assert_int_equal(dataset_load("", values, GROUP_SCENARIO, &d, &e), ERR_REFUSED);
     assert_int_equal(dataset_load("/nonexistent.json", values, GROUP_SCENARIO, &d, &e),
                      ERR_NOT_FOUND);
 }

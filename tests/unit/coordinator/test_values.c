@@ -101,9 +101,10 @@ static void test_wrong_files_are_refused_with_their_place(void **state)
                    "v.yaml:1:15: the axis's name has 0 bytes, 1 to 200 are possible");
     expect_refused("axes: [{name: \"a\\nb\"}]\n",
                    "v.yaml:1:15: the axis's name holds a line end or another control character");
-    expect_refused("axes: [{name: A, poles: [{name: x, sentence: y}]}]\n",
-                   "v.yaml:1:48: an axis has two values ({name, sentence} each); after 1 comes the "
-                   "end of a list");
+    expect_refused(
+        "axes: [{name: A, poles: [{name: x, sentence: y}]}]\n",
+        "v.yaml:1:48: 'poles' of an axis are two values ({name, sentence} each); after 1 comes the "
+        "end of a list");
     expect_refused("axes: [{name: A, poles: [{name: x, sentence: y}, {name: x}]}]\n",
                    "v.yaml:1:50: the value has no 'sentence'");
     expect_refused("axes: [{name: A, poles: [{name: x, sentence: y}, {name: x, sentence: y}]}]\n",

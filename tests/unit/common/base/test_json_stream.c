@@ -103,7 +103,8 @@ static void test_broken_files_get_line_column_and_what_was_expected(void **state
     expect("[{\"a\": \"\\udc00 \"}]", 0, ERR_PARSE,
            "f.json:1:17: is no JSON: invalid Unicode '\\uDC00' near '\"\\udc00 \"'");
     expect("[{\"a\": \"\xff\"}]", 0, ERR_PARSE,
-           "f.json:1:9: is no JSON: unable to decode byte 0xff near '\"'");
+           "f.json:1:9: is no JSON: unable to decode byte 0xff near '\"'; the file must be "
+           "UTF-8 throughout");
     expect("[{\"a\": 1,}]", 0, ERR_PARSE,
            "f.json:1:11: is no JSON: string or '}' expected near '}'");
     expect("[{\"a\": [1}]", 0, ERR_PARSE, "f.json:1:11: is no JSON: ']' expected near '}'");

@@ -321,7 +321,7 @@ static void test_each_fault_of_a_folder_is_named(void **state)
     assert_refused(folder, ERR_UNSUPPORTED, "config.json: model_type is \"mistral\"; \"llama\"");
     put(folder, "config.json", "{", 1);
     assert_refused(folder, ERR_PARSE, "config.json: line 1 column 1");
-    assert_refused(temp_folder_file(&temp, "absent"), ERR_NOT_FOUND, "absent: cannot be opened");
+    assert_refused(temp_folder_file(&temp, "absent"), ERR_NOT_FOUND, "absent: No such file");
     assert_refused("tests/golden/tiny/model.safetensors", ERR_PARSE, "does not begin with GGUF");
     assert_int_equal(mkfifo(temp_folder_file(&temp, "fifo"), 0600), 0);
     assert_refused(temp_folder_file(&temp, "fifo"), ERR_UNSUPPORTED, "not a regular file");
