@@ -20,10 +20,12 @@
 enum {
     TICK_MS = 250,
     STATUS_TIMEOUT_MS = 200,
+    ALONE_MS = 60000, /* after the workers said goodbye the coordinator has so long to end */
     RESTARTS = 3,
     ADDRESS_FILE_BYTES = 1 << 16,
     WORDS_MAX = 256,
     COORDINATOR_STOPPED = 5, /* its exit code after a signal */
+    WORKER_RUN_FAILED = 6,   /* its exit code when the coordinator said that the run failed */
 };
 
 struct worker_child {
@@ -40,7 +42,8 @@ struct local_run {
     uint32_t n_workers;
     bool workers_started;
     int interrupts;
-    bool gave_up; /* no worker is left */
+    uint64_t alone_ms; /* since when no worker is left; 0: some are */
+    bool gave_up;      /* no worker is left */
     const struct local_options *options;
     char bin[FILE_PATH_BYTES];
     char jobs[ADDRESS_BYTES], status[ADDRESS_BYTES]; /* from address.json */
@@ -103,6 +106,12 @@ static void give_up_without_workers(struct local_run *r)
     }
 }
 
+/* Sent home by the coordinator, which ends by itself: nothing is to be done about it. */
+static bool said_goodbye(const struct child *worker)
+{
+    return worker->exit_code == 0 || worker->exit_code == WORKER_RUN_FAILED;
+}
+
 static void child_ended(struct child *child, void *context)
 {
     struct local_run *r = context;
@@ -119,7 +128,7 @@ static void child_ended(struct child *child, void *context)
     }
     for (uint32_t i = 0; i < r->n_workers && r->interrupts == 0; i++) {
         struct worker_child *w = &r->workers[i];
-        if (child != &w->child || child->exit_code == 0) {
+        if (child != &w->child || said_goodbye(child)) {
             continue;
         }
         progress_end(&r->progress);
@@ -131,7 +140,9 @@ static void child_ended(struct child *child, void *context)
             (void)fprintf(stderr, "pft: worker %u is not started again\n", i + 1);
         }
     }
-    give_up_without_workers(r);
+    if (!said_goodbye(child)) {
+        give_up_without_workers(r);
+    }
 }
 
 /* True once RUN/address.json of this coordinator is there. */
@@ -173,9 +184,14 @@ static void on_tick(uv_timer_t *timer)
         }
         return;
     }
+    uint64_t now = clock_now_ms();
+    r->alone_ms = workers_left(r) ? 0 : r->alone_ms > 0 ? r->alone_ms : now;
+    if (r->alone_ms > 0 && now - r->alone_ms > ALONE_MS) {
+        give_up_without_workers(r);
+    }
     struct status s = {0};
     if (status_fetch(r->status, &s, STATUS_TIMEOUT_MS, NULL) == OK) {
-        progress_show(&r->progress, &s, clock_now_ms());
+        progress_show(&r->progress, &s, now);
         status_free(&s);
     }
 }
