@@ -51,7 +51,7 @@ static void test_a_run_folder_holds_its_sockets_and_its_address_file(void **stat
     assert_int_equal(file_read(a.path, 4096, &text, &bytes, &e), OK);
     assert_non_null(strstr(text, "\"jobs\": \"ipc://a \\\"b\\\"\""));
     mem_free(text);
-    address_file_remove(&a);
+    address_file_remove(&a, true);
     assert_false(file_exists(a.path));
 }
 
@@ -65,7 +65,7 @@ static void test_a_path_too_long_for_a_socket_gets_a_private_folder(void **state
     assert_int_equal(address_file_choose(p->run, NULL, NULL, &a, &e), OK);
     assert_int_equal(address_check_bind(a.jobs, &e), OK);
     assert_int_equal(access(a.folder, R_OK | W_OK | X_OK), 0);
-    address_file_remove(&a);
+    address_file_remove(&a, false);
     assert_int_equal(access(a.folder, F_OK), -1);
     /* Given addresses need no folder. */
     assert_int_equal(address_file_choose(p->run, "tcp://127.0.0.1:*", "tcp://127.0.0.1:*", &a, &e),
