@@ -310,8 +310,8 @@ static enum err parse_words(struct data_command *c, int argc, char **argv, const
     const struct args_option options[] = {
         {"--values", "FILE", "axes, values and sentences; VCD files need it", &c->values_path, NULL,
          NULL},
-        {"--model", "FILE", "count tokens with this model (\"\" = the default)", &c->model_path,
-         NULL, NULL},
+        {"--model", "FILE", "count tokens with this model (\"default\": the fetched one)",
+         &c->model_path, NULL, NULL},
         {"--format", "NAME", "refuse the file when it is another format", &c->format, NULL, NULL},
         {"--layout", "NAME", "preference_last (the default) or paper", &c->layout, NULL, NULL},
         {"--set", "KEY=VALUE", "another setting of a config", c->sets, &c->n_sets, NULL},

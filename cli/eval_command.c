@@ -47,7 +47,7 @@ static enum err read_options(struct eval_options *o, int argc, char **argv, stru
         {"--set", "KEY=VALUE", "override a key of the config", o->sets, &o->n_sets, NULL},
         {"--json", NULL, "print JSON", NULL, NULL, &o->json},
     };
-    struct args a = {.usage = "pft eval RUN|--model FILE --data FILE [options]",
+    struct args a = {.usage = "pft eval RUN|--model FILE --data FILE --values FILE [options]",
                      .what = "Scores select-one questions with an adapter or a bare model.",
                      .options = options,
                      .n_options = sizeof options / sizeof options[0]};

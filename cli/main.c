@@ -13,7 +13,7 @@ static const struct command {
 } commands[] = {
     {"run", cli_run, "CONFIG [--workers N] [--set KEY=VALUE]... [--out RUN] [--resume]",
      "evaluate, train, evaluate and export on local workers"},
-    {"eval", cli_eval, "RUN|--model FILE --data FILE [--readout NAME] [--values FILE] [--json]",
+    {"eval", cli_eval, "RUN|--model FILE --data FILE --values FILE [--readout NAMES] [--json]",
      "evaluate an adapter or a bare model"},
     {"export", cli_export, "RUN --format peft --out DIR", "write a run's adapter as a PEFT folder"},
     {"data", cli_data, "check|stats|import|forest FILE [--values FILE] [--model FILE]",

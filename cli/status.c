@@ -30,6 +30,26 @@ enum err status_fetch(const char *address, struct status *out, int timeout_ms, s
     return error;
 }
 
+/* address.json is there only while a coordinator serves. */
+static enum err no_address(const char *target, enum err error, struct errbuf *e)
+{
+    char report[FILE_PATH_BYTES];
+    char db[FILE_PATH_BYTES];
+    if (error != ERR_NOT_FOUND || file_join(report, target, "report.md", NULL) != OK ||
+        file_join(db, target, "run.db", NULL) != OK) {
+        return error;
+    }
+    if (!file_exists(db)) {
+        return err_set(e, error, "%s: holds no run (there is no run.db in it)", target);
+    }
+    return file_exists(report)
+               ? err_set(e, error, "%s: is finished, nothing serves it; see %s", target, report)
+               : err_set(e, error,
+                         "%s: nothing serves it; pft run or pft-coordinator with --resume "
+                         "goes on with it",
+                         target);
+}
+
 enum err status_address(const char *target, char out[ADDRESS_BYTES], struct errbuf *e)
 {
     if (strstr(target, "://")) {
@@ -44,7 +64,7 @@ enum err status_address(const char *target, char out[ADDRESS_BYTES], struct errb
         error = file_read(path, ADDRESS_FILE_BYTES, &text, &bytes, e);
     }
     if (error != OK) {
-        return err_prefix(e, error, "%s: no coordinator has served this run", target);
+        return no_address(target, error, e);
     }
     json_t *root = json_loadb(text, bytes, 0, NULL);
     const char *address = json_string_value(json_object_get(root, "status"));

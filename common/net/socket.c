@@ -337,8 +337,8 @@ enum err socket_bind(struct socket *s, const char *address, char endpoint[ADDRES
     /* With IPv6 on, 127.0.0.1 would come out as a mapped address. */
     if (set_int(s->zmq, ZMQ_IPV6, strchr(address, '[') != NULL) != 0 ||
         zmq_bind(s->zmq, address) != 0) {
-        return err_set(e, err_from_errno(errno), "%s: cannot bind: %s", address,
-                       zmq_strerror(errno));
+        return err_set(e, err_from_errno(errno), "%s: cannot bind: %s%s", address,
+                       zmq_strerror(errno), errno == ENOENT ? "; make the folder first" : "");
     }
     size_t bytes = ADDRESS_BYTES;
     if (zmq_getsockopt(s->zmq, ZMQ_LAST_ENDPOINT, endpoint, &bytes) != 0) {

@@ -20,7 +20,7 @@ import unittest
 import zmtp
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-BIN = os.environ.get("PFT_BIN", os.path.join(ROOT, "build", "release", "bin"))
+BIN = os.path.abspath(os.environ.get("PFT_BIN", os.path.join(ROOT, "build", "release", "bin")))
 GOLDEN = os.path.join(ROOT, "tests", "golden")
 TINY = os.path.join(GOLDEN, "tiny")
 GGUF = os.path.join(GOLDEN, "gguf", "tiny.F32.gguf")
@@ -485,7 +485,7 @@ class Broken(unittest.TestCase):
             self.assertEqual(f.read(), "precious")
 
     def test_an_address_in_a_folder_that_is_not_there(self):
-        self.refused("--bind in a folder that is not there", FAILED, ["no/jobs.sock"],
+        self.refused("--bind in a folder that is not there", FAILED, ["no/jobs.sock", "make the folder"],
                      "pft-coordinator", "c.yaml", "--out", "run", "--bind",
                      f"ipc://{self.folder}/no/jobs.sock")
 
@@ -501,6 +501,8 @@ class Broken(unittest.TestCase):
         self.assertNotIn("data.json:1:", done.stderr)
         self.refused("pft run over a finished run", REFUSED, ["runs/c", "finished", "--out"], "pft",
                      "run", "c.yaml", "--workers", "1")
+        self.refused("pft status of a finished run", FAILED, ["runs/c", "finished", "report.md"], "pft",
+                     "status", "runs/c")
         self.refused("coordinator over a finished run", REFUSED, ["runs/c", "--resume"],
                      "pft-coordinator", "c.yaml", "--out", "runs/c")
         self.refused("resumed with other settings", REFUSED, ["runs/c", "other settings"],
