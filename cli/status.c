@@ -25,6 +25,9 @@ enum err status_fetch(const char *address, struct status *out, int timeout_ms, s
                                     &reply_bytes, e);
     if (error == OK) {
         error = status_decode(reply, reply_bytes, out, e);
+        if (error != OK) {
+            error = err_prefix(e, error, "%s: is that a status address of pft?", address);
+        }
     }
     mem_free(reply);
     return error;

@@ -133,7 +133,8 @@ class Broken(unittest.TestCase):
                 if os.path.basename(os.path.dirname(name)) != "logs" and
                 not name.startswith("cache/")}
         shown = [line for line in said.splitlines() if line.lstrip(" |").startswith("pft")]
-        shown = (shown or said.splitlines() or [""])[0 if code == USAGE else -1]
+        shown = shown or [line for line in said.splitlines() if " error " in line] or [""]
+        shown = shown[0 if code == USAGE else -1]
         TABLE.append((what, done.returncode, shown.lstrip(" |").replace(self.folder, "T")))
         told = f"{what}\n{' '.join(map(str, argv))}\nexit {done.returncode}\n{said}"
         self.assertGreaterEqual(done.returncode, 0, "killed by a signal: " + told)
@@ -644,6 +645,16 @@ class Broken(unittest.TestCase):
         self.refused("status of a coordinator that was killed", FAILED, ["run"], "pft", "status", "run")
         self.refused("worker: nobody answers", 4, ["--give-up-after", "address"], "pft-worker", address["jobs"], "--model",
                      TINY, "--give-up-after", "1")
+
+    def test_a_server_that_is_no_coordinator(self):
+        """It answers a status request and a worker's hello with noise."""
+        noise = hashlib.shake_256(b"server").digest(3000)
+        with zmtp.Server(self.path("s.sock"), noise) as server:
+            address = "ipc://" + server.path
+            self.refused("status: the reply is noise", FAILED, [address], "pft", "status", address)
+            self.refused("worker: the coordinator talks noise", 4, ["--give-up-after"], "pft-worker",
+                         address, "--model", TINY, "--give-up-after", "1")
+            self.assertGreater(server.answered, 0)
 
 
 def tearDownModule():

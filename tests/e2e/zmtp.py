@@ -2,6 +2,7 @@
 is no pft program could send. Standard library only; used by tests, says nothing by itself."""
 import socket
 import struct
+import threading
 
 GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x00" + b"NULL".ljust(20, b"\0") + bytes(32)
 MORE, LONG, COMMAND = 1, 2, 4
@@ -42,10 +43,11 @@ def frame(body, flags=0):
 class Peer:
     """One connection. Everything has a deadline; a peer that hangs up is no error."""
 
-    def __init__(self, path, deadline_s=20):
-        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    def __init__(self, path=None, deadline_s=20, connected=None):
+        self.socket = connected or socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.socket.settimeout(deadline_s)
-        self.socket.connect(path)
+        if not connected:
+            self.socket.connect(path)
 
     def __enter__(self):
         return self
@@ -107,3 +109,39 @@ class Peer:
             return True
         except TimeoutError:
             return False
+
+
+class Server:
+    """Greets whoever connects as a ROUTER and answers each message frame with the same bytes."""
+
+    def __init__(self, path, reply):
+        self.path, self.reply, self.answered = path, reply, 0
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.socket.bind(path)
+        self.socket.listen(16)
+
+    def __enter__(self):
+        threading.Thread(target=self.accept, daemon=True).start()
+        return self
+
+    def __exit__(self, *_):
+        self.socket.shutdown(socket.SHUT_RDWR)
+        self.socket.close()
+
+    def accept(self):
+        while True:
+            try:
+                connected = self.socket.accept()[0]
+            except OSError:
+                return
+            threading.Thread(target=self.serve, args=(connected,), daemon=True).start()
+
+    def serve(self, connected):
+        with Peer(connected=connected) as peer:
+            try:
+                peer.greet("ROUTER")
+                while peer.read_frame() is not None:
+                    peer.message(self.reply)
+                    self.answered += 1
+            except (EOFError, OSError):
+                pass
