@@ -8,6 +8,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import struct
@@ -615,8 +616,7 @@ class Broken(unittest.TestCase):
             with zmtp.Peer(path) as peer:
                 peer.greet().message(hello)
                 reply = peer.read_frame()
-                said = reply[reply.index(b"\x1a") + 1:].decode(errors="replace")
-                TABLE.append((what, "-", "".join(c for c in said if c.isprintable())))
+                TABLE.append((what, "-", re.search(rb"[a-z][ -~]{16,}", reply).group().decode()))
                 for word in words:
                     self.assertIn(word, reply)
         with zmtp.Peer(path) as peer:  # a header frame beyond 64 KiB
