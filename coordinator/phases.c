@@ -384,10 +384,10 @@ static void on_scores(void *ctx, const struct job *job, const double *leaf)
     }
 }
 
-static void on_counted(void *ctx, uint32_t units, uint32_t tokens)
+static void on_counted(void *ctx, uint32_t tokens)
 {
     struct phases *p = ctx;
-    board_count(&p->board, units, tokens);
+    board_count(&p->board, tokens);
 }
 
 static void on_restart(void *ctx)

@@ -67,6 +67,6 @@ void phases_status(void *ctx, struct status *status)
     status->eta_s = eta(p, status->tokens_per_s);
     status->units_queued = counts.units - counts.done - counts.leased;
     status->units_leased = counts.leased;
-    status->units_done = p->board.units_done;
+    status->units_done = counts.done;
     status->useful_slots = p->phase == PHASE_TRAIN ? p->useful_slots : p->open.n_units;
 }

@@ -149,7 +149,7 @@ static void settled(struct server *s, struct peer *peer, const struct dispatch_a
 {
     const struct job *job = dispatch_job(s->dispatch, a->job);
     if (a->code == OK && job) {
-        s->events.counted(s->events.ctx, job->n_units, job->rows);
+        s->events.counted(s->events.ctx, job->rows);
     }
     if (peer) {
         server_drop_announced(peer, a->job, a->attempt);

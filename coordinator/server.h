@@ -32,7 +32,7 @@ struct server_events {
     /* Scores of a job's units, leaves in order. */
     void (*scores)(void *ctx, const struct job *job, const double *leaf_logp);
     /* Units of a job are counted. */
-    void (*counted)(void *ctx, uint32_t units, uint32_t tokens);
+    void (*counted)(void *ctx, uint32_t tokens);
     void (*restart)(void *ctx);
     void (*batch_done)(void *ctx, uint32_t tag);
     void (*stop)(void *ctx, const char *why);                          /* the run cannot go on */

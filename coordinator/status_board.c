@@ -15,9 +15,8 @@ void board_restart(struct board *b)
     b->batch_counted = 0.0;
 }
 
-void board_count(struct board *b, uint32_t units, uint32_t tokens)
+void board_count(struct board *b, uint32_t tokens)
 {
-    b->units_done += units;
     b->tokens += tokens;
     b->batch_counted += tokens;
     if (b->batch_tokens > 0.0) {

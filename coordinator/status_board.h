@@ -13,7 +13,6 @@ struct board_sample {
 };
 
 struct board {
-    uint64_t units_done;
     double tokens, pairs;             /* counted since the start of the program */
     double batch_tokens, batch_pairs; /* of the open batch */
     double batch_counted;             /* tokens of it that are counted */
@@ -26,7 +25,7 @@ void board_batch(struct board *b, uint64_t tokens, uint64_t pairs);
 /* The open batch starts again: what was counted of it does not count any more. */
 void board_restart(struct board *b);
 /* Units of a job are in. */
-void board_count(struct board *b, uint32_t units, uint32_t tokens);
+void board_count(struct board *b, uint32_t tokens);
 /* Call a few times a second. */
 void board_tick(struct board *b, uint64_t now_ms);
 

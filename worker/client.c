@@ -148,19 +148,16 @@ static void prepare(struct client *c, uint64_t now)
         return;
     }
     open_tensor(c);
-    struct engine_config config;
-    memset(&config, 0, sizeof config); /* compared byte by byte later */
-    config.shape = *model_shape(c->cfg.model);
-    config.lora.r = w->lora_r;
-    config.lora.alpha = w->lora_alpha;
-    config.lora.dropout = w->lora_dropout;
-    config.lora.targets = w->lora_targets;
-    config.kernels = level;
-    config.tile_rows = w->tile_rows;
-    config.tile_cols = w->tile_cols;
-    config.seed = w->seed;
-    config.precision = precision;
-    c->has_digest = false;
+    const struct engine_config config = {.shape = *model_shape(c->cfg.model),
+                                         .lora = {.r = w->lora_r,
+                                                  .alpha = w->lora_alpha,
+                                                  .dropout = w->lora_dropout,
+                                                  .targets = w->lora_targets},
+                                         .kernels = level,
+                                         .tile_rows = w->tile_rows,
+                                         .tile_cols = w->tile_cols,
+                                         .seed = w->seed,
+                                         .precision = precision};
     enum err error = slots_prepare(c->slots, &config, w->unit_tokens);
     if (error != OK) {
         agent_prepared(c->agent, error, "the loading thread takes no more work", now);

@@ -161,14 +161,22 @@ static void free_engine(struct slots *s)
     engine_free(&s->engine);
 }
 
+/* The model, and with it the shape, is the same for as long as the process lives. */
+static bool same_config(const struct engine_config *a, const struct engine_config *b)
+{
+    return a->lora.r == b->lora.r && a->lora.alpha == b->lora.alpha &&
+           a->lora.dropout == b->lora.dropout && a->lora.targets == b->lora.targets &&
+           a->kernels == b->kernels && a->tile_rows == b->tile_rows &&
+           a->tile_cols == b->tile_cols && a->seed == b->seed && a->precision == b->precision;
+}
+
 static enum err make_engine(struct slots *s, const struct task *task, struct errbuf *e)
 {
     if (s->loaded != OK) {
         *e = s->loaded_text;
         return s->loaded;
     }
-    if (s->engine && memcmp(&s->config, &task->config, sizeof s->config) == 0 &&
-        s->unit_rows == task->unit_rows) {
+    if (s->engine && same_config(&s->config, &task->config) && s->unit_rows == task->unit_rows) {
         return OK;
     }
     free_engine(s);

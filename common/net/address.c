@@ -36,11 +36,11 @@ static enum err check_ipc(const char *address, const char *path, struct errbuf *
 static enum err split_tcp(const char *address, char host[ADDRESS_BYTES], uint32_t *port,
                           struct errbuf *e)
 {
-    const char *rest = address + sizeof TCP - 1;
-    const char *colon = strrchr(rest, ':');
     if (strncmp(address, TCP, sizeof TCP - 1) != 0 || strlen(address) >= ADDRESS_BYTES) {
         return err_set(e, ERR_USAGE, "%s: an address is ipc://PATH or tcp://HOST:PORT", address);
     }
+    const char *rest = address + sizeof TCP - 1;
+    const char *colon = strrchr(rest, ':');
     if (!colon || colon == rest) {
         return err_set(e, ERR_USAGE, "%s: tcp://HOST:PORT wanted", address);
     }

@@ -1,6 +1,8 @@
 /* attention.c - blocks of queries against the runs of rows they see. */
 #include "worker/model/attention.h"
 
+#include "common/base/check.h"
+
 /* One block of one group: [rows, E] against its runs. */
 struct view {
     const struct query_set *set;
@@ -119,6 +121,7 @@ static struct softmax softmax_of(const struct pass *p, uint32_t layer, const str
 static struct heads flat_heads(const struct pass *p, uint32_t queries)
 {
     const struct model_shape *s = &p->model->shape;
+    CHECK(s->kv_heads > 0);
     return (struct heads){.rows = queries,
                           .groups = s->kv_heads,
                           .per = s->heads / s->kv_heads,

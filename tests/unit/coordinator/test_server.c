@@ -60,10 +60,9 @@ static void on_scores(void *ctx, const struct job *job, const double *leaf)
     }
 }
 
-static void on_counted(void *ctx, uint32_t units, uint32_t tokens)
+static void on_counted(void *ctx, uint32_t tokens)
 {
     (void)ctx;
-    (void)units;
     (void)tokens;
 }
 
