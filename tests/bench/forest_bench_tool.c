@@ -234,7 +234,11 @@ int main(int argc, char **argv)
         .r = (uint32_t)strtoul(option(argc, argv, "--r", "8"), NULL, 10),
         .alpha = strtof(option(argc, argv, "--alpha", "32"), NULL),
         .targets = targets_of(option(argc, argv, "--targets", "q,k,v,o"))};
-    const struct engine_config config = {.shape = *model_shape(mf), .lora = lora, .kernels = level};
+    bool bf16 = strcmp(option(argc, argv, "--precision", "fp32"), "bf16") == 0;
+    const struct engine_config config = {.shape = *model_shape(mf),
+                                         .lora = lora,
+                                         .kernels = level,
+                                         .precision = bf16 ? ENGINE_BF16 : ENGINE_FP32};
     die(engine_new(&config, &weights, &b.engine, &e), &e);
     read_forest(&b, forest, (uint32_t)strtoul(option(argc, argv, "--groups", "20"), NULL, 10),
                 model_shape(mf)->vocab);
