@@ -12,7 +12,7 @@ enum { BAR_CELLS = 24, PLAIN_EVERY_MS = 10000, LINE_BYTES = 2048 };
 
 void progress_init(struct progress *p)
 {
-    *p = (struct progress){.terminal = isatty(STDERR_FILENO) != 0, .last_step = UINT64_MAX};
+    *p = (struct progress){.terminal = isatty(STDERR_FILENO) != 0};
 }
 
 static void duration(char out[16], double seconds)
@@ -91,7 +91,6 @@ void progress_show(struct progress *p, const struct status *s, uint64_t now_ms)
         (void)fprintf(stderr, "%s\n", line);
         p->last_ms = now_ms;
     }
-    p->last_step = s->step_committed;
     (void)snprintf(p->last_task, sizeof p->last_task, "%s", s->task);
 }
 

@@ -11,8 +11,7 @@ struct status;
 
 struct progress {
     bool terminal;
-    uint64_t last_ms;   /* when a line was last written */
-    uint64_t last_step; /* so that a plain log gets a line a step at most */
+    uint64_t last_ms; /* when a line was last written */
     char last_task[64];
     bool open; /* a line stands unfinished on the terminal */
 };

@@ -7,21 +7,14 @@
 
 #include "common/base/check.h"
 #include "common/base/file.h"
+#include "common/base/hash.h"
 #include "coordinator/server_state.h"
 
 enum { DIGEST_HEX = 2 * WIRE_DIGEST_BYTES };
 
 static bool read_digest(const struct server_probe *p, uint8_t digest[WIRE_DIGEST_BYTES])
 {
-    if (p->length < DIGEST_HEX || strspn(p->line, "0123456789abcdef") != DIGEST_HEX) {
-        return false;
-    }
-    for (size_t i = 0; i < WIRE_DIGEST_BYTES; i++) {
-        unsigned byte = 0;
-        (void)sscanf(p->line + 2 * i, "%2x", &byte);
-        digest[i] = (uint8_t)byte;
-    }
-    return true;
+    return p->length >= DIGEST_HEX && hash_from_hex(p->line, WIRE_DIGEST_BYTES, digest);
 }
 
 static void on_probe_exit(uv_process_t *process, int64_t status, int signum)

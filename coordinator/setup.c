@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "common/base/check.h"
 #include "common/base/log.h"
 #include "common/base/mem.h"
 #include "common/base/str.h"
@@ -172,11 +173,7 @@ static enum err fix(struct setup *s, struct errbuf *e)
     enum err error = str_ok(&text);
     if (error == OK) {
         hash_sha256_hex(text.data, text.len, s->fixed_hex);
-        for (size_t i = 0; i < sizeof s->fixed; i++) {
-            unsigned byte = 0;
-            (void)sscanf(s->fixed_hex + 2 * i, "%2x", &byte);
-            s->fixed[i] = (uint8_t)byte;
-        }
+        CHECK(hash_from_hex(s->fixed_hex, sizeof s->fixed, s->fixed));
     }
     str_free(&text);
     return error == OK ? OK : err_set(e, error, "no memory for the settings");

@@ -6,6 +6,7 @@
 #include <sys/random.h>
 
 #include "common/base/check.h"
+#include "common/base/hash.h"
 #include "common/base/log.h"
 #include "common/base/mem.h"
 #include "common/base/str.h"
@@ -122,12 +123,7 @@ static enum err name_run(struct start *s, struct errbuf *e)
         error = get(s->journal, "probe", &text, e);
     }
     if (error == OK && text.len == 2 * WIRE_DIGEST_BYTES) {
-        s->has_probe = true;
-        for (size_t i = 0; i < WIRE_DIGEST_BYTES; i++) {
-            unsigned byte = 0;
-            s->has_probe = s->has_probe && sscanf(text.data + 2 * i, "%2x", &byte) == 1;
-            s->probe[i] = (uint8_t)byte;
-        }
+        s->has_probe = hash_from_hex(text.data, WIRE_DIGEST_BYTES, s->probe);
     }
     str_free(&text);
     return error;

@@ -46,3 +46,17 @@ void hash_xxh128(const void *data, size_t n, uint8_t digest[HASH_XXH128_BYTES])
     XXH128_canonicalFromHash(&canonical, XXH3_128bits(data, n));
     memcpy(digest, canonical.digest, HASH_XXH128_BYTES);
 }
+
+bool hash_from_hex(const char *hex, size_t bytes, uint8_t *out)
+{
+    static const char digits[] = "0123456789abcdef";
+    for (size_t i = 0; i < 2 * bytes; i++) {
+        const char *digit = hex[i] != '\0' ? strchr(digits, hex[i]) : NULL;
+        if (!digit) {
+            return false;
+        }
+        uint8_t value = (uint8_t)(digit - digits);
+        out[i / 2] = (uint8_t)(i % 2 == 0 ? value << 4 : out[i / 2] | value);
+    }
+    return true;
+}

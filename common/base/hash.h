@@ -3,6 +3,7 @@
 #ifndef PFT_HASH_H
 #define PFT_HASH_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -19,5 +20,9 @@ MUST_USE enum err hash_file_sha256_hex(const char *path, char hex[HASH_SHA256_HE
 
 /* XXH3-128 of n bytes in canonical (big-endian) byte order. */
 void hash_xxh128(const void *data, size_t n, uint8_t digest[HASH_XXH128_BYTES]);
+
+/* out[bytes] from 2 * bytes lower-case hex digits at hex; false, out undefined, for anything else.
+ */
+bool hash_from_hex(const char *hex, size_t bytes, uint8_t *out);
 
 #endif
