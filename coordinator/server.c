@@ -27,17 +27,27 @@ uint64_t server_now_ns(void)
     return clock_now_ns();
 }
 
+static void on_idle(uv_idle_t *idle)
+{
+    (void)idle; /* the poll must not block: a tick is due after what waits in the sockets */
+}
+
+/* on_check has work to do once the sockets had their turn. */
+static void wake(struct server *s)
+{
+    s->due = true;
+    (void)uv_idle_start(&s->idle, on_idle);
+}
+
 static void peer_trouble(struct server *s, struct peer *peer, enum err error)
 {
-    uint64_t worker = peer->worker;
-    if (error == ERR_GONE) {
-        log_event(LOG_WARN, "worker_unreachable", "worker=%s", peer->name);
-        server_peer_free(s, peer);
-        dispatch_gone(s->dispatch, worker, "its connection is gone", server_now_ns());
-    } else if (!peer->slow) {
+    if (error == ERR_GONE && peer->link == LINK_UP) {
+        peer->link = LINK_LOST;
+        wake(s);
+    } else if (error != ERR_GONE && !peer->slow) {
         peer->slow = true;
         log_event(LOG_WARN, "worker_slow", "worker=%s %s", peer->name, err_text(error));
-        dispatch_slow(s->dispatch, worker, true, server_now_ns());
+        dispatch_slow(s->dispatch, peer->worker, true, server_now_ns());
     }
 }
 
@@ -258,16 +268,9 @@ void server_pump(struct server *s)
     }
 }
 
-static void on_idle(uv_idle_t *idle)
-{
-    (void)idle; /* the poll must not block: a tick is due after what waits in the sockets */
-}
-
 static void on_timer(uv_timer_t *timer)
 {
-    struct server *s = timer->data;
-    s->due = true;
-    (void)uv_idle_start(&s->idle, on_idle);
+    wake(timer->data);
 }
 
 /* After the sockets had their turn, so that no deadline fires on a message that is already here. */
@@ -279,7 +282,11 @@ static void on_check(uv_check_t *check)
     }
     s->due = false;
     (void)uv_idle_stop(&s->idle);
+    if (server_part_lost(s)) {
+        wake(s);
+    }
     if (s->ending) {
+        server_end_when_alone(s);
         return;
     }
     uint64_t rest_ns = dispatch_tick(s->dispatch, server_now_ns());

@@ -83,6 +83,27 @@ void server_token(const struct server *s, uint64_t worker, uint64_t job, uint32_
                              sizeof s->secret) == 0);
 }
 
+bool server_part_lost(struct server *s)
+{
+    bool waiting = false;
+    for (size_t i = 0; i < s->n_peers; i++) {
+        struct peer *peer = &s->peers[i];
+        if (!peer->used || peer->link == LINK_UP) {
+            continue;
+        }
+        if (peer->link == LINK_LOST) {
+            peer->link = LINK_DRAINED;
+            waiting = true;
+            continue;
+        }
+        uint64_t worker = peer->worker;
+        log_event(LOG_WARN, "worker_unreachable", "worker=%s", peer->name);
+        server_peer_free(s, peer);
+        dispatch_gone(s->dispatch, worker, "its connection is gone", server_now_ns());
+    }
+    return waiting;
+}
+
 struct announced *server_find_announced(const struct peer *peer, uint64_t job, uint32_t attempt)
 {
     struct announced *a = peer->announced;

@@ -23,8 +23,16 @@ struct announced {
     struct wire_result_ready ready;
 };
 
+/* A closed connection may still hold a goodbye: it is read before the worker counts as gone. */
+enum link {
+    LINK_UP,
+    LINK_LOST,    /* a message could not be sent */
+    LINK_DRAINED, /* and the sockets had a whole turn since */
+};
+
 struct peer {
     bool used;
+    enum link link;
     uint64_t session;
     uint64_t worker; /* id in dispatch */
     char name[WIRE_NAME_BYTES];
@@ -107,6 +115,8 @@ struct peer *server_peer_new(struct server *s, uint64_t worker, const struct soc
 struct peer *server_peer_by_session(const struct server *s, uint64_t session);
 struct peer *server_peer_by_worker(const struct server *s, uint64_t worker);
 void server_peer_free(struct server *s, struct peer *peer);
+/* Lets peers go whose link was lost and whose last messages are read; true: some wait a turn. */
+bool server_part_lost(struct server *s);
 /* The attempt's token: a keyed hash, so nothing is stored and nothing can be guessed. */
 void server_token(const struct server *s, uint64_t worker, uint64_t job, uint32_t attempt,
                   uint8_t token[WIRE_TOKEN_BYTES]);
