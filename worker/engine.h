@@ -32,7 +32,7 @@ struct engine_slot;
 /* Output tiles of a matrix product, part of the arithmetic of a run (DESIGN §4). */
 enum { ENGINE_TILE_ROWS = 512, ENGINE_TILE_COLS = 1024 };
 
-/* How frozen weights are multiplied; the head, attention and adapters are fp32 in any case. */
+/* How frozen weights are multiplied; attention and adapters are fp32 in any case. */
 enum engine_precision {
     ENGINE_FP32,
     ENGINE_BF16, /* inputs and weights rounded to bfloat16, sums in fp32; needs AVX512_BF16 */

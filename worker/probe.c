@@ -114,11 +114,8 @@ static enum err probe_products(struct engine_slot *slot, uint8_t digest[HASH_XXH
 {
     struct pass *p = &slot->pass;
     const struct model *m = p->model;
-    const struct model_shape *s = &m->shape;
-    const uint32_t head_cols = s->vocab < HEAD_COLS ? s->vocab : HEAD_COLS;
-    const struct frozen head = {m->head, head_cols, s->hidden, NULL};
     const struct model_layer *l = &m->layers[0];
-    const struct frozen *products[] = {&l->qkv, &l->o, &l->gate_up, &l->down, &head};
+    const struct frozen *products[] = {&l->qkv, &l->o, &l->gate_up, &l->down, &m->head_blocks[0]};
     const uint32_t rows[] = {1, FEW_ROWS, slot->engine->config.tile_rows};
     size_t most = 0;
     for (size_t i = 0; i < sizeof products / sizeof products[0]; i++) {

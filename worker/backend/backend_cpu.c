@@ -133,7 +133,8 @@ static void cpu_product(struct team *t, const struct product *p)
     const uint32_t from = p->backward ? w->out : w->in;
     const uint32_t to = p->backward ? w->in : w->out;
     if (w->bf16) {
-        bf16_product(t->bf16, w->bf16, p->backward, p->rows, at(p->x), at(p->y), p->onto);
+        bf16_product(t->bf16, t->kernels, w->bf16, p->backward, p->rows, at(p->x), at(p->y),
+                     p->onto);
         t->profile.flops[t->part] += 2 * (uint64_t)p->rows * from * to;
         return;
     }

@@ -4,10 +4,10 @@
 #include <dnnl.h>
 #include <omp.h>
 #include <pthread.h>
-#include <string.h>
 
 #include "common/base/check.h"
 #include "common/base/mem.h"
+#include "worker/backend/kernels.h"
 
 enum {
     PRIMITIVES = 64,    /* kept by a room: shapes of a model times a few row counts */
@@ -226,20 +226,9 @@ static dnnl_primitive_t primitive_of(struct bf16_room *r, const struct bf16_matr
     return made.primitive;
 }
 
-/* Nearest even; NaN stays NaN. */
-static void round_input(size_t n, const float *x, uint16_t *out)
-{
-    for (size_t i = 0; i < n; i++) {
-        uint32_t bits;
-        memcpy(&bits, x + i, sizeof bits);
-        uint32_t rounded = (bits + 0x7fffu + (bits >> 16 & 1u)) >> 16;
-        uint32_t nan = (bits & 0x7fffffffu) > 0x7f800000u;
-        out[i] = (uint16_t)(nan ? (bits >> 16 | 0x40u) : rounded);
-    }
-}
-
-void bf16_product(struct bf16_room *room, const struct bf16_matrix *m, bool backward, uint32_t rows,
-                  const float *x, float *y, bool onto)
+void bf16_product(struct bf16_room *room, const struct kernels *kernels,
+                  const struct bf16_matrix *m, bool backward, uint32_t rows, const float *x,
+                  float *y, bool onto)
 {
     const uint32_t from = backward ? m->out : m->in;
     const uint32_t to = backward ? m->in : m->out;
@@ -252,7 +241,7 @@ void bf16_product(struct bf16_room *room, const struct bf16_matrix *m, bool back
     }
     CHECK((size_t)rows * from <= room->elements);
     omp_set_num_threads(1); /* of the calling thread: oneDNN is an OpenMP build */
-    round_input((size_t)rows * from, x, room->input);
+    kernels->to_bf16((size_t)rows * from, x, room->input);
     dnnl_primitive_t primitive = primitive_of(room, m, backward, rows, onto);
     CHECK(describe(&xd, rows, from, dnnl_bf16, dnnl_ab) &&
           describe(&yd, rows, to, dnnl_f32, dnnl_ab) &&

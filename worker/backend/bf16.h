@@ -14,6 +14,7 @@
 
 struct bf16_matrix; /* W [out, in] packed for x W^T and for y W */
 struct bf16_room;   /* of one team */
+struct kernels;     /* worker/backend/kernels.h */
 
 /* Whether this CPU multiplies bf16 in hardware. */
 bool bf16_runs_here(void);
@@ -27,7 +28,8 @@ MUST_USE enum err bf16_reserve(struct bf16_room **room, size_t elements);
 void bf16_room_free(struct bf16_room **room); /* NULL inside is fine */
 
 /* y = x W^T, x [rows, in]; or backward: y = x W, x [rows, out]. onto = add to y. */
-void bf16_product(struct bf16_room *room, const struct bf16_matrix *m, bool backward, uint32_t rows,
-                  const float *x, float *y, bool onto);
+void bf16_product(struct bf16_room *room, const struct kernels *kernels,
+                  const struct bf16_matrix *m, bool backward, uint32_t rows, const float *x,
+                  float *y, bool onto);
 
 #endif

@@ -81,6 +81,8 @@ struct kernels {
      * salt and col alone. */
     void (*dropout)(size_t rows, size_t cols, const uint64_t *keys, uint64_t salt, float keep,
                     const float *src, float *dst, int accumulate);
+    /* bfloat16 nearest to x, ties to even; NaN stays NaN. */
+    void (*to_bf16)(size_t n, const float *x, uint16_t *out);
     /* Index of the first element that is NaN or not below 2^12 in magnitude; n when all are fine.
      */
     size_t (*first_refused)(size_t n, const float *g);

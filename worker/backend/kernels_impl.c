@@ -2,6 +2,7 @@
  * -DKERNELS_TABLE=kernels_<level> -DKERNELS_LEVEL=... and that level's -march; FMA contraction is
  * allowed in these objects only. What each does is said in kernels.h. */
 #include <math.h>
+#include <string.h>
 
 #include "common/base/rng.h"
 #include "worker/backend/kernels.h"
@@ -465,6 +466,17 @@ static double add_fixed(size_t n, const float *g, int64_t *sum)
     return squares[0];
 }
 
+static void to_bf16(size_t n, const float *x, uint16_t *out)
+{
+    for (size_t i = 0; i < n; i++) {
+        uint32_t bits;
+        memcpy(&bits, x + i, sizeof bits);
+        uint32_t rounded = (bits + 0x7fffu + (bits >> 16 & 1u)) >> 16;
+        uint32_t nan = (bits & 0x7fffffffu) > 0x7f800000u;
+        out[i] = (uint16_t)(nan ? (bits >> 16 | 0x40u) : rounded);
+    }
+}
+
 extern const struct kernels KERNELS_TABLE;
 const struct kernels KERNELS_TABLE = {
     .level = KERNELS_LEVEL,
@@ -484,6 +496,7 @@ const struct kernels KERNELS_TABLE = {
     .add_scaled_rows = add_scaled_rows,
     .scale_rows = scale_rows,
     .dropout = dropout,
+    .to_bf16 = to_bf16,
     .first_refused = first_refused,
     .add_fixed = add_fixed,
 };

@@ -13,46 +13,26 @@ static void final_norm(struct pass *p)
                          p->model->final_norm, p->scratch.norm_labelled, p->final_rstd);
 }
 
-static uint32_t block_cols(const struct pass *p, uint32_t first)
+/* logits [M, cols] of a block of the vocabulary. */
+static void block_logits(struct pass *p, const struct frozen *block)
 {
-    uint32_t left = p->model->shape.vocab - first;
-    return left < HEAD_COLS ? left : HEAD_COLS;
-}
-
-/* logits [M, cols] of vocabulary entries first.. */
-static void block_logits(struct pass *p, uint32_t first, uint32_t cols)
-{
-    const uint32_t D = p->model->shape.hidden;
-    const struct gemm g = {.b_transposed = true,
-                           .m = p->sizes.labelled,
-                           .n = cols,
-                           .k = D,
-                           .alpha = 1.0f,
-                           .a = p->scratch.norm_labelled,
-                           .lda = D,
-                           .b = span_at(p->model->head, (size_t)first * D),
-                           .ldb = D,
-                           .c = p->scratch.logits,
-                           .ldc = HEAD_COLS};
-    p->team.ops->gemm(&p->team, &g);
+    const struct product product = {.w = block,
+                                    .rows = p->sizes.labelled,
+                                    .x = p->scratch.norm_labelled,
+                                    .y = p->scratch.logits};
+    p->team.ops->product(&p->team, &product);
 }
 
 /* mix (+)= e W over one block. */
-static void block_mix(struct pass *p, uint32_t first, uint32_t cols)
+static void block_mix(struct pass *p, const struct frozen *block, bool onto)
 {
-    const uint32_t D = p->model->shape.hidden;
-    const struct gemm g = {.m = p->sizes.labelled,
-                           .n = D,
-                           .k = cols,
-                           .alpha = 1.0f,
-                           .beta = first > 0 ? 1.0f : 0.0f,
-                           .a = p->scratch.logits,
-                           .lda = HEAD_COLS,
-                           .b = span_at(p->model->head, (size_t)first * D),
-                           .ldb = D,
-                           .c = p->scratch.mix,
-                           .ldc = D};
-    p->team.ops->gemm(&p->team, &g);
+    const struct product product = {.w = block,
+                                    .backward = true,
+                                    .onto = onto,
+                                    .rows = p->sizes.labelled,
+                                    .x = p->scratch.logits,
+                                    .y = p->scratch.mix};
+    p->team.ops->product(&p->team, &product);
 }
 
 /* Numbers per row and label on the host, after the sweep. */
@@ -85,24 +65,25 @@ void head_forward(struct pass *p, bool keep, double *log_p)
     team_enter(&p->team, PROFILE_HEAD);
     ops->fill(&p->team, p->scratch.most, p->sizes.labelled, -__builtin_inff());
     ops->fill(&p->team, p->scratch.sum, p->sizes.labelled, 0.0f);
-    for (uint32_t first = 0; first < s->vocab; first += HEAD_COLS) {
+    for (uint32_t i = 0; i < p->model->n_head_blocks; i++) {
+        const struct frozen *block = &p->model->head_blocks[i];
         const struct head_block b = {.rows = p->sizes.labelled,
-                                     .cols = block_cols(p, first),
-                                     .first = first,
+                                     .cols = block->out,
+                                     .first = i * HEAD_COLS,
                                      .hidden = s->hidden,
-                                     .ld = HEAD_COLS,
+                                     .ld = block->out,
                                      .logits = p->scratch.logits,
                                      .targets = p->unit.first_targets,
                                      .most = p->scratch.most,
                                      .sum = p->scratch.sum,
                                      .mixing = keep,
                                      .mix = p->scratch.mix};
-        block_logits(p, first, b.cols);
+        block_logits(p, block);
         ops->pick(&p->team, &b, p->sizes.labels, p->unit.label_query, p->unit.label_target,
                   p->unit.label_logit);
         ops->head_block(&p->team, &b);
         if (keep) {
-            block_mix(p, first, b.cols);
+            block_mix(p, block, i > 0);
         }
     }
     const struct sums v = sums_of(p);
@@ -162,14 +143,14 @@ void head_logits(struct pass *p, float *logits)
 {
     final_norm(p);
     team_enter(&p->team, PROFILE_HEAD);
-    for (uint32_t first = 0; first < p->model->shape.vocab; first += HEAD_COLS) {
-        uint32_t cols = block_cols(p, first);
-        block_logits(p, first, cols);
+    for (uint32_t i = 0; i < p->model->n_head_blocks; i++) {
+        const struct frozen *block = &p->model->head_blocks[i];
+        const uint32_t cols = block->out;
+        block_logits(p, block);
         for (uint32_t row = 0; row < p->sizes.labelled; row++) {
-            const float *from =
-                p->team.ops->view(&p->team, span_at(p->scratch.logits, (size_t)row * HEAD_COLS),
-                                  cols, p->host.logits);
-            memcpy(logits + (size_t)row * p->model->shape.vocab + first, from,
+            const float *from = p->team.ops->view(
+                &p->team, span_at(p->scratch.logits, (size_t)row * cols), cols, p->host.logits);
+            memcpy(logits + (size_t)row * p->model->shape.vocab + (size_t)i * HEAD_COLS, from,
                    cols * sizeof *logits);
         }
     }

@@ -36,6 +36,23 @@ static enum err freeze_layer(struct model *m, const struct weights *w, uint32_t 
     return error;
 }
 
+static enum err freeze_head(struct model *m, const struct weights *w)
+{
+    const struct model_shape *s = &m->shape;
+    m->head = of(m, w, w->head);
+    m->n_head_blocks = (s->vocab + HEAD_COLS - 1) / HEAD_COLS;
+    m->head_blocks = mem_calloc(m->n_head_blocks, sizeof *m->head_blocks);
+    enum err error = m->head_blocks ? OK : ERR_NOMEM;
+    for (uint32_t i = 0; error == OK && i < m->n_head_blocks; i++) {
+        uint32_t first = i * HEAD_COLS;
+        uint32_t left = s->vocab - first;
+        m->head_blocks[i] = (struct frozen){span_at(m->head, (size_t)first * s->hidden),
+                                            left < HEAD_COLS ? left : HEAD_COLS, s->hidden, NULL};
+        error = m->ops->freeze(&m->head_blocks[i], m->precision);
+    }
+    return error;
+}
+
 enum err model_init(struct model *m, const struct backend_ops *ops, const struct weights *w,
                     const struct lora_config *lora, enum precision precision, struct errbuf *e)
 {
@@ -45,13 +62,13 @@ enum err model_init(struct model *m, const struct backend_ops *ops, const struct
     for (uint32_t i = 0; error == OK && i < w->shape.layers; i++) {
         error = freeze_layer(m, w, i);
     }
+    error = error == OK ? freeze_head(m, w) : error;
     if (error != OK) {
         model_deinit(m);
         return err_set(e, error, "engine: no memory for the weights on backend %s", ops->name);
     }
     adapter_init(&m->adapter, &w->shape, lora);
     m->embed = of(m, w, w->embed);
-    m->head = of(m, w, w->head);
     m->final_norm = of(m, w, w->final_norm);
     return OK;
 }
@@ -65,10 +82,14 @@ void model_deinit(struct model *m)
             m->ops->thaw(all[k]);
         }
     }
+    for (uint32_t i = 0; m->head_blocks && i < m->n_head_blocks; i++) {
+        m->ops->thaw(&m->head_blocks[i]);
+    }
     if (m->weights) {
         m->ops->release(&m->weights);
     }
     mem_free(m->layers);
+    mem_free(m->head_blocks);
     *m = (struct model){0};
 }
 
@@ -262,7 +283,9 @@ enum err pass_reserve(struct pass *p, const struct pass_sizes *sizes, struct err
     size_t wide = (s->heads + 2 * (size_t)s->kv_heads) * s->head_dim;
     wide = wide > 2 * (size_t)s->ff ? wide : 2 * (size_t)s->ff;
     wide = wide > s->hidden ? wide : s->hidden;
-    if (ops->reserve(&p->team, sizes->rows * wide, p->model->precision) != OK) {
+    size_t input = sizes->rows * wide;
+    size_t logits = (size_t)sizes->labelled * HEAD_COLS;
+    if (ops->reserve(&p->team, input > logits ? input : logits, p->model->precision) != OK) {
         return err_set(e, ERR_NOMEM, "engine: no memory to multiply %u rows", sizes->rows);
     }
     if (reserve_host(p, sizes) != OK) {

@@ -34,6 +34,8 @@ struct model {
     struct buffer *weights;
     struct span embed, head, final_norm;
     struct model_layer *layers; /* [L] */
+    struct frozen *head_blocks; /* head, HEAD_COLS rows each, the last one fewer */
+    uint32_t n_head_blocks;
 };
 
 /* What the backward pass needs of a layer. */
@@ -79,7 +81,7 @@ struct scratch {
     struct span dnorm_labelled; /* [M, D] */
     struct span du;             /* [N, 3R] */
     struct span dropped;        /* [N, widest input]; dropout only */
-    struct span logits;         /* [M, HEAD_COLS] */
+    struct span logits;         /* [M, cols of a block of the head] */
     struct span most, sum;      /* [M] */
     struct span mix;            /* [M, D] */
 };

@@ -11,6 +11,7 @@
 
 #include "common/base/rng.h"
 #include "worker/backend/bf16.h"
+#include "worker/backend/kernels.h"
 
 enum { SEED = 5, OUT = 40, IN = 72, ROWS = 19 };
 
@@ -43,9 +44,9 @@ static void test_products_are_those_of_rounded_factors(void **state)
     assert_int_equal(bf16_reserve(&room, 10), OK);
     assert_int_equal(bf16_reserve(&room, ROWS * IN), OK);
     for (uint32_t rows = 1; rows <= ROWS; rows += 6) {
-        bf16_product(room, m, false, rows, x, y, false);
-        bf16_product(room, m, false, rows, x, y, true);
-        bf16_product(room, m, true, rows, dy, dx, false);
+        bf16_product(room, &kernels_v4, m, false, rows, x, y, false);
+        bf16_product(room, &kernels_v4, m, false, rows, x, y, true);
+        bf16_product(room, &kernels_v4, m, true, rows, dy, dx, false);
         for (size_t r = 0; r < rows; r++) {
             for (size_t o = 0; o < OUT; o++) {
                 double sum = 0;
@@ -64,7 +65,7 @@ static void test_products_are_those_of_rounded_factors(void **state)
         }
     }
     x[3] = NAN;
-    bf16_product(room, m, false, 1, x, y, false);
+    bf16_product(room, &kernels_v4, m, false, 1, x, y, false);
     assert_true(isnan(y[0]));
     bf16_matrix_free(&m);
     bf16_room_free(&room);
@@ -82,11 +83,11 @@ static void test_many_row_counts_pass_through_one_room(void **state)
     fill(x, MOST * IN, 2);
     assert_int_equal(bf16_pack(w, OUT, IN, &m), OK);
     assert_int_equal(bf16_reserve(&room, MOST * IN), OK);
-    bf16_product(room, m, false, 7, x, y, false);
+    bf16_product(room, &kernels_v4, m, false, 7, x, y, false);
     for (uint32_t rows = 1; rows <= MOST; rows++) {
-        bf16_product(room, m, false, rows, x, again, false);
+        bf16_product(room, &kernels_v4, m, false, rows, x, again, false);
     }
-    bf16_product(room, m, false, 7, x, again, false);
+    bf16_product(room, &kernels_v4, m, false, 7, x, again, false);
     assert_memory_equal(y, again, 7 * OUT * sizeof(float));
     bf16_matrix_free(&m);
     bf16_room_free(&room);
