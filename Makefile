@@ -4,10 +4,10 @@ JOBS ?= $(shell nproc)
 BUILD := build/$(PRESET)
 TIDY = git ls-files '*.c' '*.h'
 
-.PHONY: help build run test check bench asan tsan format tidy clean
+.PHONY: help build run test check bench bench-check asan tsan format tidy clean
 
 help: ## print this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 build: ## configure and build (PRESET=release|debug|asan-ubsan|tsan)
 	@scripts/setup --if-root
@@ -25,6 +25,9 @@ check: build ## the quick tests only (unit and tidy; under a minute)
 
 bench: build ## throughput and memory beside PyTorch, in one run
 	@scripts/bench/run
+
+bench-check: ## ratios of the last make bench against the committed ones
+	@scripts/bench/check
 
 asan: ## unit, fuzz and end-to-end tests under ASan and UBSan
 	@$(MAKE) --no-print-directory build PRESET=asan-ubsan

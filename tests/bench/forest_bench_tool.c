@@ -33,6 +33,7 @@ struct bench {
     size_t count;
     atomic_uint next;
     int64_t loss[MAX_SLOTS];
+    uint64_t flops[MAX_SLOTS]; /* useful ones of the last pass, as the profile counts them */
     int64_t *sum[MAX_SLOTS];
 };
 
@@ -90,6 +91,11 @@ static void *slot_run(void *argument)
         struct unit_result result;
         die(engine_gradient(slot, &unit, b->flat, 0, b->sum[job->index], &result, &e), &e);
         b->loss[job->index] += result.loss;
+    }
+    const struct profile *profile = engine_slot_profile(slot);
+    b->flops[job->index] = 0;
+    for (size_t i = 0; i < PROFILE_PARTS; i++) {
+        b->flops[job->index] += profile->flops[i];
     }
     engine_slot_free(&slot);
     return NULL;
@@ -199,16 +205,18 @@ static void print_result(const struct bench *b, uint32_t slots, double first, do
     struct rusage usage;
     (void)getrusage(RUSAGE_SELF, &usage);
     double loss = 0.0;
+    double flops = 0.0;
     for (uint32_t i = 0; i < slots; i++) {
         loss += (double)b->loss[i] * 0x1p-40;
+        flops += (double)b->flops[i];
     }
     (void)printf("{\"groups\": %u, \"pairs\": %llu, \"tokens\": %llu, \"slots\": %u, "
                  "\"first_pass_s\": %.3f, \"seconds\": %.3f, \"pairs_per_s\": %.4f, "
                  "\"tokens_per_s\": %.1f, \"loss\": %.6f, \"peak_rss_bytes\": %ld, "
-                 "\"sgemm_gflops\": %.1f, \"core_type\": \"%s\"}\n",
+                 "\"sgemm_gflops\": %.1f, \"useful_gflops\": %.1f, \"core_type\": \"%s\"}\n",
                  b->n_trees, (unsigned long long)b->pairs, (unsigned long long)b->rows, slots,
                  first, seconds, (double)b->pairs / seconds, (double)b->rows / seconds,
-                 loss / (double)b->n_trees, usage.ru_maxrss * 1024L, peak,
+                 loss / (double)b->n_trees, usage.ru_maxrss * 1024L, peak, flops * 1e-9 / seconds,
                  kernels_level_loaded_core());
 }
 
