@@ -59,11 +59,10 @@ static void fill_result_ready(struct wire_result_ready *m)
     m->kind = WIRE_GRADIENT;
     m->n_rows = LIMIT_JOB_UNITS;
     for (uint32_t i = 0; i < m->n_rows; i++) {
-        m->rows[i] = (struct wire_unit_row){
-            .unit = (3ull << 32) | i,
-            .loss = -(int64_t)i * (1ll << 40),
-            .sumsq = i * 0.5,
-            .labels = i};
+        m->rows[i] = (struct wire_unit_row){.unit = (3ull << 32) | i,
+                                            .loss = -(int64_t)i * (1ll << 40),
+                                            .sumsq = i * 0.5,
+                                            .labels = i};
     }
     m->payload_bytes = 8000;
     memset(m->payload_hash, 0xcd, sizeof m->payload_hash);
