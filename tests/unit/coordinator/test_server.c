@@ -1,6 +1,6 @@
 /* test_server.c - a server on its sockets and a peer of ours on the other side: refusals, a whole
  * job by hand, and what malformed, forged and misplaced messages do (nothing, and they are
- * counted).
+ * counted). And a goodbye that is read late.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -28,6 +28,8 @@ enum { FLOATS = 8, UNITS = 2, LEAVES = 2, VOCAB = 50, PATIENCE_MS = 15000 };
 static const char MODEL[] = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 static const char SHAPE[] = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb";
 
+enum hold { LOOP_FREE, LOOP_WANTED, LOOP_HELD };
+
 /* The coordinator's side. */
 struct world {
     char folder[64], jobs[ADDRESS_BYTES], status[ADDRESS_BYTES];
@@ -40,6 +42,10 @@ struct world {
     double scores[UNITS * LEAVES];
     uint32_t n_scores;
     bool done;
+    /* A peer holds the loop in its tick while it leaves. */
+    pthread_mutex_t lock;
+    pthread_cond_t turned;
+    enum hold hold;
 };
 
 static void on_payload(void *ctx, const struct job *job, const struct wire_result_ready *announced,
@@ -98,8 +104,17 @@ static void on_status(void *ctx, struct status *status)
 
 static void on_tick(void *ctx, uint64_t now_ms)
 {
-    (void)ctx;
+    struct world *w = ctx;
     (void)now_ms;
+    (void)pthread_mutex_lock(&w->lock);
+    if (w->hold == LOOP_WANTED) {
+        w->hold = LOOP_HELD;
+        (void)pthread_cond_broadcast(&w->turned);
+        while (w->hold == LOOP_HELD) {
+            (void)pthread_cond_wait(&w->turned, &w->lock);
+        }
+    }
+    (void)pthread_mutex_unlock(&w->lock);
 }
 
 static void make_batch(struct world *w)
@@ -132,6 +147,8 @@ static int setup(void **state)
 {
     static struct world w;
     memset(&w, 0, sizeof w);
+    assert_int_equal(pthread_mutex_init(&w.lock, NULL), 0);
+    assert_int_equal(pthread_cond_init(&w.turned, NULL), 0);
     (void)snprintf(w.folder, sizeof w.folder, "/tmp/pft-server-XXXXXX");
     assert_non_null(mkdtemp(w.folder));
     (void)snprintf(w.jobs, sizeof w.jobs, "ipc://%s/jobs", w.folder);
@@ -194,7 +211,7 @@ static int teardown(void **state)
 
 /* The worker's side: a thread with a loop of its own that follows a script step by step. */
 struct peer_side {
-    const struct world *w;
+    struct world *w;
     uv_loop_t loop;
     uv_timer_t limit;
     struct socket_context *context;
@@ -404,23 +421,67 @@ static void work(struct peer_side *p, uint64_t session)
     say(p, &m, NULL);
 }
 
-static void *peer_main(void *argument)
+static void peer_open(struct peer_side *p)
 {
-    struct peer_side *p = argument;
     struct errbuf e;
     CHECK(uv_loop_init(&p->loop) == 0 && uv_timer_init(&p->loop, &p->limit) == 0);
     p->limit.data = p;
     CHECK(socket_context_open(&p->context, &e) == OK);
     connect_control(p);
-    be_refused(p);
-    be_malformed(p);
-    work(p, join(p));
+}
+
+/* Everything said is delivered when this returns. */
+static void peer_close(struct peer_side *p)
+{
     socket_close(&p->control);
     blob_free(&p->payload);
     uv_close((uv_handle_t *)&p->limit, NULL);
     (void)uv_run(&p->loop, UV_RUN_DEFAULT);
     CHECK(uv_loop_close(&p->loop) == 0);
     socket_context_close(&p->context);
+}
+
+static void *peer_main(void *argument)
+{
+    struct peer_side *p = argument;
+    peer_open(p);
+    be_refused(p);
+    be_malformed(p);
+    work(p, join(p));
+    peer_close(p);
+    return NULL;
+}
+
+static void turn_hold(struct world *w, enum hold from, enum hold to)
+{
+    (void)pthread_mutex_lock(&w->lock);
+    w->hold = from;
+    (void)pthread_cond_broadcast(&w->turned);
+    while (w->hold != to) {
+        (void)pthread_cond_wait(&w->turned, &w->lock);
+    }
+    (void)pthread_mutex_unlock(&w->lock);
+}
+
+/* Asks for a job, says goodbye and is gone before the coordinator reads either; then another one
+ * does the work. */
+static void *leaving_main(void *argument)
+{
+    struct peer_side *p = argument;
+    peer_open(p);
+    uint64_t session = join(p);
+    turn_hold(p->w, LOOP_WANTED, LOOP_HELD);
+    struct wire_message m = {.kind = WIRE_REQUEST};
+    m.request = (struct wire_request){.session = session, .request = 1};
+    say(p, &m, NULL);
+    m = (struct wire_message){.kind = WIRE_GOODBYE};
+    m.note = (struct wire_note){.session = session, .code = WIRE_PARTING_SHUTDOWN};
+    say(p, &m, NULL);
+    peer_close(p);
+    turn_hold(p->w, LOOP_FREE, LOOP_FREE);
+    peer_open(p);
+    work(p, join(p));
+    peer_close(p);
     return NULL;
 }
 
@@ -438,11 +499,56 @@ static void test_a_peer_is_refused_malformed_and_then_does_a_whole_batch(void **
     assert_int_equal(pthread_join(thread, NULL), 0);
 }
 
+/* stderr of what runs between the two calls. */
+static int listen_in(FILE **file)
+{
+    *file = tmpfile();
+    assert_non_null(*file);
+    (void)fflush(stderr);
+    int saved = dup(STDERR_FILENO);
+    assert_true(saved >= 0 && dup2(fileno(*file), STDERR_FILENO) >= 0);
+    return saved;
+}
+
+static void listen_no_more(FILE *file, int saved, char *text, size_t bytes)
+{
+    (void)fflush(stderr);
+    assert_true(dup2(saved, STDERR_FILENO) >= 0);
+    (void)close(saved);
+    rewind(file);
+    text[fread(text, 1, bytes - 1, file)] = '\0';
+    (void)fclose(file);
+}
+
+static void test_a_goodbye_counts_though_a_message_failed_before_it_was_read(void **state)
+{
+    struct world *w = *state;
+    struct peer_side p = {.w = w};
+    pthread_t thread;
+    FILE *file;
+    char text[1 << 14];
+    int saved = listen_in(&file);
+    int started = pthread_create(&thread, NULL, leaving_main, &p);
+    if (started == 0) {
+        server_run(w->server);
+        server_close(&w->server);
+        started = pthread_join(thread, NULL);
+    }
+    listen_no_more(file, saved, text, sizeof text);
+    assert_int_equal(started, 0);
+    assert_true(w->done);
+    assert_int_equal(w->n_scores, UNITS * LEAVES);
+    assert_non_null(strstr(text, "worker_left"));
+    assert_null(strstr(text, "worker_unreachable"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(
             test_a_peer_is_refused_malformed_and_then_does_a_whole_batch, setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            test_a_goodbye_counts_though_a_message_failed_before_it_was_read, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
