@@ -212,7 +212,7 @@ def run_tree(model, tree, backward=True, record=False):
     return {
         "loss": loss_total,
         "rows": np.array(rows, dtype=np.int32),
-        "logits": torch.stack(logits).numpy() if rows else np.zeros((0, 0), np.float32),
+        "logits": torch.stack(logits).float().numpy() if rows else np.zeros((0, 0), np.float32),
         "activations": {k: v.numpy() for k, v in activations.items()},
         "d_activations": {k: v.numpy() for k, v in gradients.items()},
         "spread": spread,

@@ -86,15 +86,22 @@ class EngineTest(unittest.TestCase):
         model = source.model()
         rng = np.random.default_rng(SEED)
         cls.lora = ref.random_lora(model.config, TARGETS, R, rng, 0.02)
-        wrapped = ref.add_lora(model, TARGETS, R, ALPHA, cls.lora)
-        cls.theirs = ref.run_tree(wrapped, ref.Tree.of(cls.tree))
-        cls.gradients = {n: p.grad.numpy() for n, p in ref.lora_parameters(wrapped)}
+        cls.source = source
+        cls.theirs, cls.gradients = cls.pytorch(model)
         cls.folder = tempfile.TemporaryDirectory()
         cls.addClassCleanup(cls.folder.cleanup)
         cls.ours = cls.engine("tree", cls.tree)
 
     @classmethod
-    def engine(cls, name, tree_json):
+    def pytorch(cls, model):
+        import tree_reference as ref
+
+        wrapped = ref.add_lora(model, TARGETS, R, ALPHA, cls.lora)
+        found = ref.run_tree(wrapped, ref.Tree.of(cls.tree))
+        return found, {n: p.grad.float().numpy() for n, p in ref.lora_parameters(wrapped)}
+
+    @classmethod
+    def engine(cls, name, tree_json, *more):
         from safetensors.numpy import load_file, save_file
 
         folder = pathlib.Path(cls.folder.name)
@@ -105,7 +112,7 @@ class EngineTest(unittest.TestCase):
             [
                 cls.tool, "--model", support.model(), "--tree", folder / f"{name}.json",
                 "--lora", folder / "lora.safetensors", "--out", out, "--r", str(R),
-                "--alpha", str(ALPHA), "--targets", ",".join(TARGETS),
+                "--alpha", str(ALPHA), "--targets", ",".join(TARGETS), *more,
             ]
         )  # fmt: skip
         return load_file(str(out))
@@ -136,6 +143,27 @@ class EngineTest(unittest.TestCase):
         self.assertEqual(bad, [])
         given = {n for n in self.ours if n.endswith(".grad")}
         self.assertEqual(given, {n + ".grad" for n in self.gradients})
+
+    def test_bf16_keeps_the_direction_no_worse_than_pytorch_bf16(self):
+        import numpy as np
+        import torch
+
+        if "avx512_bf16" not in pathlib.Path("/proc/cpuinfo").read_text():
+            self.skipTest("this CPU has no AVX512_BF16")
+        made = self.engine("bf16", self.tree, "--bf16")
+        _, theirs = self.pytorch(self.source.model(torch.bfloat16))
+        sides = {"ours": {n: made[n + ".grad"] for n in self.gradients}, "PyTorch": theirs}
+        whole = np.concatenate([g.ravel() for g in self.gradients.values()])
+        cosines, worst = {}, {}
+        for side, found in sides.items():
+            flat = np.concatenate([found[n].ravel() for n in self.gradients])
+            cosines[side] = compare(flat, whole)[0]
+            worst[side] = min(compare(found[n], g)[0] for n, g in self.gradients.items())
+        for side in sides:
+            print(f"bf16, {side}, against PyTorch fp32: cosine of the whole gradient "
+                  f"{cosines[side]:.6f}, of the worst tensor {worst[side]:.6f}")  # fmt: skip
+        self.assertTrue(cosines["ours"] >= 0.999, cosines)
+        self.assertTrue(worst["ours"] >= worst["PyTorch"], worst)
 
     def test_tree_equals_separate_passes(self):
         apart = self.engine("apart", separate(self.tree))
