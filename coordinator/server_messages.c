@@ -105,7 +105,10 @@ static void on_hello(struct server *s, const struct socket_route *route, const s
         server_refuse(s, route, 0, WIRE_REFUSED_FULL, RETRY_LONG_MS, "no room for more workers");
         return;
     }
-    peer->control = *route;
+    if (!socket_route_equal(&peer->control, route)) {
+        peer->control = *route;
+        peer->link = LINK_UP; /* what was lost was the connection before */
+    }
     (void)snprintf(peer->name, sizeof peer->name, "%s", h->worker);
     log_event(LOG_INFO, "worker_joined", "worker=%s host=%s slots=%u core=%s", h->worker, h->host,
               h->slots, h->core_type);

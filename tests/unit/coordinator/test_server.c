@@ -212,6 +212,7 @@ static int teardown(void **state)
 /* The worker's side: a thread with a loop of its own that follows a script step by step. */
 struct peer_side {
     struct world *w;
+    const char *name;
     uv_loop_t loop;
     uv_timer_t limit;
     struct socket_context *context;
@@ -282,17 +283,17 @@ static void connect_control(struct peer_side *p)
     CHECK(socket_connect(p->control, p->w->jobs, &e) == OK);
 }
 
-static struct wire_message hello(void)
+static struct wire_message hello(const struct peer_side *p)
 {
     struct wire_message m = {.kind = WIRE_HELLO};
     m.hello = (struct wire_hello){.protocol = WIRE_PROTOCOL,
-                                  .worker = "by-hand",
                                   .epoch = 1,
                                   .host = "here",
                                   .slots = 1,
                                   .kernel_levels = 1,
                                   .core_type = "Prescott",
                                   .build = "test"};
+    (void)snprintf(m.hello.worker, sizeof m.hello.worker, "%s", p->name);
     memcpy(m.hello.model_hash, MODEL, sizeof MODEL);
     memcpy(m.hello.shape_digest, SHAPE, sizeof SHAPE);
     return m;
@@ -308,16 +309,16 @@ static void expect_refusal(struct peer_side *p, struct wire_message m, enum wire
 
 static void be_refused(struct peer_side *p)
 {
-    struct wire_message m = hello();
+    struct wire_message m = hello(p);
     m.hello.protocol = 99;
     expect_refusal(p, m, WIRE_REFUSED_PROTOCOL, "99");
-    m = hello();
+    m = hello(p);
     m.hello.model_hash[0] = 'c';
     expect_refusal(p, m, WIRE_REFUSED_MODEL, "caaa");
-    m = hello();
+    m = hello(p);
     m.hello.shape_digest[0] = 'c';
     expect_refusal(p, m, WIRE_REFUSED_SHAPE, "cbbb");
-    m = hello();
+    m = hello(p);
     m.hello.kernel_levels = 6;
     expect_refusal(p, m, WIRE_REFUSED_KERNELS, "x86-64-v4");
     m = (struct wire_message){.kind = WIRE_REQUEST};
@@ -331,7 +332,7 @@ static void be_malformed(struct peer_side *p)
     for (int i = 0; i < 3; i++) {
         send_bytes(p, p->control, "\xff\xff\xff", 3, NULL);
     }
-    struct wire_message m = hello();
+    struct wire_message m = hello(p);
     say(p, &m, NULL);
     CHECK(hear(p, 300) == WIRE_NONE);
     connect_control(p);
@@ -339,7 +340,7 @@ static void be_malformed(struct peer_side *p)
 
 static uint64_t join(struct peer_side *p)
 {
-    struct wire_message m = hello();
+    struct wire_message m = hello(p);
     say(p, &m, NULL);
     CHECK(hear(p, PATIENCE_MS) == WIRE_WELCOME);
     uint64_t session = p->got.welcome.session;
@@ -463,8 +464,8 @@ static void turn_hold(struct world *w, enum hold from, enum hold to)
     (void)pthread_mutex_unlock(&w->lock);
 }
 
-/* Asks for a job, says goodbye and is gone before the coordinator reads either; then another one
- * does the work. */
+/* Asks for a job, says goodbye and is gone before the coordinator reads either; then a worker of
+ * another name does the work. */
 static void *leaving_main(void *argument)
 {
     struct peer_side *p = argument;
@@ -479,6 +480,7 @@ static void *leaving_main(void *argument)
     say(p, &m, NULL);
     peer_close(p);
     turn_hold(p->w, LOOP_FREE, LOOP_FREE);
+    p->name = "another";
     peer_open(p);
     work(p, join(p));
     peer_close(p);
@@ -488,7 +490,7 @@ static void *leaving_main(void *argument)
 static void test_a_peer_is_refused_malformed_and_then_does_a_whole_batch(void **state)
 {
     struct world *w = *state;
-    struct peer_side p = {.w = w};
+    struct peer_side p = {.w = w, .name = "by-hand"};
     pthread_t thread;
     assert_int_equal(pthread_create(&thread, NULL, peer_main, &p), 0);
     server_run(w->server);
@@ -523,7 +525,7 @@ static void listen_no_more(FILE *file, int saved, char *text, size_t bytes)
 static void test_a_goodbye_counts_though_a_message_failed_before_it_was_read(void **state)
 {
     struct world *w = *state;
-    struct peer_side p = {.w = w};
+    struct peer_side p = {.w = w, .name = "by-hand"};
     pthread_t thread;
     FILE *file;
     char text[1 << 14];
@@ -538,7 +540,7 @@ static void test_a_goodbye_counts_though_a_message_failed_before_it_was_read(voi
     assert_int_equal(started, 0);
     assert_true(w->done);
     assert_int_equal(w->n_scores, UNITS * LEAVES);
-    assert_non_null(strstr(text, "worker_left"));
+    assert_non_null(strstr(text, "worker_left worker=by-hand"));
     assert_null(strstr(text, "worker_unreachable"));
 }
 
