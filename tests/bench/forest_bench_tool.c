@@ -129,18 +129,11 @@ static void *peak_run(void *argument)
     team_init_cpu(&team, *level, PEAK_SIDE, PEAK_SIDE);
     die(team.ops->alloc(3 * words, &buffer), &e);
     team.ops->fill(&team, (struct span){buffer, 0}, 3 * words, 0.5f);
-    const struct gemm g = {.m = PEAK_SIDE,
-                           .n = PEAK_SIDE,
-                           .k = PEAK_SIDE,
-                           .alpha = 1.0f,
-                           .a = {buffer, 0},
-                           .b = {buffer, words},
-                           .c = {buffer, 2 * words},
-                           .lda = PEAK_SIDE,
-                           .ldb = PEAK_SIDE,
-                           .ldc = PEAK_SIDE};
+    const struct frozen w = {{buffer, words}, PEAK_SIDE, PEAK_SIDE, NULL};
+    const struct product p = {
+        .w = &w, .rows = PEAK_SIDE, .x = {buffer, 0}, .y = {buffer, 2 * words}};
     for (int i = 0; i < PEAK_REPEATS; i++) {
-        team.ops->gemm(&team, &g);
+        team.ops->product(&team, &p);
     }
     team.ops->release(&buffer);
     return NULL;

@@ -32,11 +32,13 @@ static inline struct span span_at(struct span s, size_t words)
     return (struct span){s.buffer, s.at + words};
 }
 
-/* c = alpha * op(a) op(b) + beta * c; op(a) [m, k], op(b) [k, n], c [m, n], row-major. */
+/* c (+)= alpha * op(a) b; op(a) [m, k], b [k, n], c [m, n], row-major: thin and small products of
+ * numbers that change. Rows of b are read up to 15 words beyond n: buffers end that much later than
+ * they say. */
 struct gemm {
-    bool a_transposed, b_transposed;
+    bool a_transposed, onto; /* onto = add to c */
     uint32_t m, n, k;
-    float alpha, beta;
+    float alpha;
     struct span a, b, c;
     size_t lda, ldb, ldc;
 };
@@ -124,6 +126,9 @@ struct backend_ops {
     enum err (*reserve)(struct team *t, size_t elements, enum precision precision);
     void (*product)(struct team *t, const struct product *p);
     void (*gemm)(struct team *t, const struct gemm *g);
+    /* from [rows, cols] -> to [cols, ld]. */
+    void (*transpose)(struct team *t, uint32_t rows, uint32_t cols, size_t ld, struct span from,
+                      struct span to);
     void (*fill)(struct team *t, struct span x, size_t words, float value);
     void (*copy)(struct team *t, struct span from, struct span to, size_t words);
     void (*rmsnorm)(struct team *t, uint32_t rows, uint32_t cols, float eps, struct span x,

@@ -11,6 +11,8 @@
 #include "worker/backend/bf16.h"
 #include "worker/backend/kernels.h"
 
+enum { BEYOND = 16 }; /* words behind a buffer that gemm may read */
+
 struct buffer {
     float *data;
     size_t words;
@@ -43,7 +45,7 @@ static enum err make(float *data, size_t words, bool owned, struct buffer **out)
 
 static enum err cpu_alloc(size_t words, struct buffer **out)
 {
-    return make(mem_aligned(words, sizeof(float)), words, true, out);
+    return make(mem_aligned(words + BEYOND, sizeof(float)), words, true, out);
 }
 
 static enum err cpu_import(const void *host, size_t words, struct buffer **out)
@@ -82,30 +84,18 @@ static const void *cpu_view(struct team *t, struct span from, size_t words, void
     return at(from);
 }
 
-static CBLAS_TRANSPOSE transpose(bool yes)
-{
-    return yes ? CblasTrans : CblasNoTrans;
-}
-
-static void tile(const struct gemm *g, uint32_t row, uint32_t col, uint32_t rows, uint32_t cols)
-{
-    const float *a = at(g->a) + (g->a_transposed ? row : row * g->lda);
-    const float *b = at(g->b) + (g->b_transposed ? col * g->ldb : col);
-    float *c = at(g->c) + row * g->ldc + col;
-    cblas_sgemm(CblasRowMajor, transpose(g->a_transposed), transpose(g->b_transposed), (int)rows,
-                (int)cols, (int)g->k, g->alpha, a, (int)g->lda, b, (int)g->ldb, g->beta, c,
-                (int)g->ldc);
-}
-
 static void cpu_gemm(struct team *t, const struct gemm *g)
 {
-    for (uint32_t col = 0; col < g->n; col += t->tile_cols) {
-        uint32_t cols = g->n - col < t->tile_cols ? g->n - col : t->tile_cols;
-        for (uint32_t row = 0; row < g->m; row += t->tile_rows) {
-            uint32_t rows = g->m - row < t->tile_rows ? g->m - row : t->tile_rows;
-            tile(g, row, col, rows, cols);
-        }
-    }
+    const struct kernel_gemm k = {.m = g->m,
+                                  .n = g->n,
+                                  .k = g->k,
+                                  .a_row = g->a_transposed ? 1 : g->lda,
+                                  .a_col = g->a_transposed ? g->lda : 1,
+                                  .ldb = g->ldb,
+                                  .ldc = g->ldc,
+                                  .alpha = g->alpha,
+                                  .onto = g->onto};
+    t->kernels->gemm(&k, at(g->a), at(g->b), at(g->c));
     if (t->part != PROFILE_ATTENTION) { /* attention counts its visible pairs itself */
         t->profile.flops[t->part] += 2 * (uint64_t)g->m * g->n * g->k;
     }
@@ -127,6 +117,18 @@ static enum err cpu_reserve(struct team *t, size_t elements, enum precision prec
     return precision == PRECISION_BF16_PRODUCTS ? bf16_reserve(&t->bf16, elements) : OK;
 }
 
+/* One output tile of y = x W^T or x W. */
+static void tile(const struct product *p, uint32_t row, uint32_t rows, uint32_t col, uint32_t cols)
+{
+    const struct frozen *w = p->w;
+    const uint32_t from = p->backward ? w->out : w->in;
+    const uint32_t to = p->backward ? w->in : w->out;
+    cblas_sgemm(CblasRowMajor, CblasNoTrans, p->backward ? CblasNoTrans : CblasTrans, (int)rows,
+                (int)cols, (int)from, 1.0f, at(p->x) + (size_t)row * from, (int)from,
+                at(w->w) + (p->backward ? col : (size_t)col * w->in), (int)w->in,
+                p->onto ? 1.0f : 0.0f, at(p->y) + (size_t)row * to + col, (int)to);
+}
+
 static void cpu_product(struct team *t, const struct product *p)
 {
     const struct frozen *w = p->w;
@@ -135,22 +137,22 @@ static void cpu_product(struct team *t, const struct product *p)
     if (w->bf16) {
         bf16_product(t->bf16, t->kernels, w->bf16, p->backward, p->rows, at(p->x), at(p->y),
                      p->onto);
-        t->profile.flops[t->part] += 2 * (uint64_t)p->rows * from * to;
-        return;
+    } else {
+        for (uint32_t col = 0; col < to; col += t->tile_cols) {
+            uint32_t cols = to - col < t->tile_cols ? to - col : t->tile_cols;
+            for (uint32_t row = 0; row < p->rows; row += t->tile_rows) {
+                uint32_t rows = p->rows - row < t->tile_rows ? p->rows - row : t->tile_rows;
+                tile(p, row, rows, col, cols);
+            }
+        }
     }
-    const struct gemm g = {.b_transposed = !p->backward,
-                           .m = p->rows,
-                           .n = to,
-                           .k = from,
-                           .alpha = 1.0f,
-                           .beta = p->onto ? 1.0f : 0.0f,
-                           .a = p->x,
-                           .lda = from,
-                           .b = w->w,
-                           .ldb = w->in,
-                           .c = p->y,
-                           .ldc = to};
-    cpu_gemm(t, &g);
+    t->profile.flops[t->part] += 2 * (uint64_t)p->rows * from * to;
+}
+
+static void cpu_transpose(struct team *t, uint32_t rows, uint32_t cols, size_t ld, struct span from,
+                          struct span to)
+{
+    t->kernels->transpose(rows, cols, ld, at(from), at(to));
 }
 
 static void cpu_fill(struct team *t, struct span x, size_t words, float value)
@@ -321,6 +323,7 @@ const struct backend_ops backend_cpu = {
     .reserve = cpu_reserve,
     .product = cpu_product,
     .gemm = cpu_gemm,
+    .transpose = cpu_transpose,
     .fill = cpu_fill,
     .copy = cpu_copy,
     .rmsnorm = cpu_rmsnorm,

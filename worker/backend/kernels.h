@@ -10,6 +10,7 @@
 #ifndef PFT_KERNELS_H
 #define PFT_KERNELS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -39,8 +40,22 @@ struct kernel_head_block {
     float *mix;              /* [rows, hidden] running sum of exp(l - most) W, rescaled; or NULL */
 };
 
+/* A(i, k) = a[i * a_row + k * a_col]; b and c row-major. */
+struct kernel_gemm {
+    uint32_t m, n, k;
+    size_t a_row, a_col, ldb, ldc;
+    float alpha;
+    bool onto; /* add to c */
+};
+
 struct kernels {
     enum kernels_level level;
+    /* c [m, n] (+)= alpha A b, A [m, k], b [k, n]: each element a sum over k in order, so its bits
+     * depend on nothing else. Rows of b are read up to a multiple of 16 columns beyond n (15 floats
+     * past its end must be readable). For thin and small products. */
+    void (*gemm)(const struct kernel_gemm *g, const float *a, const float *b, float *c);
+    /* src [rows, cols] -> dst [cols, ld], ld >= rows. */
+    void (*transpose)(size_t rows, size_t cols, size_t ld, const float *src, float *dst);
     /* y = x * rstd * w, rstd[row] = 1 / sqrt(mean x^2 + eps). */
     void (*rmsnorm)(size_t rows, size_t cols, float eps, const float *x, const float *w, float *y,
                     float *rstd);

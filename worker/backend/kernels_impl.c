@@ -6,6 +6,7 @@
 
 #include "common/base/rng.h"
 #include "worker/backend/kernels.h"
+#include "worker/backend/kernels_gemm.h"
 #include "worker/backend/kernels_lanes.h"
 
 static inline float reciprocal_sqrt(float x)
@@ -60,6 +61,18 @@ static float dot3(size_t n, const float *a, const float *b, const float *c)
         dot3_block(&sum, rest[0], rest[1], rest[2]);
     }
     return lanes_sum(&sum);
+}
+
+static void transpose(size_t rows, size_t cols, size_t ld, const float *src, float *dst)
+{
+    for (size_t row = 0; row < rows; row += LANES) {
+        size_t n = rows - row < LANES ? rows - row : LANES;
+        for (size_t col = 0; col < cols; col++) {
+            for (size_t i = 0; i < n; i++) {
+                dst[col * ld + row + i] = src[(row + i) * cols + col];
+            }
+        }
+    }
 }
 
 static void rmsnorm(size_t rows, size_t cols, float eps, const float *x, const float *w, float *y,
@@ -480,6 +493,8 @@ static void to_bf16(size_t n, const float *x, uint16_t *out)
 extern const struct kernels KERNELS_TABLE;
 const struct kernels KERNELS_TABLE = {
     .level = KERNELS_LEVEL,
+    .gemm = gemm,
+    .transpose = transpose,
     .rmsnorm = rmsnorm,
     .rmsnorm_backward = rmsnorm_backward,
     .heads_split = heads_split,

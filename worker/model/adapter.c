@@ -84,6 +84,54 @@ void adapter_upload(const struct adapter *a, const struct model_shape *shape,
     (void)each_piece(a, shape, upload_piece, &uploading);
 }
 
+struct adapter_columns adapter_columns(const struct adapter *a, enum lora_module module)
+{
+    struct adapter_columns c = {0};
+    size_t g = 0;
+    while (groups[g].last < module) {
+        g++;
+    }
+    for (int m = (int)groups[g].first; m <= (int)groups[g].last; m++) {
+        if (adapter_targets(a, (enum lora_module)m)) {
+            c.at = c.rank == 0 ? a->a[m] : c.at;
+            c.first += m < (int)module ? a->config.r : 0;
+            c.rank += a->config.r;
+        }
+    }
+    return c;
+}
+
+static void flip_group(const struct adapter *a, const struct model_shape *shape, struct team *team,
+                       size_t group, struct span packed, struct span flipped)
+{
+    for (int m = (int)groups[group].first; m <= (int)groups[group].last; m++) {
+        uint32_t in;
+        uint32_t out;
+        if (!adapter_targets(a, (enum lora_module)m)) {
+            continue;
+        }
+        shape_module(shape, (enum lora_module)m, &in, &out);
+        team->ops->transpose(team, out, a->config.r, out, span_at(packed, a->b[m]),
+                             span_at(flipped, a->b[m]));
+        const struct adapter_columns c = adapter_columns(a, (enum lora_module)m);
+        if (c.first == 0) { /* all As of the group at once */
+            team->ops->transpose(team, c.rank, in, c.rank, span_at(packed, c.at),
+                                 span_at(flipped, c.at));
+        }
+    }
+}
+
+void adapter_flip(const struct adapter *a, const struct model_shape *shape, struct team *team,
+                  struct span packed, struct span flipped)
+{
+    for (uint32_t layer = 0; layer < shape->layers; layer++) {
+        const size_t base = layer * a->layer_words;
+        for (size_t g = 0; g < sizeof groups / sizeof groups[0]; g++) {
+            flip_group(a, shape, team, g, span_at(packed, base), span_at(flipped, base));
+        }
+    }
+}
+
 struct fitting {
     const struct kernels *kernels;
     const float *packed;

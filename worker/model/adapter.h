@@ -30,9 +30,23 @@ static inline bool adapter_targets(const struct adapter *a, enum lora_module mod
     return a->config.r > 0 && (a->config.targets & 1u << module) != 0;
 }
 
+/* The flipped As of a module's group [in, rank]: where they begin within a layer, the module's
+ * first column, all columns. The module must be a target. */
+struct adapter_columns {
+    size_t at;
+    uint32_t first, rank;
+};
+struct adapter_columns adapter_columns(const struct adapter *a, enum lora_module module);
+
 /* flat order on the host -> packed order on the backend; words floats each. */
 void adapter_upload(const struct adapter *a, const struct model_shape *shape,
                     const struct backend_ops *ops, const float *flat, struct span packed);
+
+/* packed -> flipped, where every product finds its right side row-major: the As of a group one
+ * below the other [rank, in] become [in, rank], each B [out, r] becomes [r, out], in the same
+ * place. */
+void adapter_flip(const struct adapter *a, const struct model_shape *shape, struct team *team,
+                  struct span packed, struct span flipped);
 
 struct adapter_refusal {
     uint32_t layer;

@@ -12,6 +12,8 @@ struct view {
     size_t query_at;   /* words of the block in q, dq, heads */
     size_t row_at;     /* floats of the block in most, inverse, delta */
     size_t key_at;     /* words of the group in k, v, dk, dv */
+    size_t flipped_at; /* words of the group in k_flipped, v_flipped */
+    size_t flipped_ld; /* of those: score_ld(N) */
     size_t ld;         /* of the scores */
     float scale;       /* 1 / sqrt(E) */
 };
@@ -35,25 +37,26 @@ static struct view view_of(const struct pass *p, const struct query_set *set, ui
                          .query_at = row * s->head_dim,
                          .row_at = row,
                          .key_at = (size_t)group * p->sizes.rows * s->head_dim,
+                         .flipped_at = group * s->head_dim * score_ld(p->sizes.rows),
+                         .flipped_ld = score_ld(p->sizes.rows),
                          .ld = score_ld(b->cols),
                          .scale = 1.0f / __builtin_sqrtf((float)s->head_dim)};
 }
 
-/* scores [rows, cols] = alpha * queries [rows, E] keys^T, run by run. */
+/* scores [rows, cols] = alpha * queries [rows, E] keys^T, run by run; keys flipped. */
 static void against_keys(struct pass *p, const struct view *v, struct span queries,
                          struct span keys, struct span scores, float alpha)
 {
     for (uint32_t i = 0; i < v->block->runs; i++) {
         const struct attention_run *run = &v->set->runs[v->block->run + i];
-        const struct gemm g = {.b_transposed = true,
-                               .m = v->rows,
+        const struct gemm g = {.m = v->rows,
                                .n = run->count,
                                .k = v->head_dim,
                                .alpha = alpha,
                                .a = span_at(queries, v->query_at),
                                .lda = v->head_dim,
-                               .b = span_at(keys, v->key_at + (size_t)run->row * v->head_dim),
-                               .ldb = v->head_dim,
+                               .b = span_at(keys, v->flipped_at + run->row),
+                               .ldb = v->flipped_ld,
                                .c = span_at(scores, run->col),
                                .ldc = v->ld};
         p->team.ops->gemm(&p->team, &g);
@@ -70,7 +73,7 @@ static void mix_values(struct pass *p, const struct view *v, struct span scores,
                                .n = v->head_dim,
                                .k = run->count,
                                .alpha = alpha,
-                               .beta = i > 0 ? 1.0f : 0.0f,
+                               .onto = i > 0,
                                .a = span_at(scores, run->col),
                                .lda = v->ld,
                                .b = span_at(values, v->key_at + (size_t)run->row * v->head_dim),
@@ -92,7 +95,7 @@ static void collect(struct pass *p, const struct view *v, struct span scores, st
                                .n = v->head_dim,
                                .k = v->rows,
                                .alpha = alpha,
-                               .beta = 1.0f,
+                               .onto = true,
                                .a = span_at(scores, run->col),
                                .lda = v->ld,
                                .b = span_at(rows, v->query_at),
@@ -137,16 +140,29 @@ static void count_pairs(struct pass *p, const struct query_set *set, uint64_t pr
     p->team.profile.flops[PROFILE_ATTENTION] += 2 * products * set->pairs * s->heads * s->head_dim;
 }
 
+/* packed [K][N][E] -> flipped [K][E][score_ld(N)]. */
+static void flip(struct pass *p, struct span packed, struct span flipped)
+{
+    const struct model_shape *s = &p->model->shape;
+    const size_t ld = score_ld(p->sizes.rows);
+    for (uint32_t group = 0; group < s->kv_heads; group++) {
+        p->team.ops->transpose(&p->team, p->sizes.rows, s->head_dim, ld,
+                               span_at(packed, (size_t)group * p->sizes.rows * s->head_dim),
+                               span_at(flipped, group * s->head_dim * ld));
+    }
+}
+
 void attention_forward(struct pass *p, uint32_t layer)
 {
     const struct query_set *set = set_of(p, layer);
     const struct layer_tensors *t = &p->layers[layer];
     team_enter(&p->team, PROFILE_ATTENTION);
+    flip(p, t->k, p->scratch.k_flipped);
     for (uint32_t group = 0; group < p->model->shape.kv_heads; group++) {
         for (uint32_t i = 0; i < set->n_blocks; i++) {
             const struct view v = view_of(p, set, group, i);
             const struct softmax s = softmax_of(p, layer, &v);
-            against_keys(p, &v, t->q, t->k, p->scratch.scores, v.scale);
+            against_keys(p, &v, t->q, p->scratch.k_flipped, p->scratch.scores, v.scale);
             p->team.ops->softmax(&p->team, &s);
             mix_values(p, &v, p->scratch.scores, t->v, p->scratch.heads, 1.0f);
         }
@@ -169,14 +185,16 @@ void attention_backward(struct pass *p, uint32_t layer)
     team_enter(&p->team, PROFILE_ATTENTION);
     p->team.ops->heads_split(&p->team, &heads, c->dattn, c->heads);
     p->team.ops->heads_dot(&p->team, &heads, c->dattn, t->attn, c->delta);
+    flip(p, t->k, c->k_flipped);
+    flip(p, t->v, c->v_flipped);
     p->team.ops->fill(&p->team, c->dk, keys, 0.0f);
     p->team.ops->fill(&p->team, c->dv, keys, 0.0f);
     for (uint32_t group = 0; group < s->kv_heads; group++) {
         for (uint32_t i = 0; i < set->n_blocks; i++) {
             const struct view v = view_of(p, set, group, i);
             const struct softmax softmax = softmax_of(p, layer, &v);
-            against_keys(p, &v, t->q, t->k, c->scores, v.scale);
-            against_keys(p, &v, c->heads, t->v, c->dscores, 1.0f);
+            against_keys(p, &v, t->q, c->k_flipped, c->scores, v.scale);
+            against_keys(p, &v, c->heads, c->v_flipped, c->dscores, 1.0f);
             p->team.ops->softmax_backward(&p->team, &softmax, c->dscores,
                                           span_at(c->delta, v.row_at));
             mix_values(p, &v, c->dscores, t->k, c->dq, v.scale);

@@ -15,7 +15,10 @@ struct linear {
     uint32_t in, out;
     uint32_t n_parts, rank; /* rank = n_parts * r */
     struct part parts[PARTS];
-    struct span u, a, da; /* [rows, rank], [rank, in], [rank, in] */
+    struct span u;         /* [rows, rank] */
+    struct span a, da;     /* [rank, in] */
+    struct span a_flipped; /* [in, flipped_ld], of which the first rank columns */
+    uint32_t flipped_ld;
 };
 
 static const struct {
@@ -60,6 +63,9 @@ static struct linear linear_of(const struct pass *p, uint32_t layer, enum linear
             if (l.n_parts == 0) {
                 size_t at = layer * adapter->layer_words + adapter->a[module];
                 l.a = span_at(p->params, at);
+                const struct adapter_columns c = adapter_columns(adapter, module);
+                l.a_flipped = span_at(p->flipped, layer * adapter->layer_words + c.at + c.first);
+                l.flipped_ld = c.rank;
                 l.da = span_at(p->grads, at);
             }
             l.parts[l.n_parts++] = (struct part){module, l.out, out, l.rank};
@@ -106,16 +112,14 @@ static void drop(struct pass *p, uint32_t layer, const struct part *part,
 static void lower(struct pass *p, uint32_t layer, const struct linear *l,
                   const struct linear_input *input)
 {
-    const uint32_t r = p->model->adapter.config.r;
-    struct gemm g = {.b_transposed = true,
-                     .m = input->rows,
+    struct gemm g = {.m = input->rows,
                      .n = l->rank,
                      .k = l->in,
                      .alpha = 1.0f,
                      .a = input->x,
                      .lda = l->in,
-                     .b = l->a,
-                     .ldb = l->in,
+                     .b = l->a_flipped,
+                     .ldb = l->flipped_ld,
                      .c = l->u,
                      .ldc = l->rank};
     if (!p->sizes.dropout) {
@@ -124,9 +128,9 @@ static void lower(struct pass *p, uint32_t layer, const struct linear *l,
     }
     for (uint32_t i = 0; i < l->n_parts; i++) {
         drop(p, layer, &l->parts[i], input, l->in, input->x, p->scratch.dropped, false);
-        g.n = r;
+        g.n = p->model->adapter.config.r;
         g.a = p->scratch.dropped;
-        g.b = span_at(l->a, (size_t)l->parts[i].rank * l->in);
+        g.b = span_at(l->a_flipped, l->parts[i].rank);
         g.c = span_at(l->u, l->parts[i].rank);
         p->team.ops->gemm(&p->team, &g);
     }
@@ -148,16 +152,15 @@ void linear_forward(struct pass *p, uint32_t layer, enum linear_kind kind,
     lower(p, layer, &l, input);
     for (uint32_t i = 0; i < l.n_parts; i++) {
         const struct part *part = &l.parts[i];
-        const struct gemm raise = {.b_transposed = true,
+        const struct gemm raise = {.onto = true,
                                    .m = input->rows,
                                    .n = part->out,
                                    .k = adapter->config.r,
                                    .alpha = adapter->scale,
-                                   .beta = 1.0f,
                                    .a = span_at(l.u, part->rank),
                                    .lda = l.rank,
-                                   .b = matrix_b(p, p->params, layer, part),
-                                   .ldb = adapter->config.r,
+                                   .b = matrix_b(p, p->flipped, layer, part),
+                                   .ldb = part->out,
                                    .c = span_at(y, part->col),
                                    .ldc = l.out};
         p->team.ops->gemm(&p->team, &raise);
@@ -180,19 +183,22 @@ static void part_backward(struct pass *p, uint32_t layer, const struct linear *l
                             .ldb = r,
                             .c = span_at(p->scratch.du, part->rank),
                             .ldc = l->rank};
+    /* dB^T = s u^T dy reads dy along its rows, which is faster than across them. */
     const struct gemm db = {.a_transposed = true,
-                            .m = part->out,
-                            .n = r,
+                            .m = r,
+                            .n = part->out,
                             .k = rows,
                             .alpha = adapter->scale,
-                            .a = span_at(dy, part->col),
-                            .lda = l->out,
-                            .b = span_at(l->u, part->rank),
-                            .ldb = l->rank,
-                            .c = matrix_b(p, p->grads, layer, part),
-                            .ldc = r};
+                            .a = span_at(l->u, part->rank),
+                            .lda = l->rank,
+                            .b = span_at(dy, part->col),
+                            .ldb = l->out,
+                            .c = p->scratch.db,
+                            .ldc = part->out};
     p->team.ops->gemm(&p->team, &du);
     p->team.ops->gemm(&p->team, &db);
+    p->team.ops->transpose(&p->team, r, part->out, r, p->scratch.db,
+                           matrix_b(p, p->grads, layer, part));
 }
 
 /* dA = du^T x, dx += du A, for `rank` columns from `first` on. */
@@ -212,11 +218,11 @@ static void lower_backward(struct pass *p, const struct linear *l, uint32_t firs
                             .ldc = l->in};
     p->team.ops->gemm(&p->team, &da);
     if (dx) {
-        const struct gemm down = {.m = rows,
+        const struct gemm down = {.onto = true,
+                                  .m = rows,
                                   .n = l->in,
                                   .k = rank,
                                   .alpha = 1.0f,
-                                  .beta = 1.0f,
                                   .a = span_at(p->scratch.du, first),
                                   .lda = l->rank,
                                   .b = span_at(l->a, (size_t)first * l->in),

@@ -1,6 +1,8 @@
 /* network.c - the weights on a backend, a slot's memory, and the pass through the layers. */
 #include "worker/model/network.h"
 
+#include <string.h>
+
 #include "common/base/check.h"
 #include "common/base/mem.h"
 #include "worker/model/layer.h"
@@ -202,6 +204,7 @@ static void place_scratch(struct scratch *c, struct arena *a, const struct pass_
     c->dx = take(a, back, s->hidden);
     c->dnorm = take(a, back, s->hidden);
     c->du = take(a, back, 3 * (size_t)m->adapter.config.r);
+    c->db = take(a, n->keep ? m->adapter.config.r : 0, wide > heads ? wide : heads);
     c->dropped = take(a, n->dropout ? N : 0, wide > heads ? wide : heads);
     c->mix = take(a, n->keep ? n->labelled : 0, s->hidden);
     c->dlabelled = take(a, n->keep ? n->labelled : 0, s->hidden);
@@ -212,6 +215,8 @@ static void place_scratch(struct scratch *c, struct arena *a, const struct pass_
     c->heads = take(a, N, heads);
     c->scores = take(a, per, n->score_words);
     c->dscores = take(a, n->keep ? per : 0, n->score_words);
+    c->k_flipped = take(a, kv, score_ld(n->rows));
+    c->v_flipped = take(a, n->keep ? kv : 0, score_ld(n->rows));
     c->dq = take(a, back, heads);
     c->dk = take(a, back, kv);
     c->dv = take(a, back, kv);
@@ -232,7 +237,6 @@ static size_t place_all(struct pass *p, const struct pass_sizes *n, struct buffe
 {
     struct arena a = {buffer, 0};
     place_unit(&p->unit, &a, n, &p->model->shape);
-    p->params = take(&a, p->model->adapter.words, 1);
     p->grads = take(&a, n->keep ? p->model->adapter.words : 0, 1);
     place_layers(p, &a, n);
     place_scratch(&p->scratch, &a, n, p->model);
@@ -300,6 +304,7 @@ void pass_deinit(struct pass *p)
 {
     if (p->team.ops) {
         p->team.ops->release(&p->arena);
+        p->team.ops->release(&p->adapter_room);
     }
     team_deinit(&p->team);
     unit_rows_free(&p->rows);
@@ -325,6 +330,32 @@ static void upload_labels(struct pass *p)
     }
 }
 
+/* Parameters stay from unit to unit while they are the same. */
+static enum err upload_adapter(struct pass *p, const float *lora_flat)
+{
+    const struct adapter *a = &p->model->adapter;
+    uint8_t digest[HASH_XXH128_BYTES];
+    hash_xxh128(lora_flat, a->words * sizeof *lora_flat, digest);
+    if (p->adapter_room && memcmp(digest, p->params_digest, sizeof digest) == 0) {
+        return OK;
+    }
+    if (!p->adapter_room) {
+        struct arena room = {NULL, 0};
+        (void)take(&room, a->words, 1);
+        (void)take(&room, a->words, 1);
+        if (p->team.ops->alloc(room.at, &p->adapter_room) != OK) {
+            return ERR_NOMEM;
+        }
+        room = (struct arena){p->adapter_room, 0};
+        p->params = take(&room, a->words, 1);
+        p->flipped = take(&room, a->words, 1);
+    }
+    memcpy(p->params_digest, digest, sizeof digest);
+    adapter_upload(a, &p->model->shape, p->team.ops, lora_flat, p->params);
+    adapter_flip(a, &p->model->shape, &p->team, p->params, p->flipped);
+    return OK;
+}
+
 static enum err upload_unit(struct pass *p, const float *lora_flat)
 {
     const struct unit_rows *u = &p->rows;
@@ -337,8 +368,8 @@ static enum err upload_unit(struct pass *p, const float *lora_flat)
     ops->upload(p->unit.label_positions, u->labelled.positions, u->labelled.count);
     ops->upload(p->unit.label_limits, u->labelled.limits, u->labelled.count);
     upload_labels(p);
-    if (p->adapter) {
-        adapter_upload(&p->model->adapter, &p->model->shape, ops, lora_flat, p->params);
+    if (p->adapter && upload_adapter(p, lora_flat) != OK) {
+        return ERR_NOMEM;
     }
     size_t words = (size_t)u->depth * p->model->shape.head_dim;
     float *table = mem_calloc(words, sizeof *table);
@@ -372,7 +403,8 @@ enum err pass_start(struct pass *p, const struct unit *unit, const float *lora_f
                                                 p->model->adapter.config.dropout > 0.0f};
     error = pass_reserve(p, &sizes, e);
     if (error == OK && upload_unit(p, lora_flat) != OK) {
-        error = err_set(e, ERR_NOMEM, "engine: no memory for %u positions", u->depth);
+        error =
+            err_set(e, ERR_NOMEM, "engine: no memory for the adapter or %u positions", u->depth);
     }
     return error;
 }

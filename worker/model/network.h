@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 #include "common/base/err.h"
+#include "common/base/hash.h"
 #include "worker/backend/backend.h"
 #include "worker/model/adapter.h"
 #include "worker/model/unit_rows.h"
@@ -70,6 +71,7 @@ struct scratch {
     struct span qkv;           /* [N, (H + 2K) E] products before rotation, and their gradient */
     struct span heads;         /* packed [K][N][P][E]: attention's output, its gradient */
     struct span dq, dk, dv;    /* packed */
+    struct span k_flipped, v_flipped; /* [K][E][score_ld(N)] */
     struct span scores, dscores;
     struct span delta;          /* [K][N][P] */
     struct span h;              /* [N, F] */
@@ -80,6 +82,7 @@ struct scratch {
     struct span dnorm;          /* [N, D] */
     struct span dnorm_labelled; /* [M, D] */
     struct span du;             /* [N, 3R] */
+    struct span db;             /* [R, widest output of a module] */
     struct span dropped;        /* [N, widest input]; dropout only */
     struct span logits;         /* [M, cols of a block of the head] */
     struct span most, sum;      /* [M] */
@@ -114,8 +117,11 @@ struct pass {
     size_t arena_words;
     struct host_room host; /* what the head reads and writes on the host */
     size_t host_words;
-    bool adapter;              /* adapter on */
-    struct span params, grads; /* [adapter.words] */
+    bool adapter;                /* adapter on */
+    struct buffer *adapter_room; /* params and flipped; kept as long as their digest fits */
+    uint8_t params_digest[HASH_XXH128_BYTES];
+    struct span params, flipped; /* [adapter.words]; adapter.h */
+    struct span grads;           /* [adapter.words] */
     struct unit_spans unit;
     struct scratch scratch;
     struct layer_tensors *layers; /* [L] */

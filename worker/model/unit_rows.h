@@ -17,7 +17,7 @@
 #include "common/base/err.h"
 #include "common/tree/tree.h"
 
-enum { ATTENTION_QUERIES = 64 };
+enum { ATTENTION_QUERIES = 32 };
 
 struct attention_run {
     uint32_t row, count, col; /* rows row.. are columns col.. */
