@@ -251,7 +251,7 @@ static enum err evaluate(const struct eval_options *o, struct eval_room *room, i
         .words = words, .out = room->folder, .model = room->model, .capture = room->result};
     enum err error = fill_words(o, room, words, &local, e);
     if (error == OK) {
-        error = local_workers(o->workers, &local.workers, e);
+        error = local_shape(o->workers, NULL, NULL, &local, e);
     }
     if (error == OK) {
         error = local_run(&local, code, e);

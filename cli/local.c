@@ -15,6 +15,7 @@
 #include "cli/status.h"
 #include "common/base/clock.h"
 #include "common/base/file.h"
+#include "common/base/limits.h"
 #include "common/base/mem.h"
 
 enum {
@@ -71,7 +72,12 @@ static enum err start_coordinator(struct local_run *r, struct errbuf *e)
 
 static enum err start_worker(struct local_run *r, uint32_t i, struct errbuf *e)
 {
-    const char *argv[] = {NULL, r->jobs, "--model", r->options->model, NULL};
+    char slots[16];
+    char threads[16];
+    const char *argv[] = {NULL,        r->jobs, "--model", r->options->model, "--slots", slots,
+                          "--threads", threads, NULL};
+    (void)snprintf(slots, sizeof slots, "%u", r->options->slots);
+    (void)snprintf(threads, sizeof threads, "%u", r->options->threads);
     struct child *child = &r->workers[i].child;
     child->on_end = child_ended;
     child->context = r;
@@ -265,11 +271,23 @@ static enum err prepare_logs(struct local_run *r, struct errbuf *e)
     return error;
 }
 
-enum err local_workers(const char *text, uint32_t *out, struct errbuf *e)
+enum err local_shape(const char *workers, const char *slots, const char *threads,
+                     struct local_options *o, struct errbuf *e)
 {
-    long workers = sysconf(_SC_NPROCESSORS_ONLN);
-    enum err error = text ? args_number("--workers", text, 1, LOCAL_WORKERS_MAX, &workers, e) : OK;
-    *out = workers > 0 ? (uint32_t)workers : 0;
+    long s = 1;
+    long t = 1;
+    enum err error = slots ? args_number("--slots", slots, 1, LIMIT_SLOTS, &s, e) : OK;
+    if (error == OK && threads) {
+        error = args_number("--threads", threads, 1, LIMIT_THREADS, &t, e);
+    }
+    long n = sysconf(_SC_NPROCESSORS_ONLN) / (s * t);
+    n = n < 1 ? 1 : n > LOCAL_WORKERS_MAX ? LOCAL_WORKERS_MAX : n;
+    if (error == OK && workers) {
+        error = args_number("--workers", workers, 1, LOCAL_WORKERS_MAX, &n, e);
+    }
+    o->workers = (uint32_t)n;
+    o->slots = (uint32_t)s;
+    o->threads = (uint32_t)t;
     return error;
 }
 

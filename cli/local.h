@@ -12,10 +12,11 @@
 struct local_options {
     const char *const *words; /* of the coordinator, without the program's name and --out */
     int n_words;
-    const char *out;     /* run folder; logs go to out/logs */
-    const char *model;   /* resolved path, for the workers */
-    uint32_t workers;    /* one-slot workers */
-    const char *capture; /* file that takes the coordinator's stdout; NULL: inherited */
+    const char *out;   /* run folder; logs go to out/logs */
+    const char *model; /* resolved path, for the workers */
+    uint32_t workers;
+    uint32_t slots, threads; /* of each worker, of each slot */
+    const char *capture;     /* file that takes the coordinator's stdout; NULL: inherited */
 };
 
 enum { LOCAL_WORKERS_MAX = 256 };
@@ -23,7 +24,9 @@ enum { LOCAL_WORKERS_MAX = 256 };
 /* *code: exit code for pft (cli.h). ERR_*: nothing was started; the text says why. */
 MUST_USE enum err local_run(const struct local_options *o, int *code, struct errbuf *e);
 
-/* Workers from the text of --workers; NULL: one per core. */
-MUST_USE enum err local_workers(const char *text, uint32_t *out, struct errbuf *e);
+/* workers, slots and threads from the texts of --workers, --slots and --threads. NULL: as many
+ * workers as keep every core busy, one slot, one thread. */
+MUST_USE enum err local_shape(const char *workers, const char *slots, const char *threads,
+                              struct local_options *o, struct errbuf *e);
 
 #endif

@@ -14,7 +14,7 @@
 enum { WORDS = ARGS_REPEATS * 2 + 2 };
 
 struct run_options {
-    const char *config, *out, *workers;
+    const char *config, *out, *workers, *slots, *threads;
     const char *sets[ARGS_REPEATS];
     int n_sets;
     bool resume;
@@ -23,15 +23,17 @@ struct run_options {
 static enum err read_options(struct run_options *o, int argc, char **argv, struct errbuf *e)
 {
     const struct args_option options[] = {
-        {"--workers", "N", "one-slot workers to start (default: one per core)", &o->workers, NULL,
-         NULL},
+        {"--workers", "N", "workers to start (default: so many that every core is used)",
+         &o->workers, NULL, NULL},
+        {"--slots", "S", "jobs at a time of each worker (default 1)", &o->slots, NULL, NULL},
+        {"--threads", "T", "threads of each slot (default 1)", &o->threads, NULL, NULL},
         {"--out", "RUN", "folder of the run (default: runs/<name of the config>)", &o->out, NULL,
          NULL},
         {"--set", "KEY=VALUE", "override a key of the config", o->sets, &o->n_sets, NULL},
         {"--resume", NULL, "go on with the unfinished run in RUN", NULL, NULL, &o->resume},
     };
-    struct args a = {.usage = "pft run CONFIG [--workers N] [--set KEY=VALUE]... [--out RUN] "
-                              "[--resume]",
+    struct args a = {.usage = "pft run CONFIG [--workers N] [--slots S] [--threads T] "
+                              "[--set KEY=VALUE]... [--out RUN] [--resume]",
                      .what = "Evaluates, trains, evaluates again and exports, on local workers.",
                      .options = options,
                      .n_options = sizeof options / sizeof options[0]};
@@ -104,7 +106,7 @@ static enum err run(const struct run_options *o, int *code, struct errbuf *e)
     if (o->resume) {
         words[local.n_words++] = "--resume";
     }
-    enum err error = local_workers(o->workers, &local.workers, e);
+    enum err error = local_shape(o->workers, o->slots, o->threads, &local, e);
     if (error == OK) {
         error = find_model(o, model, e);
     }

@@ -232,6 +232,20 @@ static const struct conf_key keys[] = {
      .min = 16,
      .max = LIMIT_TREE_TOKENS,
      .meaning = "Rows of a tree above which it is cut into parts that repeat the prefix."},
+    {.name = "tile_rows",
+     .type = CONF_U32,
+     .offset = AT(tile_rows),
+     .fallback = "0",
+     .max = 4096,
+     .meaning = "Rows of an output tile of a matrix product; the threads of a slot share tiles "
+                "out. Part of the arithmetic. 0: 512."},
+    {.name = "tile_cols",
+     .type = CONF_U32,
+     .offset = AT(tile_cols),
+     .fallback = "0",
+     .max = 4096,
+     .meaning = "Columns of an output tile, about. 0: 320, in bf16 1024; smaller ones suit slots "
+                "of many threads."},
     {.name = "strict",
      .type = CONF_BOOL,
      .offset = AT(strict),
@@ -249,8 +263,10 @@ static const struct conf_key keys[] = {
      .offset = AT(precision),
      .fallback = "auto",
      .choices = precisions,
-     .meaning = "Number type of the products with frozen weights; auto is fp32. bf16 is faster and "
-                "less exact, and needs kernels x86-64-v4 and AVX512_BF16 on every worker."},
+     .meaning =
+         "Number type of the products with frozen weights. bf16 is faster and less exact, and "
+         "needs kernels x86-64-v4 and AVX512_BF16 on every worker; auto: bf16 where the "
+         "coordinator's machine has it, else fp32, settled when the run is made."},
 
     {.name = "checkpoint.steps",
      .type = CONF_U32,

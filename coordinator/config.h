@@ -46,8 +46,9 @@ struct run_config {
     uint32_t train_normalisation; /* enum config_normalisation */
     uint64_t train_seed;
 
-    uint32_t unit_tokens;     /* rows of a unit of several trees */
-    uint32_t tree_tokens_max; /* rows of a tree before it is cut by leaves */
+    uint32_t unit_tokens;          /* rows of a unit of several trees */
+    uint32_t tree_tokens_max;      /* rows of a tree before it is cut by leaves */
+    uint32_t tile_rows, tile_cols; /* of a matrix product; 0 = by precision */
     bool strict;
     uint32_t kernels;   /* enum config_kernels; CONFIG_NATIVE is resolved when the run is made */
     uint32_t precision; /* enum config_precision */

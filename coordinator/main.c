@@ -170,12 +170,13 @@ static void fill_server(const struct start *start, const struct model_descriptio
                                             .heartbeat_ms = SERVER_HEARTBEAT_MS,
                                             .silence_ms = SERVER_SILENCE_MS,
                                             .unit_tokens = s->cfg->unit_tokens,
-                                            .tree_tokens_max = s->cfg->tree_tokens_max}};
+                                            .tree_tokens_max = s->cfg->tree_tokens_max,
+                                            .tile_rows = s->cfg->tile_rows,
+                                            .tile_cols = s->cfg->tile_cols}};
     memcpy(c->probe, start->probe, sizeof c->probe);
     (void)snprintf(c->welcome.run, sizeof c->welcome.run, "%s", start->run_id);
     (void)snprintf(c->welcome.kernels, sizeof c->welcome.kernels, "%s", s->kernels);
-    (void)snprintf(c->welcome.precision, sizeof c->welcome.precision, "%s",
-                   s->cfg->precision == PRECISION_BF16 ? "bf16" : "fp32");
+    (void)snprintf(c->welcome.precision, sizeof c->welcome.precision, "%s", s->precision);
 }
 
 static enum err serve(const struct options *o, struct start *start, struct address_file *address,

@@ -299,8 +299,9 @@ enum err report_markdown(const struct report_input *in, struct str *out, struct 
     enum err error = tables_read(in, &t, e);
     if (error == OK) {
         str_addf(out, "# Run report\n\n| what | value |\n|---|---|\n| run | `%s` |\n", in->run);
-        str_addf(out, "| base model | %s, %s |\n| base hash | `%s` |\n| kernels | %s |\n",
-                 in->model_name, in->model_quantisation, in->model_hash, in->kernels);
+        str_addf(out, "| base model | %s, %s |\n| base hash | `%s` |\n| kernels | %s, %s |\n",
+                 in->model_name, in->model_quantisation, in->model_hash, in->kernels,
+                 in->precision);
         if (in->adapter_hash) {
             str_addf(out, "| adapter SHA-256 | `%s` |\n", in->adapter_hash);
         }

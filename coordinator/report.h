@@ -17,7 +17,7 @@ struct report_input {
     const char *model_quantisation;
     const char *model_hash;
     const char *adapter_hash; /* SHA-256 of adapter_model.safetensors, or NULL */
-    const char *kernels;
+    const char *kernels, *precision;
     uint64_t steps, pairs, tokens; /* trained */
     double first_loss, last_loss;
     double train_seconds, eval_seconds, total_seconds;

@@ -46,6 +46,32 @@ static enum err resolve_kernels(struct setup *s, const char *known, struct errbu
     return OK;
 }
 
+/* Whether bf16 products are what `auto` means here. */
+static bool native_bf16(const struct setup *s)
+{
+#if defined(__x86_64__)
+    return strcmp(s->kernels, levels[2]) == 0 && __builtin_cpu_supports("avx512bf16");
+#else
+    (void)s;
+    return false;
+#endif
+}
+
+static enum err resolve_precision(struct setup *s, const char *known, struct errbuf *e)
+{
+    const bool chosen = s->cfg->precision != PRECISION_AUTO;
+    const bool bf16 = chosen ? s->cfg->precision == PRECISION_BF16 : native_bf16(s);
+    (void)snprintf(s->precision, sizeof s->precision, "%s",
+                   known && !chosen ? known
+                   : bf16           ? "bf16"
+                                    : "fp32");
+    if (known && strcmp(known, s->precision) != 0) {
+        return err_set(e, ERR_REFUSED, "precision: the run was made with %s, not %s", known,
+                       s->precision);
+    }
+    return OK;
+}
+
 static enum err open_model(struct setup *s, struct errbuf *e)
 {
     enum err error = model_resolve(s->cfg->model_path, s->model_path, e);
@@ -158,15 +184,16 @@ static enum err fix(struct setup *s, struct errbuf *e)
                                        "train.seed",
                                        "unit_tokens",
                                        "tree_tokens_max",
-                                       "precision"};
+                                       "tile_rows",
+                                       "tile_cols"};
     struct str text = {0};
     for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
         str_addf(&text, "%s: ", keys[i]);
         (void)config_value(s->cfg, keys[i], &text);
         str_add(&text, "\n");
     }
-    str_addf(&text, "kernels: %s\nmodel: %s\ntrain: %s\nvalues: ", s->kernels, s->model_hash,
-             s->train_hash);
+    str_addf(&text, "kernels: %s\nprecision: %s\nmodel: %s\ntrain: %s\nvalues: ", s->kernels,
+             s->precision, s->model_hash, s->train_hash);
     if (s->values) {
         str_append(&text, s->values->text, s->values->text_bytes);
     }
@@ -179,8 +206,8 @@ static enum err fix(struct setup *s, struct errbuf *e)
     return error == OK ? OK : err_set(e, error, "no memory for the settings");
 }
 
-enum err setup_open(struct run_config *cfg, const char *kernels, bool train, struct setup *s,
-                    struct errbuf *e)
+enum err setup_open(struct run_config *cfg, const struct setup_known *known, bool train,
+                    struct setup *s, struct errbuf *e)
 {
     *s = (struct setup){.cfg = cfg};
     s->adamw = (struct adamw_config){.beta1 = cfg->train_beta1,
@@ -188,7 +215,10 @@ enum err setup_open(struct run_config *cfg, const char *kernels, bool train, str
                                      .eps = cfg->train_eps,
                                      .weight_decay = cfg->train_weight_decay,
                                      .clip = cfg->train_clip};
-    enum err error = resolve_kernels(s, kernels, e);
+    enum err error = resolve_kernels(s, known->kernels, e);
+    if (error == OK) {
+        error = resolve_precision(s, known->precision, e);
+    }
     if (error == OK) {
         error = open_data(s, train, e);
     }

@@ -37,15 +37,20 @@ struct setup {
     uint64_t steps;                /* T; 0 without training */
     char kernels[WIRE_NAME_BYTES]; /* resolved level */
     uint32_t kernels_bit;          /* of hello.kernel_levels */
+    char precision[8];             /* resolved: "fp32" or "bf16" */
     char train_hash[HASH_SHA256_HEX];
     uint8_t fixed[32]; /* SHA-256 of what must not change between starts of a run */
     char fixed_hex[HASH_SHA256_HEX];
 };
 
-/* kernels: the level the run was made with, NULL for a new run. train: false leaves the training
- * data, forest and plan out. cfg is taken over, also on an error. The caller frees with setup_free.
- */
-MUST_USE enum err setup_open(struct run_config *cfg, const char *kernels, bool train,
+/* What was settled when the run was made; NULL in a new run. */
+struct setup_known {
+    const char *kernels, *precision;
+};
+
+/* train: false leaves the training data, forest and plan out. cfg is taken over, also on an error.
+ * The caller frees with setup_free. */
+MUST_USE enum err setup_open(struct run_config *cfg, const struct setup_known *known, bool train,
                              struct setup *s, struct errbuf *e);
 void setup_free(struct setup *s); /* fine on a zeroed struct */
 

@@ -99,6 +99,7 @@ static enum err keep_settings(struct start *s, struct errbuf *e)
                 {"model_name", d.name},
                 {"model_quantisation", d.quantisation},
                 {"kernels", s->setup.kernels},
+                {"precision", s->setup.precision},
                 {"run_id", s->run_id},
                 {"fixed", s->setup.fixed_hex}};
     for (size_t i = 0; i < sizeof list / sizeof list[0] && error == OK; i++) {
@@ -196,10 +197,14 @@ static enum err open_all(const struct start_options *o, struct run_config **cfg,
                          struct errbuf *e)
 {
     struct str kernels = {0};
+    struct str precision = {0};
     struct str fixed = {0};
     enum err error = open_folder(o, s, e);
     if (error == OK) {
         error = get(s->journal, "kernels", &kernels, e);
+    }
+    if (error == OK) {
+        error = get(s->journal, "precision", &precision, e);
     }
     if (error == OK) {
         error = get(s->journal, "fixed", &fixed, e);
@@ -207,8 +212,11 @@ static enum err open_all(const struct start_options *o, struct run_config **cfg,
     if (error == OK) {
         struct run_config *taken = *cfg;
         *cfg = NULL;
-        error =
-            setup_open(taken, kernels.len > 0 ? kernels.data : NULL, !o->eval_only, &s->setup, e);
+        const struct setup_known known = {
+            .kernels = kernels.len > 0 ? kernels.data : NULL,
+            .precision = precision.len > 0 ? precision.data : NULL,
+        };
+        error = setup_open(taken, &known, !o->eval_only, &s->setup, e);
     }
     if (error == OK && o->resume) {
         error = check_fixed(o, s, fixed.data ? fixed.data : "", e);
@@ -226,6 +234,7 @@ static enum err open_all(const struct start_options *o, struct run_config **cfg,
         error = find_evals(s, e);
     }
     str_free(&kernels);
+    str_free(&precision);
     str_free(&fixed);
     return error;
 }

@@ -3,7 +3,8 @@
  * them. Never: sockets, threads. Blocks on the disk; before the loop starts.
  *
  * meta in run.db: run_id · config (dump) · values (text) · model_hash · model_name ·
- * model_quantisation · kernels · fixed (SHA-256 of what must not change) · probe (hex) · starts */
+ * model_quantisation · kernels · precision · fixed (SHA-256 of what must not change) · probe (hex)
+ * · starts */
 #ifndef PFT_START_H
 #define PFT_START_H
 

@@ -48,6 +48,7 @@ static enum err gather(struct start *start, const char *run, const struct phases
     *in = (struct report_input){.run = run,
                                 .model_hash = start->setup.model_hash,
                                 .kernels = start->setup.kernels,
+                                .precision = start->setup.precision,
                                 .eval_seconds = outcome->eval_seconds,
                                 .total_seconds = outcome->total_seconds};
     config_dump(start->setup.cfg, &t->config);

@@ -157,7 +157,8 @@ static void prepare(struct client *c, uint64_t now)
                                          .tile_rows = w->tile_rows,
                                          .tile_cols = w->tile_cols,
                                          .seed = w->seed,
-                                         .precision = precision};
+                                         .precision = precision,
+                                         .threads = c->cfg.threads};
     enum err error = slots_prepare(c->slots, &config, w->unit_tokens);
     if (error != OK) {
         agent_prepared(c->agent, error, "the loading thread takes no more work", now);

@@ -15,6 +15,7 @@ struct client_config {
     const char *address; /* of the coordinator's control channel */
     const char *id;      /* NULL: host.pid */
     uint32_t slots;
+    uint32_t threads;    /* of a slot */
     uint64_t give_up_ms; /* 0: never */
     const struct model_file *model;
     const char *model_hash;

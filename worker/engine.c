@@ -55,10 +55,13 @@ enum err engine_new(const struct engine_config *config, const struct weights *we
     }
     engine->config = *config;
     engine->config.tile_rows = config->tile_rows ? config->tile_rows : ENGINE_TILE_ROWS;
-    engine->config.tile_cols = config->tile_cols ? config->tile_cols : ENGINE_TILE_COLS;
-    error = model_init(
-        &engine->model, &backend_cpu, weights, &config->lora,
-        config->precision == ENGINE_BF16 ? PRECISION_BF16_PRODUCTS : PRECISION_FP32_PRODUCTS, e);
+    engine->config.tile_cols = config->tile_cols                  ? config->tile_cols
+                               : config->precision == ENGINE_BF16 ? ENGINE_TILE_COLS_BF16
+                                                                  : ENGINE_TILE_COLS;
+    error = model_init(&engine->model, &backend_cpu, weights, &config->lora,
+                       config->precision == ENGINE_BF16 ? PRECISION_BF16_PRODUCTS
+                                                        : PRECISION_FP32_PRODUCTS,
+                       engine->config.tile_cols, e);
     if (error != OK) {
         mem_free(engine);
         return error;
@@ -102,12 +105,17 @@ enum err engine_slot_new(const struct engine *engine, uint32_t unit_rows, struct
     team_init_cpu(&slot->pass.team, engine->config.kernels, engine->config.tile_rows,
                   engine->config.tile_cols);
     enum err error = OK;
-    if (unit_rows > 0) { /* as if a chain whose every second row carries a label */
+    if (engine->config.threads > 1 && team_hire(&slot->pass.team, engine->config.threads) != OK) {
+        error = err_set(e, ERR_NOMEM, "engine: cannot start the %u threads of a slot",
+                        engine->config.threads);
+    }
+    if (error == OK && unit_rows > 0) { /* as if a chain whose every second row carries a label */
         const struct pass_sizes sizes = {.rows = unit_rows,
                                          .labelled = (unit_rows + 1) / 2,
                                          .labels = unit_rows,
                                          .depth = unit_rows,
                                          .score_words = ATTENTION_QUERIES * score_ld(unit_rows),
+                                         .lanes = slot->pass.team.threads,
                                          .keep = true,
                                          .dropout = engine->config.lora.dropout > 0.0f};
         error = pass_reserve(&slot->pass, &sizes, e);

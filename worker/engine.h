@@ -30,7 +30,7 @@ struct engine;
 struct engine_slot;
 
 /* Output tiles of a matrix product, part of the arithmetic of a run (DESIGN §4). */
-enum { ENGINE_TILE_ROWS = 512, ENGINE_TILE_COLS = 1024 };
+enum { ENGINE_TILE_ROWS = 512, ENGINE_TILE_COLS = 320, ENGINE_TILE_COLS_BF16 = 1024 };
 
 /* How frozen weights are multiplied; attention and adapters are fp32 in any case. */
 enum engine_precision {
@@ -43,9 +43,10 @@ struct engine_config {
     struct lora_config lora;    /* r = 0: no adapter, gradients have no elements */
     enum kernels_level kernels; /* must be what kernels_level_verify accepts */
     uint32_t tile_rows;         /* 0 = ENGINE_TILE_ROWS */
-    uint32_t tile_cols;         /* 0 = ENGINE_TILE_COLS */
+    uint32_t tile_cols;         /* 0 = ENGINE_TILE_COLS, in bf16 ENGINE_TILE_COLS_BF16 */
     uint64_t seed;              /* of the dropout masks */
     enum engine_precision precision;
+    uint32_t threads; /* of a slot; 0 = 1. No part of the arithmetic */
 };
 
 struct unit_result {

@@ -21,7 +21,8 @@
 #include "worker/probe.h"
 
 static const char USAGE[] =
-    "usage: pft-worker ADDRESS --model FILE [--slots N] [--id NAME] [--give-up-after SECONDS]\n"
+    "usage: pft-worker ADDRESS --model FILE [--slots S] [--threads T] [--id NAME]\n"
+    "                  [--give-up-after SECONDS]\n"
     "       pft-worker --probe --model FILE [--kernels LEVEL] [--tiles ROWS,COLS]\n"
     "                  [--lora R,ALPHA,TARGETS,DROPOUT] [--precision fp32|bf16] [--seed N]\n"
     "\n"
@@ -29,7 +30,8 @@ static const char USAGE[] =
     "over. SIGTERM finishes what runs and leaves; a second one leaves at once.\n"
     "\n"
     "  --model FILE              a GGUF file or a Hugging Face folder, or \"default\": the run's\n"
-    "  --slots N                 jobs at a time, one thread each (default 1)\n"
+    "  --slots S                 jobs at a time (default 1)\n"
+    "  --threads T               threads of each slot (default 1); no bit depends on them\n"
     "  --id NAME                 name of this worker, unique in a run (default host.pid)\n"
     "  --give-up-after SECONDS   leave when no coordinator was heard for so long (default: never)\n"
     "  --kernels LEVEL           start with this level: portable, x86-64-v3, x86-64-v4 (default:\n"
@@ -41,7 +43,7 @@ static const char USAGE[] =
 
 struct options {
     const char *address, *model, *id, *kernels, *lora, *tiles, *precision;
-    uint64_t slots, give_up_s, seed;
+    uint64_t slots, threads, give_up_s, seed;
     bool probe;
 };
 
@@ -61,6 +63,7 @@ static bool parse_number(const char *text, uint64_t low, uint64_t high, uint64_t
 enum {
     OPT_MODEL = 1,
     OPT_SLOTS,
+    OPT_THREADS,
     OPT_ID,
     OPT_GIVE_UP,
     OPT_KERNELS,
@@ -90,6 +93,10 @@ static enum err take_option(struct options *o, int option, const char *value, st
         return parse_number(value, 1, LIMIT_SLOTS, &o->slots)
                    ? OK
                    : bad_number("--slots", value, 1, LIMIT_SLOTS, e);
+    case OPT_THREADS:
+        return parse_number(value, 1, LIMIT_THREADS, &o->threads)
+                   ? OK
+                   : bad_number("--threads", value, 1, LIMIT_THREADS, e);
     case OPT_ID:
         o->id = value;
         return value[0] != '\0' && strlen(value) < WIRE_NAME_BYTES
@@ -128,6 +135,7 @@ static enum err parse(int argc, char **argv, struct options *o, struct errbuf *e
     static const struct option list[] = {
         {"model", required_argument, NULL, OPT_MODEL},
         {"slots", required_argument, NULL, OPT_SLOTS},
+        {"threads", required_argument, NULL, OPT_THREADS},
         {"id", required_argument, NULL, OPT_ID},
         {"give-up-after", required_argument, NULL, OPT_GIVE_UP},
         {"kernels", required_argument, NULL, OPT_KERNELS},
@@ -226,6 +234,7 @@ static enum agent_exit serve(const struct options *o, const struct model_file *m
     const struct client_config client = {.address = o->address,
                                          .id = o->id,
                                          .slots = (uint32_t)o->slots,
+                                         .threads = (uint32_t)o->threads,
                                          .give_up_ms = o->give_up_s * 1000,
                                          .model = mf,
                                          .model_hash = hash,
@@ -235,7 +244,7 @@ static enum agent_exit serve(const struct options *o, const struct model_file *m
 
 int main(int argc, char **argv)
 {
-    struct options o = {.slots = 1};
+    struct options o = {.slots = 1, .threads = 1};
     struct errbuf e = {{0}};
     enum kernels_level level;
     log_init("worker", LOG_INFO);

@@ -40,6 +40,7 @@ enum {
     LIMIT_FRAMES = 8,              /* frames of one message */
     LIMIT_WORKERS = 4096,
     LIMIT_SLOTS = 256,           /* slots of one worker */
+    LIMIT_THREADS = 64,          /* of one slot */
     LIMIT_RESULTS_IN_FLIGHT = 4, /* gradient payloads under way to the coordinator */
 };
 

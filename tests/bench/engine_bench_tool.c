@@ -2,7 +2,7 @@
  * (prefix 190, two preferences of 30, four answers of 38 tokens: 402 rows) forward and backward.
  *
  *   engine_bench_tool [--model FILE] [--repeat N] [--slots N] [--r R] [--trees N] [--prefix N]
- *                     [--tile-rows N] [--tile-cols N] [--kernels LEVEL] [--bf16]
+ *                     [--tile-rows N] [--tile-cols N] [--kernels LEVEL] [--bf16] [--threads T]
  *
  * Without --model the weights are random, of SmolLM2-135M's shape: the time is the same. Prints the
  * measured sgemm peak, milliseconds a unit, the share and rate of each part, useful operations per
@@ -202,7 +202,7 @@ enum { SLOTS_MOST = 16, TREES_MOST = 8 };
 struct settings {
     const char *model;
     int repeat, slots;
-    uint32_t trees, prefix, tile_rows, tile_cols;
+    uint32_t trees, prefix, tile_rows, tile_cols, threads;
     enum kernels_level level;
     struct lora_config lora;
     enum engine_precision precision;
@@ -210,7 +210,8 @@ struct settings {
 
 static const char usage[] =
     "usage: engine_bench_tool [--model FILE] [--repeat N] [--slots N] [--r R] [--trees N]\n"
-    "       [--prefix N] [--tile-rows N] [--tile-cols N] [--kernels LEVEL] [--bf16]\n";
+    "       [--prefix N] [--tile-rows N] [--tile-cols N] [--kernels LEVEL] [--bf16]\n"
+    "       [--threads T]\n";
 
 static bool parse(int argc, char **argv, struct settings *s)
 {
@@ -223,6 +224,7 @@ static bool parse(int argc, char **argv, struct settings *s)
                                      {"tile-rows", required_argument, NULL, 'R'},
                                      {"tile-cols", required_argument, NULL, 'C'},
                                      {"kernels", required_argument, NULL, 'k'},
+                                     {"threads", required_argument, NULL, 'T'},
                                      {"bf16", no_argument, NULL, 'b'},
                                      {NULL, 0, NULL, 0}};
     *s = (struct settings){.repeat = 3,
@@ -241,6 +243,7 @@ static bool parse(int argc, char **argv, struct settings *s)
         s->prefix = c == 'p' ? n : s->prefix;
         s->tile_rows = c == 'R' ? n : s->tile_rows;
         s->tile_cols = c == 'C' ? n : s->tile_cols;
+        s->threads = c == 'T' ? n : s->threads;
         s->precision = c == 'b' ? ENGINE_BF16 : s->precision;
         if (c == '?' || (c == 'k' && !kernels_level_from(optarg, &s->level))) {
             return false;
@@ -306,7 +309,8 @@ int main(int argc, char **argv)
                                          .kernels = s.level,
                                          .precision = s.precision,
                                          .tile_rows = s.tile_rows,
-                                         .tile_cols = s.tile_cols};
+                                         .tile_cols = s.tile_cols,
+                                         .threads = s.threads};
     struct engine *engine;
     must(engine_new(&config, &weights, &engine, &e), &e);
     struct tree trees[TREES_MOST];

@@ -155,12 +155,13 @@ class Fleet(unittest.TestCase):
             print(f"adapter {Fleet.reference}")
         return Fleet.reference
 
-    def test_two_and_four_workers_make_the_same_adapter_as_one(self):
+    def test_two_and_four_workers_of_any_slots_and_threads_make_the_same_adapter_as_one(self):
         expected = self.quiet()
         for n in (2, 4):
             self.run_folder = os.path.join(self.folder, f"run-{n}")
             coordinator = self.coordinator(name=f"coordinator-{n}")
-            workers = [self.worker(f"w{n}-{i}", "--slots", str(1 + i % 2)) for i in range(n)]
+            workers = [self.worker(f"w{n}-{i}", "--slots", str(1 + i % 2), "--threads", str(1 + i // 2))
+                       for i in range(n)]
             self.assertEqual(self.finish(coordinator), expected)
             self.assertEqual([w.end() for w in workers], [0] * n)
             self.assertFalse(os.path.exists(os.path.join(self.run_folder, "address.json")))

@@ -8,7 +8,8 @@
  *
  * A team is the threads of a slot. Nothing outside a backend may assume that one thread makes a
  * whole product: the backend cuts it into output tiles of tile_rows x tile_cols, each one
- * single-threaded BLAS call, and the bits depend on the tiles, never on the number of threads. */
+ * single-threaded library call, and the bits depend on the tiles, never on the number of threads.
+ */
 #ifndef PFT_BACKEND_H
 #define PFT_BACKEND_H
 
@@ -107,9 +108,14 @@ struct dropout {
 
 struct team;
 
+/* One of many pieces of work that know nothing of each other: `alone` runs operations one after
+ * another, lane < team.threads tells it from those that run beside it. */
+typedef void team_item_fn(void *ctx, struct team *alone, uint32_t lane, uint32_t item);
+
 struct backend_ops {
     const char *name;
     bool on_host; /* view never needs room */
+    void (*each)(struct team *t, uint32_t count, team_item_fn *fn, void *ctx);
     /* Memory. import makes a read-only view of host memory (no copy on a CPU), which must stay as
      * long as the buffer. release takes the buffer; NULL inside is fine. */
     enum err (*alloc)(size_t words, struct buffer **out);
@@ -119,8 +125,8 @@ struct backend_ops {
     /* The words on the host: their own place where the host can read it, else a copy in room. */
     const void *(*view)(struct team *t, struct span from, size_t words, void *room);
 
-    /* Makes of w what products in this precision want; thaw gives it back. */
-    enum err (*freeze)(struct frozen *w, enum precision precision);
+    /* Makes of w what products in this precision and with these tiles want; thaw gives it back. */
+    enum err (*freeze)(struct frozen *w, enum precision precision, uint32_t tile_cols);
     void (*thaw)(struct frozen *w);
     /* Room for products whose input has up to so many elements. */
     enum err (*reserve)(struct team *t, size_t elements, enum precision precision);
@@ -169,7 +175,8 @@ struct kernels;
 struct team {
     const struct backend_ops *ops;
     const struct kernels *kernels; /* host kernels, also for what happens on the host (rounding) */
-    uint32_t threads;              /* 1 */
+    struct crew *crew;             /* the threads beside the caller; NULL = none (crew.h) */
+    uint32_t threads;
     uint32_t tile_rows, tile_cols;
     struct bf16_room *bf16; /* made by reserve */
     enum profile_part part; /* what runs now */
@@ -181,6 +188,9 @@ struct team {
  * kernels_level_verify. */
 void team_init_cpu(struct team *t, enum kernels_level level, uint32_t tile_rows,
                    uint32_t tile_cols);
+
+/* Gives a new team threads - 1 threads more. ERR_NOMEM: it stays alone. */
+MUST_USE enum err team_hire(struct team *t, uint32_t threads);
 
 /* Frees what the team made for itself; fine on a zeroed struct. */
 void team_deinit(struct team *t);

@@ -1,33 +1,20 @@
-/* backend_cpu.c - the table of operations on host memory: OpenBLAS for products, kernels_impl.c for
- * everything else. The only file that calls BLAS. */
+/* backend_cpu.c - the table of operations on host memory: OpenBLAS or oneDNN for products with
+ * frozen weights, kernels_impl.c for everything else; and how a team shares them out. The only file
+ * that calls BLAS. */
 #include <cblas.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <string.h>
 
 #include "common/base/check.h"
 #include "common/base/clock.h"
 #include "common/base/mem.h"
-#include "worker/backend/backend.h"
+#include "worker/backend/backend_cpu.h"
 #include "worker/backend/bf16.h"
+#include "worker/backend/crew.h"
 #include "worker/backend/kernels.h"
 
 enum { BEYOND = 16 }; /* words behind a buffer that gemm may read */
-
-struct buffer {
-    float *data;
-    size_t words;
-    bool owned;
-};
-
-static float *at(struct span s)
-{
-    return s.buffer->data + s.at;
-}
-
-static const uint32_t *index_at(struct span s)
-{
-    return (const uint32_t *)(const void *)at(s);
-}
 
 static enum err make(float *data, size_t words, bool owned, struct buffer **out)
 {
@@ -72,7 +59,7 @@ static void cpu_upload(struct span to, const void *from, size_t words)
 {
     CHECK(to.buffer->owned && to.at + words <= to.buffer->words);
     if (words > 0) {
-        memcpy(at(to), from, words * sizeof(float));
+        memcpy(cpu_at(to), from, words * sizeof(float));
     }
 }
 
@@ -81,12 +68,112 @@ static const void *cpu_view(struct team *t, struct span from, size_t words, void
     (void)t;
     (void)room;
     CHECK(from.at + words <= from.buffer->words);
-    return at(from);
+    return cpu_at(from);
+}
+
+struct shared_items {
+    item_fn *fn;
+    void *ctx;
+    uint32_t items;
+    atomic_uint next;
+};
+
+static void take_items(void *ctx, uint32_t lane)
+{
+    struct shared_items *s = ctx;
+    for (uint32_t item = atomic_fetch_add(&s->next, 1); item < s->items;
+         item = atomic_fetch_add(&s->next, 1)) {
+        s->fn(s->ctx, lane, item);
+    }
+}
+
+void cpu_items(struct team *t, uint32_t items, item_fn *fn, void *ctx)
+{
+    if (t->crew && items > 1) {
+        struct shared_items s = {.fn = fn, .ctx = ctx, .items = items};
+        crew_run(t->crew, take_items, &s);
+        return;
+    }
+    for (uint32_t item = 0; item < items; item++) {
+        fn(ctx, 0, item);
+    }
+}
+
+struct shared_range {
+    range_fn *fn;
+    void *ctx;
+    size_t items, part;
+};
+
+static void take_range(void *ctx, uint32_t lane)
+{
+    const struct shared_range *s = ctx;
+    size_t first = lane * s->part;
+    if (first < s->items) {
+        s->fn(s->ctx, lane, first, s->items - first < s->part ? s->items - first : s->part);
+    }
+}
+
+void cpu_ranges(struct team *t, size_t items, size_t grain, range_fn *fn, void *ctx)
+{
+    if (!t->crew || items <= grain) {
+        fn(ctx, 0, 0, items);
+        return;
+    }
+    size_t part = (items + t->threads - 1) / t->threads;
+    struct shared_range s = {fn, ctx, items, (part + grain - 1) / grain * grain};
+    crew_run(t->crew, take_range, &s);
+}
+
+struct shared_each {
+    const struct team *team;
+    team_item_fn *fn;
+    void *ctx;
+};
+
+static void run_each(void *ctx, uint32_t lane, uint32_t item)
+{
+    const struct shared_each *s = ctx;
+    struct team alone = *s->team;
+    alone.crew = NULL;
+    alone.threads = 1;
+    s->fn(s->ctx, &alone, lane, item);
+}
+
+static void cpu_each(struct team *t, uint32_t count, team_item_fn *fn, void *ctx)
+{
+    struct shared_each s = {t, fn, ctx};
+    cpu_items(t, count, run_each, &s);
+}
+
+enum { GRAIN_M = 24, GRAIN_N = 64 }; /* whole tiles of kernels_gemm.h */
+
+struct shared_gemm {
+    const struct kernels *kernels;
+    struct kernel_gemm g;
+    bool by_rows;
+    const float *a, *b;
+    float *c;
+};
+
+static void gemm_range(void *ctx, uint32_t lane, size_t first, size_t count)
+{
+    const struct shared_gemm *s = ctx;
+    struct kernel_gemm g = s->g;
+    (void)lane;
+    if (s->by_rows) {
+        g.m = (uint32_t)count;
+        s->kernels->gemm(&g, s->a + first * g.a_row, s->b, s->c + first * g.ldc);
+    } else {
+        g.n = (uint32_t)count;
+        s->kernels->gemm(&g, s->a, s->b + first, s->c + first);
+    }
 }
 
 static void cpu_gemm(struct team *t, const struct gemm *g)
 {
-    const struct kernel_gemm k = {.m = g->m,
+    struct shared_gemm s = {.kernels = t->kernels,
+                            .g = {.m = g->m,
                                   .n = g->n,
                                   .k = g->k,
                                   .a_row = g->a_transposed ? 1 : g->lda,
@@ -94,17 +181,35 @@ static void cpu_gemm(struct team *t, const struct gemm *g)
                                   .ldb = g->ldb,
                                   .ldc = g->ldc,
                                   .alpha = g->alpha,
-                                  .onto = g->onto};
-    t->kernels->gemm(&k, at(g->a), at(g->b), at(g->c));
+                                  .onto = g->onto},
+                            .by_rows = g->m >= g->n,
+                            .a = cpu_at(g->a),
+                            .b = cpu_at(g->b),
+                            .c = cpu_at(g->c)};
+    cpu_ranges(t, s.by_rows ? g->m : g->n, s.by_rows ? GRAIN_M : GRAIN_N, gemm_range, &s);
     if (t->part != PROFILE_ATTENTION) { /* attention counts its visible pairs itself */
         t->profile.flops[t->part] += 2 * (uint64_t)g->m * g->n * g->k;
     }
 }
 
-static enum err cpu_freeze(struct frozen *w, enum precision precision)
+uint32_t tile_width(uint32_t n, uint32_t most)
+{
+    uint32_t count = (n + most - 1) / most;
+    for (uint32_t i = count; i < 2 * count + 1; i++) {
+        if (n % (16 * i) == 0) {
+            return n / i;
+        }
+    }
+    uint32_t width = (n + count - 1) / count;
+    return (width + 15) / 16 * 16;
+}
+
+static enum err cpu_freeze(struct frozen *w, enum precision precision, uint32_t tile_cols)
 {
     w->bf16 = NULL;
-    return precision == PRECISION_BF16_PRODUCTS ? bf16_pack(at(w->w), w->out, w->in, &w->bf16) : OK;
+    return precision == PRECISION_BF16_PRODUCTS
+               ? bf16_pack(cpu_at(w->w), w->out, w->in, tile_cols, &w->bf16)
+               : OK;
 }
 
 static void cpu_thaw(struct frozen *w)
@@ -114,51 +219,82 @@ static void cpu_thaw(struct frozen *w)
 
 static enum err cpu_reserve(struct team *t, size_t elements, enum precision precision)
 {
-    return precision == PRECISION_BF16_PRODUCTS ? bf16_reserve(&t->bf16, elements) : OK;
+    return precision == PRECISION_BF16_PRODUCTS ? bf16_reserve(&t->bf16, t->threads, elements) : OK;
 }
 
-/* One output tile of y = x W^T or x W. */
-static void tile(const struct product *p, uint32_t row, uint32_t rows, uint32_t col, uint32_t cols)
+struct shared_product {
+    const struct team *team;
+    const struct product *p;
+    uint32_t from, to;
+    uint32_t tile_cols, col_tiles;
+};
+
+static uint32_t least(uint32_t a, uint32_t b)
 {
+    return a < b ? a : b;
+}
+
+static void sgemm_tile(void *ctx, uint32_t lane, uint32_t item)
+{
+    const struct shared_product *s = ctx;
+    const struct product *p = s->p;
     const struct frozen *w = p->w;
-    const uint32_t from = p->backward ? w->out : w->in;
-    const uint32_t to = p->backward ? w->in : w->out;
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, p->backward ? CblasNoTrans : CblasTrans, (int)rows,
-                (int)cols, (int)from, 1.0f, at(p->x) + (size_t)row * from, (int)from,
-                at(w->w) + (p->backward ? col : (size_t)col * w->in), (int)w->in,
-                p->onto ? 1.0f : 0.0f, at(p->y) + (size_t)row * to + col, (int)to);
+    const uint32_t tile_rows = s->team->tile_rows;
+    const uint32_t row = item / s->col_tiles * tile_rows;
+    const uint32_t col = item % s->col_tiles * s->tile_cols;
+    (void)lane;
+    cblas_sgemm(CblasRowMajor, CblasNoTrans, p->backward ? CblasNoTrans : CblasTrans,
+                (int)least(tile_rows, p->rows - row), (int)least(s->tile_cols, s->to - col),
+                (int)s->from, 1.0f, cpu_at(p->x) + (size_t)row * s->from, (int)s->from,
+                cpu_at(w->w) + (p->backward ? col : (size_t)col * w->in), (int)w->in,
+                p->onto ? 1.0f : 0.0f, cpu_at(p->y) + (size_t)row * s->to + col, (int)s->to);
+}
+
+static void round_range(void *ctx, uint32_t lane, size_t first, size_t count)
+{
+    const struct shared_product *s = ctx;
+    (void)lane;
+    s->team->kernels->to_bf16(count, cpu_at(s->p->x) + first,
+                              bf16_input(s->team->bf16, first + count) + first);
+}
+
+static void run_bf16_tile(void *ctx, uint32_t lane, uint32_t item)
+{
+    const struct shared_product *s = ctx;
+    const struct product *p = s->p;
+    bf16_tile(s->team->bf16, lane, p->w->bf16, p->backward, item, p->rows, cpu_at(p->y), p->onto);
 }
 
 static void cpu_product(struct team *t, const struct product *p)
 {
     const struct frozen *w = p->w;
-    const uint32_t from = p->backward ? w->out : w->in;
-    const uint32_t to = p->backward ? w->in : w->out;
+    struct shared_product s = {.team = t,
+                               .p = p,
+                               .from = p->backward ? w->out : w->in,
+                               .to = p->backward ? w->in : w->out};
     if (w->bf16) {
-        bf16_product(t->bf16, t->kernels, w->bf16, p->backward, p->rows, at(p->x), at(p->y),
-                     p->onto);
+        enum { GRAIN = 4096 };
+        cpu_ranges(t, (size_t)p->rows * s.from, GRAIN, round_range, &s);
+        cpu_items(t, bf16_tiles(w->bf16, p->backward), run_bf16_tile, &s);
     } else {
-        for (uint32_t col = 0; col < to; col += t->tile_cols) {
-            uint32_t cols = to - col < t->tile_cols ? to - col : t->tile_cols;
-            for (uint32_t row = 0; row < p->rows; row += t->tile_rows) {
-                uint32_t rows = p->rows - row < t->tile_rows ? p->rows - row : t->tile_rows;
-                tile(p, row, rows, col, cols);
-            }
-        }
+        s.tile_cols = tile_width(s.to, t->tile_cols);
+        s.col_tiles = (s.to + s.tile_cols - 1) / s.tile_cols;
+        uint32_t row_tiles = (p->rows + t->tile_rows - 1) / t->tile_rows;
+        cpu_items(t, row_tiles * s.col_tiles, sgemm_tile, &s);
     }
-    t->profile.flops[t->part] += 2 * (uint64_t)p->rows * from * to;
+    t->profile.flops[t->part] += 2 * (uint64_t)p->rows * s.from * s.to;
 }
 
 static void cpu_transpose(struct team *t, uint32_t rows, uint32_t cols, size_t ld, struct span from,
                           struct span to)
 {
-    t->kernels->transpose(rows, cols, ld, at(from), at(to));
+    t->kernels->transpose(rows, cols, ld, cpu_at(from), cpu_at(to));
 }
 
 static void cpu_fill(struct team *t, struct span x, size_t words, float value)
 {
     (void)t;
-    float *p = at(x);
+    float *p = cpu_at(x);
     for (size_t i = 0; i < words; i++) {
         p[i] = value;
     }
@@ -167,152 +303,65 @@ static void cpu_fill(struct team *t, struct span x, size_t words, float value)
 static void cpu_copy(struct team *t, struct span from, struct span to, size_t words)
 {
     (void)t;
-    memcpy(at(to), at(from), words * sizeof(float));
-}
-
-static void cpu_rmsnorm(struct team *t, uint32_t rows, uint32_t cols, float eps, struct span x,
-                        struct span w, struct span y, struct span rstd)
-{
-    t->kernels->rmsnorm(rows, cols, eps, at(x), at(w), at(y), at(rstd));
-}
-
-static void cpu_rmsnorm_backward(struct team *t, uint32_t rows, uint32_t cols, struct span x,
-                                 struct span w, struct span rstd, struct span dy, struct span dx,
-                                 bool accumulate)
-{
-    t->kernels->rmsnorm_backward(rows, cols, at(x), at(w), at(rstd), at(dy), at(dx), accumulate);
-}
-
-static struct kernel_heads heads_of(const struct heads *h)
-{
-    return (struct kernel_heads){
-        .rows = h->rows,
-        .groups = h->groups,
-        .per = h->per,
-        .head_dim = h->head_dim,
-        .ld = h->ld,
-        .col = h->col,
-        .table = h->rotated ? at(h->table) : NULL,
-        .positions = h->rotated ? index_at(h->positions) : NULL,
-        .scale = h->scale,
-        .row_scale = h->scaled_rows ? at(h->row_scale) : NULL,
-    };
-}
-
-static void cpu_heads_split(struct team *t, const struct heads *h, struct span flat,
-                            struct span packed)
-{
-    const struct kernel_heads heads = heads_of(h);
-    t->kernels->heads_split(&heads, at(flat), at(packed));
-}
-
-static void cpu_heads_merge(struct team *t, const struct heads *h, struct span packed,
-                            struct span flat)
-{
-    const struct kernel_heads heads = heads_of(h);
-    t->kernels->heads_merge(&heads, at(packed), at(flat));
-}
-
-static void cpu_heads_dot(struct team *t, const struct heads *h, struct span a, struct span b,
-                          struct span dots)
-{
-    const struct kernel_heads heads = heads_of(h);
-    t->kernels->heads_dot(&heads, at(a), at(b), at(dots));
+    memcpy(cpu_at(to), cpu_at(from), words * sizeof(float));
 }
 
 static struct kernel_softmax softmax_of(const struct softmax *b)
 {
-    return (struct kernel_softmax){b->queries, b->per, b->cols, b->ld, index_at(b->limits)};
+    return (struct kernel_softmax){b->queries, b->per, b->cols, b->ld, cpu_index_at(b->limits)};
 }
 
 static void cpu_softmax(struct team *t, const struct softmax *b)
 {
     const struct kernel_softmax block = softmax_of(b);
-    t->kernels->softmax(&block, at(b->s), at(b->most), at(b->inverse));
+    t->kernels->softmax(&block, cpu_at(b->s), cpu_at(b->most), cpu_at(b->inverse));
 }
 
 static void cpu_softmax_backward(struct team *t, const struct softmax *b, struct span ds,
                                  struct span delta)
 {
     const struct kernel_softmax block = softmax_of(b);
-    t->kernels->softmax_backward(&block, at(b->s), at(ds), at(b->most), at(b->inverse), at(delta));
-}
-
-static void cpu_swiglu(struct team *t, uint32_t rows, uint32_t cols, struct span gate_up,
-                       struct span h)
-{
-    t->kernels->swiglu(rows, cols, at(gate_up), at(h));
-}
-
-static void cpu_swiglu_backward(struct team *t, uint32_t rows, uint32_t cols, struct span gate_up,
-                                struct span dh)
-{
-    t->kernels->swiglu_backward(rows, cols, at(gate_up), at(dh));
-}
-
-static struct kernel_head_block head_block_of(const struct head_block *b)
-{
-    return (struct kernel_head_block){
-        .rows = b->rows,
-        .cols = b->cols,
-        .first = b->first,
-        .hidden = b->hidden,
-        .ld = b->ld,
-        .targets = index_at(b->targets),
-        .most = at(b->most),
-        .sum = at(b->sum),
-        .mix = b->mixing ? at(b->mix) : NULL,
-    };
-}
-
-static void cpu_head_block(struct team *t, const struct head_block *b)
-{
-    const struct kernel_head_block block = head_block_of(b);
-    t->kernels->head_block(&block, at(b->logits));
-}
-
-static void cpu_pick(struct team *t, const struct head_block *b, uint32_t count, struct span row,
-                     struct span target, struct span out)
-{
-    const struct kernel_head_block block = head_block_of(b);
-    t->kernels->pick(&block, at(b->logits), count, index_at(row), index_at(target), at(out));
+    t->kernels->softmax_backward(&block, cpu_at(b->s), cpu_at(ds), cpu_at(b->most),
+                                 cpu_at(b->inverse), cpu_at(delta));
 }
 
 static void cpu_gather_rows(struct team *t, uint32_t rows, uint32_t cols, struct span index,
                             struct span from, struct span to)
 {
-    t->kernels->gather_rows(rows, cols, index_at(index), at(from), at(to));
+    t->kernels->gather_rows(rows, cols, cpu_index_at(index), cpu_at(from), cpu_at(to));
 }
 
 static void cpu_scatter_add_rows(struct team *t, uint32_t rows, uint32_t cols, struct span index,
                                  struct span from, struct span to)
 {
-    t->kernels->scatter_add_rows(rows, cols, index_at(index), at(from), at(to));
+    t->kernels->scatter_add_rows(rows, cols, cpu_index_at(index), cpu_at(from), cpu_at(to));
 }
 
 static void cpu_add_scaled_rows(struct team *t, uint32_t count, uint32_t cols, struct span row,
                                 struct span index, struct span coefficient, struct span from,
                                 struct span to)
 {
-    t->kernels->add_scaled_rows(count, cols, index_at(row), index_at(index), at(coefficient),
-                                at(from), at(to));
+    t->kernels->add_scaled_rows(count, cols, cpu_index_at(row), cpu_index_at(index),
+                                cpu_at(coefficient), cpu_at(from), cpu_at(to));
 }
 
 static void cpu_scale_rows(struct team *t, uint32_t rows, uint32_t cols, struct span factor,
                            struct span x)
 {
-    t->kernels->scale_rows(rows, cols, at(factor), at(x));
+    t->kernels->scale_rows(rows, cols, cpu_at(factor), cpu_at(x));
 }
 
 static void cpu_dropout(struct team *t, const struct dropout *d, struct span from, struct span to)
 {
-    const uint64_t *keys = (const uint64_t *)(const void *)at(d->keys);
-    t->kernels->dropout(d->rows, d->cols, keys, d->salt, d->keep, at(from), at(to), d->accumulate);
+    const uint64_t *keys = (const uint64_t *)(const void *)cpu_at(d->keys);
+    t->kernels->dropout(d->rows, d->cols, keys, d->salt, d->keep, cpu_at(from), cpu_at(to),
+                        d->accumulate);
 }
 
 const struct backend_ops backend_cpu = {
     .name = "openblas",
     .on_host = true,
+    .each = cpu_each,
     .alloc = cpu_alloc,
     .import = cpu_import,
     .release = cpu_release,
@@ -361,8 +410,17 @@ void team_init_cpu(struct team *t, enum kernels_level level, uint32_t tile_rows,
                        .part_since_ns = clock_now_ns()};
 }
 
+enum err team_hire(struct team *t, uint32_t threads)
+{
+    CHECK(!t->crew && !t->bf16);
+    enum err error = threads > 1 ? crew_new(threads, &t->crew) : OK;
+    t->threads = error == OK ? threads : 1;
+    return error;
+}
+
 void team_deinit(struct team *t)
 {
+    crew_free(&t->crew);
     bf16_room_free(&t->bf16);
     *t = (struct team){0};
 }

@@ -7,30 +7,43 @@
 
 #include "common/base/check.h"
 #include "common/base/mem.h"
-#include "worker/backend/kernels.h"
+#include "worker/backend/backend_cpu.h"
 
 enum {
     PRIMITIVES = 64,    /* kept by a room: shapes of a model times a few row counts */
     NOMINAL_ROWS = 256, /* the packed order of weights is chosen for this many */
 };
 
+struct packed { /* W for one direction: [from, to], tile by tile of `width` columns */
+    uint32_t from, to, width, tiles;
+    dnnl_memory_t *tile;
+};
+
 struct bf16_matrix {
-    uint32_t out, in;
-    dnnl_memory_t packed[2]; /* forward, backward */
+    struct packed forward, backward;
+};
+
+struct shape {
+    uint32_t rows, from, cols, ld;
+    bool backward, onto;
 };
 
 struct made {
-    uint32_t rows, from, to;
-    bool backward, onto;
+    struct shape shape;
     dnnl_primitive_t primitive;
+};
+
+struct lane {
+    dnnl_stream_t stream;
+    struct made made[PRIMITIVES];
+    uint32_t n_made, next;
 };
 
 struct bf16_room {
     uint16_t *input;
     size_t elements;
-    dnnl_stream_t stream;
-    struct made made[PRIMITIVES];
-    uint32_t n_made, next;
+    uint32_t n_lanes;
+    struct lane lanes[];
 };
 
 static dnnl_engine_t cpu; /* one for the process, never destroyed */
@@ -57,15 +70,15 @@ bool bf16_runs_here(void)
 }
 
 static bool describe(dnnl_memory_desc_t *d, uint32_t rows, uint32_t cols, dnnl_data_type_t type,
-                     dnnl_format_tag_t tag)
+                     size_t row_stride, size_t col_stride)
 {
     const dnnl_dims_t dims = {rows, cols};
-    return dnnl_memory_desc_init_by_tag(d, 2, dims, type, tag) == dnnl_success;
+    const dnnl_dims_t strides = {(dnnl_dim_t)row_stride, (dnnl_dim_t)col_stride};
+    return dnnl_memory_desc_init_by_strides(d, 2, dims, type, strides) == dnnl_success;
 }
 
-/* A product [rows, from] x [from, to] with weights in the order of w. */
-static dnnl_primitive_desc_t plan(uint32_t rows, uint32_t from, uint32_t to,
-                                  const dnnl_memory_desc_t *w, bool onto)
+/* A product [rows, from] x [from, cols] with weights in the order of w, y with rows of ld. */
+static dnnl_primitive_desc_t plan(const struct shape *p, const dnnl_memory_desc_t *w)
 {
     dnnl_memory_desc_t x;
     dnnl_memory_desc_t y;
@@ -73,11 +86,11 @@ static dnnl_primitive_desc_t plan(uint32_t rows, uint32_t from, uint32_t to,
     dnnl_primitive_attr_t attr = NULL;
     dnnl_post_ops_t ops = NULL;
     dnnl_primitive_desc_t desc = NULL;
-    bool ok = describe(&x, rows, from, dnnl_bf16, dnnl_ab) &&
-              describe(&y, rows, to, dnnl_f32, dnnl_ab) &&
+    bool ok = describe(&x, p->rows, p->from, dnnl_bf16, p->from, 1) &&
+              describe(&y, p->rows, p->cols, dnnl_f32, p->ld, 1) &&
               dnnl_matmul_desc_init(&matmul, &x, w, NULL, &y) == dnnl_success &&
               dnnl_primitive_attr_create(&attr) == dnnl_success;
-    if (ok && onto) {
+    if (ok && p->onto) {
         ok = dnnl_post_ops_create(&ops) == dnnl_success &&
              dnnl_post_ops_append_sum(ops, 1.0f) == dnnl_success &&
              dnnl_primitive_attr_set_post_ops(attr, ops) == dnnl_success;
@@ -94,9 +107,9 @@ static dnnl_primitive_desc_t plan(uint32_t rows, uint32_t from, uint32_t to,
     return desc;
 }
 
-/* Reorders W, seen as [from, to], into the packed order of a nominal product. */
-static bool pack(const float *w, uint32_t from, uint32_t to, bool transposed, dnnl_stream_t stream,
-                 dnnl_memory_t *packed)
+/* Reorders [from, cols] of W into the packed order of a nominal product. */
+static bool pack_tile(const float *w, const struct shape *nominal, size_t row_stride,
+                      size_t col_stride, dnnl_stream_t stream, dnnl_memory_t *packed)
 {
     union { /* oneDNN takes no const; it only reads */
         const float *given;
@@ -107,16 +120,18 @@ static bool pack(const float *w, uint32_t from, uint32_t to, bool transposed, dn
     dnnl_memory_t source = NULL;
     dnnl_primitive_desc_t order = NULL;
     dnnl_primitive_t reorder = NULL;
-    dnnl_primitive_desc_t nominal = NULL;
-    bool ok = describe(&plain, from, to, dnnl_f32, transposed ? dnnl_ba : dnnl_ab) &&
-              describe(&any, from, to, dnnl_bf16, dnnl_format_tag_any);
+    dnnl_primitive_desc_t product = NULL;
+    const dnnl_dims_t dims = {nominal->from, nominal->cols};
+    bool ok =
+        describe(&plain, nominal->from, nominal->cols, dnnl_f32, row_stride, col_stride) &&
+        dnnl_memory_desc_init_by_tag(&any, 2, dims, dnnl_bf16, dnnl_format_tag_any) == dnnl_success;
     if (ok) {
-        nominal = plan(NOMINAL_ROWS, from, to, &any, false);
-        ok = nominal != NULL;
+        product = plan(nominal, &any);
+        ok = product != NULL;
     }
     if (ok) {
         const dnnl_memory_desc_t *best =
-            dnnl_primitive_desc_query_md(nominal, dnnl_query_weights_md, 0);
+            dnnl_primitive_desc_query_md(product, dnnl_query_weights_md, 0);
         ok = dnnl_memory_create(packed, best, engine(), DNNL_MEMORY_ALLOCATE) == dnnl_success &&
              dnnl_memory_create(&source, &plain, engine(), data.taken) == dnnl_success &&
              dnnl_reorder_primitive_desc_create(&order, &plain, engine(), best, engine(), NULL) ==
@@ -130,12 +145,33 @@ static bool pack(const float *w, uint32_t from, uint32_t to, bool transposed, dn
     }
     (void)dnnl_primitive_destroy(reorder);
     (void)dnnl_primitive_desc_destroy(order);
-    (void)dnnl_primitive_desc_destroy(nominal);
+    (void)dnnl_primitive_desc_destroy(product);
     (void)dnnl_memory_destroy(source);
     return ok;
 }
 
-enum err bf16_pack(const float *w, uint32_t out, uint32_t in, struct bf16_matrix **m)
+/* W seen as [from, to]: element (i, j) at i * row_stride + j * col_stride. */
+static bool pack(const float *w, uint32_t from, uint32_t to, size_t row_stride, size_t col_stride,
+                 uint32_t tile_cols, dnnl_stream_t stream, struct packed *p)
+{
+    const uint32_t width = tile_width(to, tile_cols);
+    *p = (struct packed){from, to, width, (to + width - 1) / width, NULL};
+    p->tile = mem_calloc(p->tiles, sizeof(dnnl_memory_t));
+    bool ok = p->tile != NULL;
+    for (uint32_t i = 0; ok && i < p->tiles; i++) {
+        const uint32_t first = i * width;
+        const struct shape nominal = {.rows = NOMINAL_ROWS,
+                                      .from = from,
+                                      .cols = to - first < width ? to - first : width,
+                                      .ld = to};
+        ok = pack_tile(w + first * col_stride, &nominal, row_stride, col_stride, stream,
+                       &p->tile[i]);
+    }
+    return ok;
+}
+
+enum err bf16_pack(const float *w, uint32_t out, uint32_t in, uint32_t tile_cols,
+                   struct bf16_matrix **m)
 {
     omp_set_num_threads(1);
     dnnl_stream_t stream = NULL;
@@ -146,10 +182,8 @@ enum err bf16_pack(const float *w, uint32_t out, uint32_t in, struct bf16_matrix
         bf16_matrix_free(m);
         return ERR_NOMEM;
     }
-    made->out = out;
-    made->in = in;
-    bool ok = pack(w, in, out, true, stream, &made->packed[0]) &&
-              pack(w, out, in, false, stream, &made->packed[1]);
+    bool ok = pack(w, in, out, 1, in, tile_cols, stream, &made->forward) &&
+              pack(w, out, in, in, 1, tile_cols, stream, &made->backward);
     (void)dnnl_stream_destroy(stream);
     if (!ok) {
         bf16_matrix_free(m);
@@ -158,28 +192,49 @@ enum err bf16_pack(const float *w, uint32_t out, uint32_t in, struct bf16_matrix
     return OK;
 }
 
+static void packed_free(struct packed *p)
+{
+    for (uint32_t i = 0; p->tile && i < p->tiles; i++) {
+        (void)dnnl_memory_destroy(p->tile[i]);
+    }
+    mem_free(p->tile);
+}
+
 void bf16_matrix_free(struct bf16_matrix **m)
 {
     if (*m) {
-        (void)dnnl_memory_destroy((*m)->packed[0]);
-        (void)dnnl_memory_destroy((*m)->packed[1]);
+        packed_free(&(*m)->forward);
+        packed_free(&(*m)->backward);
         mem_free(*m);
         *m = NULL;
     }
 }
 
-enum err bf16_reserve(struct bf16_room **room, size_t elements)
+static struct bf16_room *room_new(uint32_t lanes)
 {
-    struct bf16_room *r = *room ? *room : mem_calloc(1, sizeof *r);
+    struct bf16_room *r = mem_calloc(1, sizeof *r + lanes * sizeof r->lanes[0]);
+    if (!r) {
+        return NULL;
+    }
+    r->n_lanes = lanes;
+    for (uint32_t i = 0; i < lanes; i++) {
+        if (!engine() || dnnl_stream_create(&r->lanes[i].stream, engine(),
+                                            dnnl_stream_default_flags) != dnnl_success) {
+            bf16_room_free(&r);
+            return NULL;
+        }
+    }
+    return r;
+}
+
+enum err bf16_reserve(struct bf16_room **room, uint32_t lanes, size_t elements)
+{
+    *room = *room ? *room : room_new(lanes);
+    struct bf16_room *r = *room;
     if (!r) {
         return ERR_NOMEM;
     }
-    *room = r;
-    if (!r->stream &&
-        (!engine() ||
-         dnnl_stream_create(&r->stream, engine(), dnnl_stream_default_flags) != dnnl_success)) {
-        return ERR_NOMEM;
-    }
+    CHECK(r->n_lanes == lanes);
     if (elements > r->elements) {
         mem_free(r->input);
         r->input = mem_aligned(elements, sizeof *r->input);
@@ -190,48 +245,71 @@ enum err bf16_reserve(struct bf16_room **room, size_t elements)
 
 void bf16_room_free(struct bf16_room **room)
 {
-    if (*room) {
-        for (uint32_t i = 0; i < (*room)->n_made; i++) {
-            (void)dnnl_primitive_destroy((*room)->made[i].primitive);
-        }
-        (void)dnnl_stream_destroy((*room)->stream);
-        mem_free((*room)->input);
-        mem_free(*room);
-        *room = NULL;
+    struct bf16_room *r = *room;
+    *room = NULL;
+    if (!r) {
+        return;
     }
+    for (uint32_t i = 0; i < r->n_lanes; i++) {
+        for (uint32_t k = 0; k < r->lanes[i].n_made; k++) {
+            (void)dnnl_primitive_destroy(r->lanes[i].made[k].primitive);
+        }
+        (void)dnnl_stream_destroy(r->lanes[i].stream);
+    }
+    mem_free(r->input);
+    mem_free(r);
+}
+
+uint16_t *bf16_input(struct bf16_room *room, size_t elements)
+{
+    CHECK(elements <= room->elements);
+    return room->input;
+}
+
+uint32_t bf16_tiles(const struct bf16_matrix *m, bool backward)
+{
+    return backward ? m->backward.tiles : m->forward.tiles;
+}
+
+static bool same_shape(const struct shape *a, const struct shape *b)
+{
+    return a->rows == b->rows && a->from == b->from && a->cols == b->cols && a->ld == b->ld &&
+           a->backward == b->backward && a->onto == b->onto;
 }
 
 /* The primitive of a shape, made when it is first wanted; the oldest gives way. */
-static dnnl_primitive_t primitive_of(struct bf16_room *r, const struct bf16_matrix *m,
-                                     bool backward, uint32_t rows, bool onto)
+static dnnl_primitive_t primitive_of(struct lane *lane, const struct shape *shape,
+                                     dnnl_memory_t weights)
 {
-    const uint32_t from = backward ? m->out : m->in;
-    const uint32_t to = backward ? m->in : m->out;
-    for (uint32_t i = 0; i < r->n_made; i++) {
-        const struct made *p = &r->made[i];
-        if (p->rows == rows && p->from == from && p->to == to && p->backward == backward &&
-            p->onto == onto) {
-            return p->primitive;
+    for (uint32_t i = 0; i < lane->n_made; i++) {
+        if (same_shape(&lane->made[i].shape, shape)) {
+            return lane->made[i].primitive;
         }
     }
     const dnnl_memory_desc_t *order;
-    struct made made = {rows, from, to, backward, onto, NULL};
-    CHECK(dnnl_memory_get_memory_desc(m->packed[backward], &order) == dnnl_success);
-    dnnl_primitive_desc_t desc = plan(rows, from, to, order, onto);
+    struct made made = {*shape, NULL};
+    CHECK(dnnl_memory_get_memory_desc(weights, &order) == dnnl_success);
+    dnnl_primitive_desc_t desc = plan(shape, order);
     CHECK(desc && dnnl_primitive_create(&made.primitive, desc) == dnnl_success);
     (void)dnnl_primitive_desc_destroy(desc);
-    uint32_t at = r->n_made < PRIMITIVES ? r->n_made++ : r->next++ % PRIMITIVES;
-    (void)dnnl_primitive_destroy(r->made[at].primitive);
-    r->made[at] = made;
+    uint32_t at = lane->n_made < PRIMITIVES ? lane->n_made++ : lane->next++ % PRIMITIVES;
+    (void)dnnl_primitive_destroy(lane->made[at].primitive);
+    lane->made[at] = made;
     return made.primitive;
 }
 
-void bf16_product(struct bf16_room *room, const struct kernels *kernels,
-                  const struct bf16_matrix *m, bool backward, uint32_t rows, const float *x,
-                  float *y, bool onto)
+void bf16_tile(struct bf16_room *room, uint32_t lane, const struct bf16_matrix *m, bool backward,
+               uint32_t tile, uint32_t rows, float *y, bool onto)
 {
-    const uint32_t from = backward ? m->out : m->in;
-    const uint32_t to = backward ? m->in : m->out;
+    const struct packed *p = backward ? &m->backward : &m->forward;
+    const uint32_t first = tile * p->width;
+    const struct shape shape = {.rows = rows,
+                                .from = p->from,
+                                .cols = p->to - first < p->width ? p->to - first : p->width,
+                                .ld = p->to,
+                                .backward = backward,
+                                .onto = onto};
+    struct lane *own = &room->lanes[lane];
     dnnl_memory_desc_t xd;
     dnnl_memory_desc_t yd;
     dnnl_memory_t xm = NULL;
@@ -239,18 +317,16 @@ void bf16_product(struct bf16_room *room, const struct kernels *kernels,
     if (rows == 0) {
         return;
     }
-    CHECK((size_t)rows * from <= room->elements);
     omp_set_num_threads(1); /* of the calling thread: oneDNN is an OpenMP build */
-    kernels->to_bf16((size_t)rows * from, x, room->input);
-    dnnl_primitive_t primitive = primitive_of(room, m, backward, rows, onto);
-    CHECK(describe(&xd, rows, from, dnnl_bf16, dnnl_ab) &&
-          describe(&yd, rows, to, dnnl_f32, dnnl_ab) &&
+    dnnl_primitive_t primitive = primitive_of(own, &shape, p->tile[tile]);
+    CHECK(describe(&xd, rows, p->from, dnnl_bf16, p->from, 1) &&
+          describe(&yd, rows, shape.cols, dnnl_f32, p->to, 1) &&
           dnnl_memory_create(&xm, &xd, engine(), room->input) == dnnl_success &&
-          dnnl_memory_create(&ym, &yd, engine(), y) == dnnl_success);
+          dnnl_memory_create(&ym, &yd, engine(), y + first) == dnnl_success);
     const dnnl_exec_arg_t args[] = {
-        {DNNL_ARG_SRC, xm}, {DNNL_ARG_WEIGHTS, m->packed[backward]}, {DNNL_ARG_DST, ym}};
-    CHECK(dnnl_primitive_execute(primitive, room->stream, 3, args) == dnnl_success &&
-          dnnl_stream_wait(room->stream) == dnnl_success);
+        {DNNL_ARG_SRC, xm}, {DNNL_ARG_WEIGHTS, p->tile[tile]}, {DNNL_ARG_DST, ym}};
+    CHECK(dnnl_primitive_execute(primitive, own->stream, 3, args) == dnnl_success &&
+          dnnl_stream_wait(own->stream) == dnnl_success);
     (void)dnnl_memory_destroy(xm);
     (void)dnnl_memory_destroy(ym);
 }

@@ -33,7 +33,7 @@ static enum err freeze_layer(struct model *m, const struct weights *w, uint32_t 
     struct frozen *used[] = {last ? &l->q : &l->qkv, &l->o, &l->gate_up, &l->down, &l->kv};
     enum err error = OK;
     for (size_t k = 0; error == OK && k < (last ? 5 : 4); k++) {
-        error = m->ops->freeze(used[k], m->precision);
+        error = m->ops->freeze(used[k], m->precision, m->tile_cols);
     }
     return error;
 }
@@ -50,15 +50,17 @@ static enum err freeze_head(struct model *m, const struct weights *w)
         uint32_t left = s->vocab - first;
         m->head_blocks[i] = (struct frozen){span_at(m->head, (size_t)first * s->hidden),
                                             left < HEAD_COLS ? left : HEAD_COLS, s->hidden, NULL};
-        error = m->ops->freeze(&m->head_blocks[i], m->precision);
+        error = m->ops->freeze(&m->head_blocks[i], m->precision, m->tile_cols);
     }
     return error;
 }
 
 enum err model_init(struct model *m, const struct backend_ops *ops, const struct weights *w,
-                    const struct lora_config *lora, enum precision precision, struct errbuf *e)
+                    const struct lora_config *lora, enum precision precision, uint32_t tile_cols,
+                    struct errbuf *e)
 {
-    *m = (struct model){.shape = w->shape, .ops = ops, .precision = precision};
+    *m = (struct model){
+        .shape = w->shape, .ops = ops, .precision = precision, .tile_cols = tile_cols};
     m->layers = mem_calloc(w->shape.layers, sizeof *m->layers);
     enum err error = m->layers ? ops->import(w->block, w->floats, &m->weights) : ERR_NOMEM;
     for (uint32_t i = 0; error == OK && i < w->shape.layers; i++) {
@@ -213,8 +215,8 @@ static void place_scratch(struct scratch *c, struct arena *a, const struct pass_
     const struct arena here = *a;
     c->qkv = take(a, N + 1, heads + 2 * kv);
     c->heads = take(a, N, heads);
-    c->scores = take(a, per, n->score_words);
-    c->dscores = take(a, n->keep ? per : 0, n->score_words);
+    c->scores = take(a, n->lanes * per, n->score_words);
+    c->dscores = take(a, n->keep ? n->lanes * per : 0, n->score_words);
     c->k_flipped = take(a, kv, score_ld(n->rows));
     c->v_flipped = take(a, n->keep ? kv : 0, score_ld(n->rows));
     c->dq = take(a, back, heads);
@@ -398,6 +400,7 @@ enum err pass_start(struct pass *p, const struct unit *unit, const float *lora_f
                                      .labels = u->n_labels,
                                      .depth = u->depth,
                                      .score_words = words,
+                                     .lanes = p->team.threads,
                                      .keep = keep,
                                      .dropout = keep && p->adapter &&
                                                 p->model->adapter.config.dropout > 0.0f};

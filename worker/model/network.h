@@ -32,6 +32,7 @@ struct model {
     struct adapter adapter;
     const struct backend_ops *ops;
     enum precision precision;
+    uint32_t tile_cols; /* of products */
     struct buffer *weights;
     struct span embed, head, final_norm;
     struct model_layer *layers; /* [L] */
@@ -72,26 +73,27 @@ struct scratch {
     struct span heads;         /* packed [K][N][P][E]: attention's output, its gradient */
     struct span dq, dk, dv;    /* packed */
     struct span k_flipped, v_flipped; /* [K][E][score_ld(N)] */
-    struct span scores, dscores;
-    struct span delta;          /* [K][N][P] */
-    struct span h;              /* [N, F] */
-    struct span dh;             /* [N, F] */
-    struct span dattn;          /* [N, H E] */
-    struct span dx;             /* [N, D] gradient that runs down the layers */
-    struct span dlabelled;      /* [M, D] the same in the last layer */
-    struct span dnorm;          /* [N, D] */
-    struct span dnorm_labelled; /* [M, D] */
-    struct span du;             /* [N, 3R] */
-    struct span db;             /* [R, widest output of a module] */
-    struct span dropped;        /* [N, widest input]; dropout only */
-    struct span logits;         /* [M, cols of a block of the head] */
-    struct span most, sum;      /* [M] */
-    struct span mix;            /* [M, D] */
+    struct span scores, dscores;      /* [lanes][P][score_words] */
+    struct span delta;                /* [K][N][P] */
+    struct span h;                    /* [N, F] */
+    struct span dh;                   /* [N, F] */
+    struct span dattn;                /* [N, H E] */
+    struct span dx;                   /* [N, D] gradient that runs down the layers */
+    struct span dlabelled;            /* [M, D] the same in the last layer */
+    struct span dnorm;                /* [N, D] */
+    struct span dnorm_labelled;       /* [M, D] */
+    struct span du;                   /* [N, 3R] */
+    struct span db;                   /* [R, widest output of a module] */
+    struct span dropped;              /* [N, widest input]; dropout only */
+    struct span logits;               /* [M, cols of a block of the head] */
+    struct span most, sum;            /* [M] */
+    struct span mix;                  /* [M, D] */
 };
 
 struct pass_sizes {
     uint32_t rows, labelled, labels, depth;
     size_t score_words; /* of a block and one head of a group */
+    uint32_t lanes;     /* blocks at work at once */
     bool keep;          /* activations for a backward pass */
     bool dropout;
 };
@@ -136,7 +138,7 @@ struct pass {
 /* Binds weights (borrowed until model_deinit) to a backend. */
 MUST_USE enum err model_init(struct model *m, const struct backend_ops *ops,
                              const struct weights *weights, const struct lora_config *lora,
-                             enum precision precision, struct errbuf *e);
+                             enum precision precision, uint32_t tile_cols, struct errbuf *e);
 void model_deinit(struct model *m); /* fine on a zeroed struct */
 
 /* Plans the arena for these sizes and grows it where it is too small. */

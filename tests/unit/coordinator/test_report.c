@@ -33,6 +33,7 @@ static struct report_input input(void)
                                  .model_hash = "abc",
                                  .adapter_hash = "def",
                                  .kernels = "portable",
+                                 .precision = "fp32",
                                  .steps = 3,
                                  .pairs = 6,
                                  .tokens = 600,

@@ -13,7 +13,7 @@
 #include "worker/backend/bf16.h"
 #include "worker/backend/kernels.h"
 
-enum { SEED = 5, OUT = 40, IN = 72, ROWS = 19 };
+enum { SEED = 5, OUT = 40, IN = 72, ROWS = 19, TILE = 16 };
 
 static float rounded(float x)
 {
@@ -31,6 +31,16 @@ static void fill(float *x, size_t n, uint64_t key)
     }
 }
 
+static void product(struct bf16_room *room, const struct bf16_matrix *m, bool backward,
+                    uint32_t rows, const float *x, float *y, bool onto)
+{
+    size_t elements = (size_t)rows * (backward ? OUT : IN);
+    kernels_v4.to_bf16(elements, x, bf16_input(room, elements));
+    for (uint32_t i = 0; i < bf16_tiles(m, backward); i++) {
+        bf16_tile(room, 0, m, backward, i, rows, y, onto);
+    }
+}
+
 static void test_products_are_those_of_rounded_factors(void **state)
 {
     (void)state;
@@ -40,13 +50,13 @@ static void test_products_are_those_of_rounded_factors(void **state)
     fill(w, OUT * IN, 1);
     fill(x, ROWS * IN, 2);
     fill(dy, ROWS * OUT, 3);
-    assert_int_equal(bf16_pack(w, OUT, IN, &m), OK);
-    assert_int_equal(bf16_reserve(&room, 10), OK);
-    assert_int_equal(bf16_reserve(&room, ROWS * IN), OK);
+    assert_int_equal(bf16_pack(w, OUT, IN, TILE, &m), OK);
+    assert_int_equal(bf16_reserve(&room, 1, 10), OK);
+    assert_int_equal(bf16_reserve(&room, 1, ROWS * IN), OK);
     for (uint32_t rows = 1; rows <= ROWS; rows += 6) {
-        bf16_product(room, &kernels_v4, m, false, rows, x, y, false);
-        bf16_product(room, &kernels_v4, m, false, rows, x, y, true);
-        bf16_product(room, &kernels_v4, m, true, rows, dy, dx, false);
+        product(room, m, false, rows, x, y, false);
+        product(room, m, false, rows, x, y, true);
+        product(room, m, true, rows, dy, dx, false);
         for (size_t r = 0; r < rows; r++) {
             for (size_t o = 0; o < OUT; o++) {
                 double sum = 0;
@@ -65,7 +75,7 @@ static void test_products_are_those_of_rounded_factors(void **state)
         }
     }
     x[3] = NAN;
-    bf16_product(room, &kernels_v4, m, false, 1, x, y, false);
+    product(room, m, false, 1, x, y, false);
     assert_true(isnan(y[0]));
     bf16_matrix_free(&m);
     bf16_room_free(&room);
@@ -81,13 +91,13 @@ static void test_many_row_counts_pass_through_one_room(void **state)
     struct bf16_room *room = NULL;
     fill(w, OUT * IN, 1);
     fill(x, MOST * IN, 2);
-    assert_int_equal(bf16_pack(w, OUT, IN, &m), OK);
-    assert_int_equal(bf16_reserve(&room, MOST * IN), OK);
-    bf16_product(room, &kernels_v4, m, false, 7, x, y, false);
+    assert_int_equal(bf16_pack(w, OUT, IN, TILE, &m), OK);
+    assert_int_equal(bf16_reserve(&room, 1, MOST * IN), OK);
+    product(room, m, false, 7, x, y, false);
     for (uint32_t rows = 1; rows <= MOST; rows++) {
-        bf16_product(room, &kernels_v4, m, false, rows, x, again, false);
+        product(room, m, false, rows, x, again, false);
     }
-    bf16_product(room, &kernels_v4, m, false, 7, x, again, false);
+    product(room, m, false, 7, x, again, false);
     assert_memory_equal(y, again, 7 * OUT * sizeof(float));
     bf16_matrix_free(&m);
     bf16_room_free(&room);
