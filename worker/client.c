@@ -482,7 +482,7 @@ static enum err start(struct client *c, struct errbuf *e)
     }
     error = socket_context_open(&c->context, e);
     if (error == OK) {
-        error = slots_open(c->cfg.model, c->cfg.slots, c->reports, &c->slots, e);
+        error = slots_open(c->cfg.model, c->cfg.model_hash, c->cfg.slots, c->reports, &c->slots, e);
     }
     return error;
 }

@@ -9,6 +9,7 @@
 #include "worker/backend/kernels.h"
 #include "worker/engine_slot.h"
 #include "worker/model/head.h"
+#include "worker/model/weights.h"
 
 enum { UNIT_LABELS = 1 << 26 };
 
@@ -65,6 +66,9 @@ enum err engine_new(const struct engine_config *config, const struct weights *we
     if (error != OK) {
         mem_free(engine);
         return error;
+    }
+    if (config->precision == ENGINE_BF16) {
+        weights_cool(weights); /* packed now; only rows of the embedding are read again */
     }
     *out = engine;
     return OK;

@@ -200,7 +200,12 @@ static enum err print_probe(const struct options *o, const struct model_file *mf
     uint8_t digest[HASH_XXH128_BYTES];
     enum err error = probe_config(o, mf, level, &config, e);
     if (error == OK) {
-        error = weights_load(&weights, mf, 0, e);
+        char hash[HASH_SHA256_HEX];
+        struct errbuf note;
+        error = model_hash(mf, hash, e);
+        if (error == OK) {
+            error = weights_open(&weights, mf, hash, NULL, WEIGHTS_SHARE_FLOATS, &note, e);
+        }
     }
     if (error == OK) {
         error = engine_new(&config, &weights, &engine, e);

@@ -7,6 +7,7 @@
 
 #include "common/base/check.h"
 #include "common/base/clock.h"
+#include "common/base/log.h"
 #include "common/base/mem.h"
 #include "common/wire/units_frame.h"
 #include "worker/model/weights.h"
@@ -39,6 +40,7 @@ struct slot_thread {
 
 struct slots {
     const struct model_file *mf;
+    const char *model_hash;
     struct mailbox *reports;
     struct mailbox *tasks; /* of the maker */
     pthread_t maker;
@@ -197,13 +199,23 @@ static enum err make_engine(struct slots *s, const struct task *task, struct err
     return OK;
 }
 
+static void load_weights(struct slots *s)
+{
+    struct errbuf note;
+    s->loaded = weights_open(&s->weights, s->mf, s->model_hash, NULL, WEIGHTS_SHARE_FLOATS, &note,
+                             &s->loaded_text);
+    if (s->loaded == OK && note.text[0] != '\0') {
+        log_event(LOG_WARN, "weights_not_shared", "%s", note.text);
+    }
+}
+
 static void *maker_main(void *argument)
 {
     struct slots *s = argument;
     for (struct letter *l = mailbox_wait(s->tasks); l; l = mailbox_wait(s->tasks)) {
         struct task *task = (struct task *)l;
         if (task->kind == TASK_LOAD) {
-            s->loaded = weights_load(&s->weights, s->mf, 0, &s->loaded_text);
+            load_weights(s);
         } else {
             struct slot_report *report = new_report(SLOT_PREPARED, 0);
             report->code = make_engine(s, task, &report->text);
@@ -233,14 +245,15 @@ static enum err start_threads(struct slots *s, struct errbuf *e)
     return s->maker_started ? OK : err_set(e, ERR_NOMEM, "cannot start the loading thread");
 }
 
-enum err slots_open(const struct model_file *mf, uint32_t count, struct mailbox *reports,
-                    struct slots **out, struct errbuf *e)
+enum err slots_open(const struct model_file *mf, const char *model_hash, uint32_t count,
+                    struct mailbox *reports, struct slots **out, struct errbuf *e)
 {
     struct slots *s = mem_calloc(1, sizeof *s + count * sizeof s->threads[0]);
     if (!s) {
         return err_set(e, ERR_NOMEM, "no memory for %u slots", count);
     }
     s->mf = mf;
+    s->model_hash = model_hash;
     s->reports = reports;
     s->count = count;
     enum err error = mailbox_open(TASKS_MAX, &s->tasks);

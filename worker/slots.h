@@ -32,9 +32,10 @@ struct slot_report {
 };
 void slot_report_free(struct slot_report *report);
 
-/* Begins to load the weights of mf (borrowed until slots_close) at once. reports is borrowed. */
-MUST_USE enum err slots_open(const struct model_file *mf, uint32_t count, struct mailbox *reports,
-                             struct slots **out, struct errbuf *e);
+/* Begins to load the weights of mf (it and model_hash are borrowed until slots_close) at once.
+ * reports is borrowed. */
+MUST_USE enum err slots_open(const struct model_file *mf, const char *model_hash, uint32_t count,
+                             struct mailbox *reports, struct slots **out, struct errbuf *e);
 
 /* Makes an engine of these settings and the slots' memory for units of unit_rows, after what runs
  * has stopped; SLOT_PREPARED follows. Same settings as before: SLOT_PREPARED at no cost. */

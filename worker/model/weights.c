@@ -2,6 +2,7 @@
 #include "worker/model/weights.h"
 
 #include <stdint.h>
+#include <sys/mman.h>
 
 #include "common/base/mem.h"
 
@@ -38,6 +39,25 @@ static size_t place_all(struct weights *w, float *base)
     return at;
 }
 
+size_t weights_floats(const struct model_shape *shape)
+{
+    struct weights w = {.shape = *shape};
+    return place_all(&w, NULL);
+}
+
+enum err weights_place(struct weights *w, const struct model_shape *shape, float *block,
+                       struct errbuf *e)
+{
+    *w = (struct weights){.shape = *shape};
+    w->layers = mem_calloc(shape->layers, sizeof *w->layers);
+    if (!w->layers) {
+        return err_set(e, ERR_NOMEM, "no memory for a list of %u layers", shape->layers);
+    }
+    w->block = block;
+    w->floats = place_all(w, block);
+    return OK;
+}
+
 enum err weights_alloc(struct weights *w, const struct model_shape *shape, struct errbuf *e)
 {
     *w = (struct weights){.shape = *shape};
@@ -45,26 +65,27 @@ enum err weights_alloc(struct weights *w, const struct model_shape *shape, struc
     if (error != OK) {
         return error;
     }
-    size_t floats = place_all(w, NULL);
+    size_t floats = weights_floats(shape);
     float *base = mem_aligned(floats, sizeof(float));
-    struct weights_layer *layers = mem_calloc(shape->layers, sizeof *layers);
-    if (!base || !layers) {
-        mem_free(base);
-        mem_free(layers);
-        *w = (struct weights){0};
+    if (!base) {
         return err_set(e, ERR_NOMEM, "no memory for the model's weights (%zu MiB)",
                        floats * sizeof(float) >> 20);
     }
-    w->block = base;
-    w->floats = floats;
-    w->layers = layers;
-    (void)place_all(w, base);
-    return OK;
+    error = weights_place(w, shape, base, e);
+    if (error != OK) {
+        mem_free(base);
+        *w = (struct weights){0};
+    }
+    return error;
 }
 
 void weights_free(struct weights *w)
 {
     mem_free(w->layers);
-    mem_free(w->block);
+    if (w->map) {
+        (void)munmap(w->map, w->map_bytes);
+    } else {
+        mem_free(w->block);
+    }
     *w = (struct weights){0};
 }

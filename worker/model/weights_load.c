@@ -170,18 +170,13 @@ static void run(struct load *load, unsigned n_threads)
     }
 }
 
-enum err weights_load(struct weights *w, const struct model_file *mf, unsigned n_threads,
+enum err weights_read(const struct weights *w, const struct model_file *mf, unsigned n_threads,
                       struct errbuf *e)
 {
-    const struct model_shape *shape = model_shape(mf);
+    const struct model_shape *shape = &w->shape;
     struct load load = {.mf = mf, .lock = PTHREAD_MUTEX_INITIALIZER};
-    enum err error = weights_alloc(w, shape, e);
-    if (error != OK) {
-        return error;
-    }
     load.targets = mem_calloc(3 + (size_t)shape->layers * TENSORS_PER_LAYER, sizeof *load.targets);
     if (!load.targets) {
-        weights_free(w);
         return err_set(e, ERR_NOMEM, "no memory for a list of %u layers", shape->layers);
     }
     add_target(&load, "model.embed_tokens.weight", w->embed);
@@ -194,9 +189,19 @@ enum err weights_load(struct weights *w, const struct model_file *mf, unsigned n
     add_target(&load, "model.norm.weight", w->final_norm);
     run(&load, n_threads);
     mem_free(load.targets);
-    if (load.error != OK) {
-        weights_free(w);
-        return err_set(e, load.error, "%s", load.text.text);
+    return load.error == OK ? OK : err_set(e, load.error, "%s", load.text.text);
+}
+
+enum err weights_load(struct weights *w, const struct model_file *mf, unsigned n_threads,
+                      struct errbuf *e)
+{
+    enum err error = weights_alloc(w, model_shape(mf), e);
+    if (error != OK) {
+        return error;
     }
-    return OK;
+    error = weights_read(w, mf, n_threads, e);
+    if (error != OK) {
+        weights_free(w);
+    }
+    return error;
 }
