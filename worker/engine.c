@@ -169,12 +169,27 @@ const struct profile *engine_slot_profile(const struct engine_slot *slot)
     return &slot->pass.team.profile;
 }
 
+const struct profile *engine_slot_layer_profile(const struct engine_slot *slot, uint32_t layer)
+{
+    return slot->pass.profiles ? &slot->pass.profiles[layer] : NULL;
+}
+
+void engine_slot_profile_reset(struct engine_slot *slot)
+{
+    struct pass *p = &slot->pass;
+    team_enter(&p->team, p->team.part);
+    p->team.profile = (struct profile){0};
+    for (uint32_t i = 0; p->profiles && i < p->model->shape.layers; i++) {
+        p->profiles[i] = (struct profile){0};
+    }
+}
+
 /* Forward over a unit: log_p of every label. keep = ready for a backward. */
 static enum err forward(struct engine_slot *slot, const struct unit *unit, const float *lora_flat,
                         bool keep, uint64_t step, struct errbuf *e)
 {
     struct pass *p = &slot->pass;
-    team_enter(&p->team, PROFILE_OTHER);
+    team_enter(&p->team, PROFILE_PACK);
     enum err error = pass_start(p, unit, lora_flat, keep, slot->engine->config.seed, step, e);
     size_t labels = p->rows.n_labels;
     if (error == OK && (mem_grow((void **)&slot->log_p, &slot->log_p_capacity, labels,
@@ -287,6 +302,7 @@ enum err engine_gradient(struct engine_slot *slot, const struct unit *unit, cons
         team_enter(&p->team, PROFILE_ROUND);
         result->sumsq = adapter_add_fixed(&p->model->adapter, &p->model->shape, p->team.kernels,
                                           gradient_of(slot), sum);
+        team_count(&p->team, 0, 20 * (uint64_t)p->model->adapter.words);
     }
     team_enter(&p->team, PROFILE_IDLE);
     return OK;

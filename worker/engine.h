@@ -95,8 +95,11 @@ typedef void engine_watch_fn(void *context, const char *name, uint32_t layer, co
                              size_t rows, size_t cols);
 void engine_slot_watch(struct engine_slot *slot, engine_watch_fn *watch, void *context);
 
-/* Where the slot's time went since it was made (worker/backend/profile.h). */
+/* Where the slot's time went since it was made or reset (worker/backend/profile.h), in all and in
+ * one layer (NULL before the first unit). */
 const struct profile *engine_slot_profile(const struct engine_slot *slot);
+const struct profile *engine_slot_layer_profile(const struct engine_slot *slot, uint32_t layer);
+void engine_slot_profile_reset(struct engine_slot *slot);
 
 /* Counts up a little after every layer of a pass: a heartbeat that stands still means a hung
  * compute thread. Any thread, any time. */

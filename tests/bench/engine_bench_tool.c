@@ -36,12 +36,6 @@ static const struct model_shape smollm2 = {.layers = 30,
                                            .rms_eps = 1e-5f,
                                            .tied_head = true};
 
-static const char *const part_names[] = {
-#define PART_NAME(part, text) text,
-    PROFILE_LIST(PART_NAME)
-#undef PART_NAME
-};
-
 static void must(enum err error, const struct errbuf *e)
 {
     if (error != OK) {
@@ -166,7 +160,8 @@ static void report(const struct runner *runners, int slots, uint32_t rows, doubl
     for (int i = PROFILE_IDLE + 1; i < PROFILE_PARTS; i++) {
         double ms = (double)p->ns[i] * 1e-6 / units;
         double gflop = (double)p->flops[i] / units * 1e-9;
-        printf("  %-10s %9.1f ms %5.1f %%", part_names[i], ms, 100 * ms / total_ms);
+        printf("  %-10s %9.1f ms %5.1f %%", profile_part_name((enum profile_part)i), ms,
+               100 * ms / total_ms);
         if (gflop > 0) {
             printf(" %8.2f GFLOP %7.1f GFLOP/s", gflop, gflop / ms * 1e3);
         }

@@ -182,6 +182,7 @@ struct team {
     enum profile_part part; /* what runs now */
     uint64_t part_since_ns;
     struct profile profile;
+    struct profile *layer; /* of the layer at work, counted besides; NULL = none */
 };
 
 /* A team of one thread on the CPU with this level's kernels; the process must have passed
@@ -197,6 +198,12 @@ void team_deinit(struct team *t);
 
 /* Charges the time since the last call to the part that ran; from now on `part` runs. */
 void team_enter(struct team *t, enum profile_part part);
+
+/* From now on everything is charged to this layer's profile too; NULL = to none. */
+void team_layer(struct team *t, struct profile *layer);
+
+/* Adds to the part that runs. */
+void team_count(struct team *t, uint64_t flops, uint64_t bytes);
 
 extern const struct backend_ops backend_cpu;
 

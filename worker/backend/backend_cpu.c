@@ -71,6 +71,31 @@ static const void *cpu_view(struct team *t, struct span from, size_t words, void
     return cpu_at(from);
 }
 
+static void charge(struct team *t, enum profile_part part, uint64_t ns)
+{
+    t->profile.ns[part] += ns;
+    if (t->layer) {
+        t->layer->ns[part] += ns;
+    }
+}
+
+/* The part that runs does not pay for it. */
+static void charge_wait(struct team *t, uint64_t ns)
+{
+    charge(t, PROFILE_WAIT, ns);
+    t->part_since_ns += ns;
+}
+
+void team_count(struct team *t, uint64_t flops, uint64_t bytes)
+{
+    t->profile.flops[t->part] += flops;
+    t->profile.bytes[t->part] += bytes;
+    if (t->layer) {
+        t->layer->flops[t->part] += flops;
+        t->layer->bytes[t->part] += bytes;
+    }
+}
+
 struct shared_items {
     item_fn *fn;
     void *ctx;
@@ -91,7 +116,7 @@ void cpu_items(struct team *t, uint32_t items, item_fn *fn, void *ctx)
 {
     if (t->crew && items > 1) {
         struct shared_items s = {.fn = fn, .ctx = ctx, .items = items};
-        crew_run(t->crew, take_items, &s);
+        charge_wait(t, crew_run(t->crew, take_items, &s));
         return;
     }
     for (uint32_t item = 0; item < items; item++) {
@@ -122,28 +147,33 @@ void cpu_ranges(struct team *t, size_t items, size_t grain, range_fn *fn, void *
     }
     size_t part = (items + t->threads - 1) / t->threads;
     struct shared_range s = {fn, ctx, items, (part + grain - 1) / grain * grain};
-    crew_run(t->crew, take_range, &s);
+    charge_wait(t, crew_run(t->crew, take_range, &s));
 }
 
 struct shared_each {
     const struct team *team;
     team_item_fn *fn;
     void *ctx;
+    atomic_uint_least64_t bytes;
 };
 
 static void run_each(void *ctx, uint32_t lane, uint32_t item)
 {
-    const struct shared_each *s = ctx;
+    struct shared_each *s = ctx;
     struct team alone = *s->team;
     alone.crew = NULL;
     alone.threads = 1;
+    alone.layer = NULL;
+    alone.profile.bytes[alone.part] = 0;
     s->fn(s->ctx, &alone, lane, item);
+    atomic_fetch_add(&s->bytes, alone.profile.bytes[alone.part]);
 }
 
 static void cpu_each(struct team *t, uint32_t count, team_item_fn *fn, void *ctx)
 {
-    struct shared_each s = {t, fn, ctx};
+    struct shared_each s = {.team = t, .fn = fn, .ctx = ctx};
     cpu_items(t, count, run_each, &s);
+    team_count(t, 0, atomic_load(&s.bytes));
 }
 
 enum { GRAIN_M = 24, GRAIN_N = 64 }; /* whole tiles of kernels_gemm.h */
@@ -187,9 +217,11 @@ static void cpu_gemm(struct team *t, const struct gemm *g)
                             .b = cpu_at(g->b),
                             .c = cpu_at(g->c)};
     cpu_ranges(t, s.by_rows ? g->m : g->n, s.by_rows ? GRAIN_M : GRAIN_N, gemm_range, &s);
-    if (t->part != PROFILE_ATTENTION) { /* attention counts its visible pairs itself */
-        t->profile.flops[t->part] += 2 * (uint64_t)g->m * g->n * g->k;
-    }
+    const uint64_t m = g->m;
+    const uint64_t n = g->n;
+    /* attention counts its visible pairs itself */
+    team_count(t, t->part == PROFILE_ATTENTION ? 0 : 2 * m * n * g->k,
+               4 * (m * g->k + n * g->k + (g->onto ? 2 : 1) * m * n));
 }
 
 uint32_t tile_width(uint32_t n, uint32_t most)
@@ -274,7 +306,11 @@ static void cpu_product(struct team *t, const struct product *p)
                                .to = p->backward ? w->in : w->out};
     if (w->bf16) {
         enum { GRAIN = 4096 };
+        const enum profile_part part = t->part;
+        team_enter(t, PROFILE_PACK);
         cpu_ranges(t, (size_t)p->rows * s.from, GRAIN, round_range, &s);
+        team_count(t, 0, (uint64_t)p->rows * s.from * 6);
+        team_enter(t, part);
         cpu_items(t, bf16_tiles(w->bf16, p->backward), run_bf16_tile, &s);
     } else {
         s.tile_cols = tile_width(s.to, t->tile_cols);
@@ -282,28 +318,32 @@ static void cpu_product(struct team *t, const struct product *p)
         uint32_t row_tiles = (p->rows + t->tile_rows - 1) / t->tile_rows;
         cpu_items(t, row_tiles * s.col_tiles, sgemm_tile, &s);
     }
-    t->profile.flops[t->part] += 2 * (uint64_t)p->rows * s.from * s.to;
+    const uint64_t rows = p->rows;
+    const uint64_t inputs = rows * s.from + (uint64_t)s.from * s.to;
+    team_count(t, 2 * rows * s.from * s.to,
+               (w->bf16 ? 2 : 4) * inputs + (p->onto ? 8 : 4) * rows * s.to);
 }
 
 static void cpu_transpose(struct team *t, uint32_t rows, uint32_t cols, size_t ld, struct span from,
                           struct span to)
 {
     t->kernels->transpose(rows, cols, ld, cpu_at(from), cpu_at(to));
+    team_count(t, 0, 8 * (uint64_t)rows * cols);
 }
 
 static void cpu_fill(struct team *t, struct span x, size_t words, float value)
 {
-    (void)t;
     float *p = cpu_at(x);
     for (size_t i = 0; i < words; i++) {
         p[i] = value;
     }
+    team_count(t, 0, 4 * (uint64_t)words);
 }
 
 static void cpu_copy(struct team *t, struct span from, struct span to, size_t words)
 {
-    (void)t;
     memcpy(cpu_at(to), cpu_at(from), words * sizeof(float));
+    team_count(t, 0, 8 * (uint64_t)words);
 }
 
 static struct kernel_softmax softmax_of(const struct softmax *b)
@@ -315,6 +355,7 @@ static void cpu_softmax(struct team *t, const struct softmax *b)
 {
     const struct kernel_softmax block = softmax_of(b);
     t->kernels->softmax(&block, cpu_at(b->s), cpu_at(b->most), cpu_at(b->inverse));
+    team_count(t, 0, 8 * (uint64_t)b->queries * b->per * b->cols);
 }
 
 static void cpu_softmax_backward(struct team *t, const struct softmax *b, struct span ds,
@@ -323,18 +364,21 @@ static void cpu_softmax_backward(struct team *t, const struct softmax *b, struct
     const struct kernel_softmax block = softmax_of(b);
     t->kernels->softmax_backward(&block, cpu_at(b->s), cpu_at(ds), cpu_at(b->most),
                                  cpu_at(b->inverse), cpu_at(delta));
+    team_count(t, 0, 16 * (uint64_t)b->queries * b->per * b->cols);
 }
 
 static void cpu_gather_rows(struct team *t, uint32_t rows, uint32_t cols, struct span index,
                             struct span from, struct span to)
 {
     t->kernels->gather_rows(rows, cols, cpu_index_at(index), cpu_at(from), cpu_at(to));
+    team_count(t, 0, 8 * (uint64_t)rows * cols);
 }
 
 static void cpu_scatter_add_rows(struct team *t, uint32_t rows, uint32_t cols, struct span index,
                                  struct span from, struct span to)
 {
     t->kernels->scatter_add_rows(rows, cols, cpu_index_at(index), cpu_at(from), cpu_at(to));
+    team_count(t, 0, 12 * (uint64_t)rows * cols);
 }
 
 static void cpu_add_scaled_rows(struct team *t, uint32_t count, uint32_t cols, struct span row,
@@ -343,12 +387,14 @@ static void cpu_add_scaled_rows(struct team *t, uint32_t count, uint32_t cols, s
 {
     t->kernels->add_scaled_rows(count, cols, cpu_index_at(row), cpu_index_at(index),
                                 cpu_at(coefficient), cpu_at(from), cpu_at(to));
+    team_count(t, 0, 12 * (uint64_t)count * cols);
 }
 
 static void cpu_scale_rows(struct team *t, uint32_t rows, uint32_t cols, struct span factor,
                            struct span x)
 {
     t->kernels->scale_rows(rows, cols, cpu_at(factor), cpu_at(x));
+    team_count(t, 0, 8 * (uint64_t)rows * cols);
 }
 
 static void cpu_dropout(struct team *t, const struct dropout *d, struct span from, struct span to)
@@ -356,6 +402,7 @@ static void cpu_dropout(struct team *t, const struct dropout *d, struct span fro
     const uint64_t *keys = (const uint64_t *)(const void *)cpu_at(d->keys);
     t->kernels->dropout(d->rows, d->cols, keys, d->salt, d->keep, cpu_at(from), cpu_at(to),
                         d->accumulate);
+    team_count(t, 0, (d->accumulate ? 12 : 8) * (uint64_t)d->rows * d->cols);
 }
 
 const struct backend_ops backend_cpu = {
@@ -428,7 +475,24 @@ void team_deinit(struct team *t)
 void team_enter(struct team *t, enum profile_part part)
 {
     uint64_t now = clock_now_ns();
-    t->profile.ns[t->part] += now - t->part_since_ns;
+    charge(t, t->part, now - t->part_since_ns);
     t->part = part;
     t->part_since_ns = now;
+}
+
+void team_layer(struct team *t, struct profile *layer)
+{
+    team_enter(t, t->part);
+    t->layer = layer;
+}
+
+static const char *const part_names[] = {
+#define PART_NAME(part, text) text,
+    PROFILE_LIST(PART_NAME)
+#undef PART_NAME
+};
+
+const char *profile_part_name(enum profile_part part)
+{
+    return part_names[part];
 }

@@ -33,6 +33,7 @@ void cpu_rmsnorm(struct team *t, uint32_t rows, uint32_t cols, float eps, struct
                           .y = cpu_at(y),
                           .rstd = cpu_at(rstd)};
     cpu_ranges(t, rows, GRAIN_ROWS, rmsnorm_range, &c);
+    team_count(t, 0, 8 * (uint64_t)rows * cols);
 }
 
 static void rmsnorm_backward_range(void *ctx, uint32_t lane, size_t first, size_t count)
@@ -57,6 +58,7 @@ void cpu_rmsnorm_backward(struct team *t, uint32_t rows, uint32_t cols, struct s
                           .dx = cpu_at(dx),
                           .accumulate = accumulate};
     cpu_ranges(t, rows, GRAIN_ROWS, rmsnorm_backward_range, &c);
+    team_count(t, 0, (accumulate ? 16 : 12) * (uint64_t)rows * cols);
 }
 
 struct heads_call {
@@ -112,6 +114,7 @@ void cpu_heads_split(struct team *t, const struct heads *h, struct span flat, st
     c.from = cpu_at(flat);
     c.to = cpu_at(packed);
     cpu_items(t, h->groups, split_group, &c);
+    team_count(t, 0, 8 * (uint64_t)h->rows * h->groups * h->per * h->head_dim);
 }
 
 static void merge_group(void *ctx, uint32_t lane, uint32_t group)
@@ -128,6 +131,7 @@ void cpu_heads_merge(struct team *t, const struct heads *h, struct span packed, 
     c.from = cpu_at(packed);
     c.to = cpu_at(flat);
     cpu_items(t, h->groups, merge_group, &c);
+    team_count(t, 0, 8 * (uint64_t)h->rows * h->groups * h->per * h->head_dim);
 }
 
 static void dot_group(void *ctx, uint32_t lane, uint32_t group)
@@ -146,6 +150,7 @@ void cpu_heads_dot(struct team *t, const struct heads *h, struct span a, struct 
     c.other = cpu_at(b);
     c.to = cpu_at(dots);
     cpu_items(t, h->groups, dot_group, &c);
+    team_count(t, 0, 8 * (uint64_t)h->rows * h->groups * h->per * h->head_dim);
 }
 
 struct swiglu_call {
@@ -165,6 +170,7 @@ void cpu_swiglu(struct team *t, uint32_t rows, uint32_t cols, struct span gate_u
 {
     struct swiglu_call c = {t->kernels, cols, cpu_at(gate_up), cpu_at(h)};
     cpu_ranges(t, rows, GRAIN_ROWS, swiglu_range, &c);
+    team_count(t, 0, 12 * (uint64_t)rows * cols);
 }
 
 static void swiglu_backward_range(void *ctx, uint32_t lane, size_t first, size_t count)
@@ -180,6 +186,7 @@ void cpu_swiglu_backward(struct team *t, uint32_t rows, uint32_t cols, struct sp
 {
     struct swiglu_call c = {t->kernels, cols, cpu_at(gate_up), cpu_at(dh)};
     cpu_ranges(t, rows, GRAIN_ROWS, swiglu_backward_range, &c);
+    team_count(t, 0, 20 * (uint64_t)rows * cols);
 }
 
 static struct kernel_head_block head_block_of(const struct head_block *b)
@@ -220,6 +227,7 @@ void cpu_head_block(struct team *t, const struct head_block *b)
 {
     struct head_call c = {t->kernels, head_block_of(b), cpu_at(b->logits)};
     cpu_ranges(t, b->rows, GRAIN_ROWS, head_range, &c);
+    team_count(t, 0, 8 * (uint64_t)b->rows * b->cols);
 }
 
 void cpu_pick(struct team *t, const struct head_block *b, uint32_t count, struct span row,

@@ -7,6 +7,7 @@
 #include <stdbool.h>
 
 #include "common/base/check.h"
+#include "common/base/clock.h"
 #include "common/base/mem.h"
 
 enum { SPINS = 4000 }; /* some 40 microseconds */
@@ -119,14 +120,16 @@ void crew_free(struct crew **crew)
     mem_free(c);
 }
 
-void crew_run(struct crew *c, crew_fn *fn, void *ctx)
+uint64_t crew_run(struct crew *c, crew_fn *fn, void *ctx)
 {
     c->fn = fn;
     c->ctx = ctx;
     atomic_store_explicit(&c->pending, c->threads - 1, memory_order_relaxed);
     announce(c);
     fn(ctx, 0);
+    const uint64_t since_ns = clock_now_ns();
     for (uint32_t spins = 0; atomic_load_explicit(&c->pending, memory_order_acquire) > 0;) {
         rest(spins < SPINS ? spins++ : spins);
     }
+    return clock_now_ns() - since_ns;
 }

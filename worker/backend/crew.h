@@ -17,8 +17,8 @@ typedef void crew_fn(void *ctx, uint32_t lane);
 MUST_USE enum err crew_new(uint32_t threads, struct crew **out);
 void crew_free(struct crew **crew); /* NULL inside is fine */
 
-/* fn(ctx, lane) once for each lane 0..threads-1, lane 0 on the caller; returns when all are done.
- */
-void crew_run(struct crew *crew, crew_fn *fn, void *ctx);
+/* fn(ctx, lane) once for each lane 0..threads-1, lane 0 on the caller; returns when all are done,
+ * with the nanoseconds that lane 0 waited for the others. */
+uint64_t crew_run(struct crew *crew, crew_fn *fn, void *ctx);
 
 #endif

@@ -158,7 +158,7 @@ static struct heads flat_heads(const struct pass *p, uint32_t queries)
 static void count_pairs(struct pass *p, const struct query_set *set, uint64_t products)
 {
     const struct model_shape *s = &p->model->shape;
-    p->team.profile.flops[PROFILE_ATTENTION] += 2 * products * set->pairs * s->heads * s->head_dim;
+    team_count(&p->team, 2 * products * set->pairs * s->heads * s->head_dim, 0);
 }
 
 /* packed [K][N][E] -> flipped [K][E][score_ld(N)]. */

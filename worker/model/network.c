@@ -271,7 +271,12 @@ enum err pass_reserve(struct pass *p, const struct pass_sizes *sizes, struct err
     const struct backend_ops *ops = p->team.ops;
     if (!p->layers) {
         p->layers = mem_calloc(p->model->shape.layers, sizeof *p->layers);
-        if (!p->layers) {
+        p->profiles = mem_calloc(p->model->shape.layers, sizeof *p->profiles);
+        if (!p->layers || !p->profiles) {
+            mem_free(p->layers);
+            mem_free(p->profiles);
+            p->layers = NULL;
+            p->profiles = NULL;
             return err_set(e, ERR_NOMEM, "engine: no memory for a slot");
         }
     }
@@ -311,6 +316,7 @@ void pass_deinit(struct pass *p)
     team_deinit(&p->team);
     unit_rows_free(&p->rows);
     mem_free(p->layers);
+    mem_free(p->profiles);
     mem_free(p->host.block);
     *p = (struct pass){0};
 }
@@ -429,15 +435,19 @@ void network_forward(struct pass *p)
     p->team.ops->gather_rows(&p->team, p->sizes.rows, m->shape.hidden, p->unit.tokens, m->embed,
                              p->layers[0].x);
     for (uint32_t i = 0; i < m->shape.layers; i++) {
+        team_layer(&p->team, &p->profiles[i]);
         layer_forward(p, i, layer_is_last(p, i) ? p->final_x : p->layers[i + 1].x);
         p->layer_done(p->owner);
     }
+    team_layer(&p->team, NULL);
 }
 
 void network_backward(struct pass *p)
 {
     for (uint32_t i = p->model->shape.layers; i-- > 0;) {
+        team_layer(&p->team, &p->profiles[i]);
         layer_backward(p, i, i > 0);
         p->layer_done(p->owner);
     }
+    team_layer(&p->team, NULL);
 }

@@ -127,6 +127,7 @@ struct pass {
     struct unit_spans unit;
     struct scratch scratch;
     struct layer_tensors *layers; /* [L] */
+    struct profile *profiles;     /* [L] */
     struct span final_x;          /* [M, D] output of the last layer */
     struct span final_rstd;       /* [M] */
     void (*layer_done)(void *owner);
