@@ -11,7 +11,7 @@
 #include "coordinator/forecast_state.h"
 
 enum {
-    EVENTS_MAX = 200000000, /* a forecast that has not ended by then has no end */
+    EVENTS_MAX = 20000000, /* a forecast that has not ended by then has no end */
     PENDING_MAX = 1 << 26,
     TENSOR_QUEUE = 4, /* parameters under way to one worker, as in server.c */
     OUTPUTS_EXTRA = 2,
@@ -268,7 +268,8 @@ static void on_heartbeat(struct forecast_sim *s, struct forecast_worker *w)
     struct dispatch_running running[LIMIT_SLOTS];
     uint32_t n = 0;
     for (uint32_t i = 0; i < s->cfg->slots; i++) {
-        if (w->slots[i].state == VIRTUAL_COMPUTING && !w->slots[i].leaving) {
+        bool computes = w->slots[i].state == VIRTUAL_COMPUTING && !w->slots[i].leaving;
+        if (computes || w->slots[i].state == VIRTUAL_FETCHING) {
             running[n++] = (struct dispatch_running){.job = w->slots[i].job.job,
                                                      .attempt = w->slots[i].job.attempt};
         }

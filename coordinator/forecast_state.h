@@ -50,7 +50,8 @@ struct forecast_slot {
 
 struct forecast_output {
     enum { OUTPUT_FREE, OUTPUT_ANNOUNCED, OUTPUT_SENT } state;
-    uint64_t job, said_ns;
+    bool sent; /* into the link at sent_ns */
+    uint64_t job, said_ns, sent_ns;
     uint32_t attempt;
 };
 

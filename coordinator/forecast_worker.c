@@ -6,8 +6,9 @@
 enum { OUTPUTS_EXTRA = 2 }; /* results that may wait beside the slots */
 
 #define BEAT_NS 500000000ull
-#define WANT_NS 2000000000ull     /* between repeats of a request */
-#define ANNOUNCE_NS 5000000000ull /* of an announcement and of a fetch */
+#define WANT_NS 2000000000ull      /* between repeats of a request */
+#define ANNOUNCE_NS 5000000000ull  /* of an announcement */
+#define TRANSFER_NS 30000000000ull /* of a fetch and of a gradient */
 
 static uint64_t compute_ns(const struct forecast_sim *s, uint32_t rows)
 {
@@ -121,8 +122,7 @@ static void on_computed(struct forecast_sim *s, struct forecast_worker *w,
     v->state = VIRTUAL_IDLE;
     for (uint32_t r = 0; !v->leaving && r < s->cfg->slots + OUTPUTS_EXTRA; r++) {
         if (w->outputs[r].state == OUTPUT_FREE) {
-            w->outputs[r].job = end->job;
-            w->outputs[r].attempt = end->attempt;
+            w->outputs[r] = (struct forecast_output){.job = end->job, .attempt = end->attempt};
             announce(s, w, &w->outputs[r]);
             break;
         }
@@ -174,9 +174,14 @@ static void on_credit(struct forecast_sim *s, struct forecast_worker *w, uint64_
     for (uint32_t r = 0; r < s->cfg->slots + OUTPUTS_EXTRA; r++) {
         struct forecast_output *o = &w->outputs[r];
         if (o->state != OUTPUT_FREE && o->job == job && o->attempt == attempt) {
+            bool under_way = o->sent && s->now_ns - o->sent_ns < TRANSFER_NS;
             o->state = OUTPUT_SENT;
             o->said_ns = s->now_ns;
-            forecast_send_gradient(s, w, job, attempt);
+            if (!under_way) {
+                o->sent = true;
+                o->sent_ns = s->now_ns;
+                forecast_send_gradient(s, w, job, attempt);
+            }
         }
     }
 }
@@ -184,7 +189,7 @@ static void on_credit(struct forecast_sim *s, struct forecast_worker *w, uint64_
 static void on_beat(struct forecast_sim *s, struct forecast_worker *w)
 {
     forecast_say(s, w, (struct forecast_event){.kind = FORECAST_HEARTBEAT});
-    if (w->fetching != 0 && s->now_ns - w->fetch_ns >= ANNOUNCE_NS) {
+    if (w->fetching != 0 && s->now_ns - w->fetch_ns >= TRANSFER_NS) {
         fetch(s, w);
     }
     for (uint32_t i = 0; i < s->cfg->slots; i++) {
