@@ -131,7 +131,7 @@ static void add_json_row(const struct plan_result *r, const struct plan_row *row
     str_addf(out, "{\"workers\":%u,\"slots\":%u,\"stopped\":", row->workers, g.slots);
     if (row->forecast.stopped) {
         str_add_json(out, row->forecast.text, strlen(row->forecast.text));
-        str_add(out, "}");
+        str_add(out, ",\"saturated\":true}");
         return;
     }
     str_addf(out,
