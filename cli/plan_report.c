@@ -71,11 +71,12 @@ static void add_head(const struct plan_result *r, struct str *out)
              c->adding_bytes_per_s * 1e-9, c->finishing_bytes_per_s * 1e-9);
     str_addf(out, "link      %.4g MB/s each way, latency %.3g ms\n", c->link_bytes_per_s * 1e-6,
              c->latency_s * 1e3);
-    str_addf(out,
-             "steps     the first %u after a warm-up step: %.0f tokens, %.1f pairs, %.1f units a "
-             "step\n\n",
-             r->work->n_steps - 1, (double)r->work->tokens / steps, (double)r->work->pairs / steps,
-             (double)r->work->units / steps);
+    str_addf(
+        out,
+        "steps     the first %u whole ones after a warm-up step: %.0f tokens, %.1f pairs, %.1f "
+        "units a step\n\n",
+        r->work->n_steps - 1, (double)r->work->tokens / steps, (double)r->work->pairs / steps,
+        (double)r->work->units / steps);
 }
 
 static void add_row(const struct plan_result *r, const struct plan_row *row, struct str *out)
@@ -151,6 +152,15 @@ static void add_json_row(const struct plan_result *r, const struct plan_row *row
     str_add(out, "]}");
 }
 
+static void add_numbers(const struct plan_result *r, struct str *out)
+{
+    str_add(out, ",\"step_numbers\":[");
+    for (uint32_t i = 1; i < r->work->n_steps; i++) {
+        str_addf(out, "%s%llu", i > 1 ? "," : "", (unsigned long long)r->work->numbers[i]);
+    }
+    str_add(out, "],\"saturates_at\":");
+}
+
 void plan_json(const struct plan_result *r, struct str *out)
 {
     const struct forecast_config *c = r->asked;
@@ -176,9 +186,10 @@ void plan_json(const struct plan_result *r, struct str *out)
              c->finishing_bytes_per_s, c->link_bytes_per_s, c->latency_s);
     str_addf(out,
              ",\"steps\":%u,\"step\":{\"tokens\":%.9g,\"pairs\":%.9g,\"units\":%.9g},"
-             "\"useful_slots\":%u,\"one_slot_step_s\":%.9g,\"saturates_at\":",
+             "\"useful_slots\":%u,\"one_slot_step_s\":%.9g",
              r->work->n_steps - 1, (double)r->work->tokens / steps, (double)r->work->pairs / steps,
              (double)r->work->units / steps, r->useful_slots, r->one_slot_s / steps);
+    add_numbers(r, out);
     if (r->saturates_at > 0) {
         str_addf(out, "%u", r->saturates_at);
     } else {

@@ -24,6 +24,16 @@ static void look_at(const struct tree *t, struct seen *seen)
     }
 }
 
+/* Whether the step has as many groups as any. */
+static bool is_whole(const struct setup *s, uint64_t step)
+{
+    uint32_t n_groups;
+    (void)forest_groups(s->forest, &n_groups);
+    uint32_t batch = s->cfg->train_batch_groups;
+    uint64_t first = step % plan_epoch_steps(s->plan) * batch;
+    return n_groups <= batch || first + batch <= n_groups;
+}
+
 static enum err take_step(struct plan_work *w, uint32_t index, const struct batch *b,
                           struct seen *seen, struct errbuf *e)
 {
@@ -55,12 +65,18 @@ enum err plan_work_make(const struct setup *s, struct plan_work *w, struct errbu
 {
     struct seen seen = {0};
     enum err error = OK;
-    uint32_t n = s->steps < PLAN_WORK_STEPS ? (uint32_t)s->steps : PLAN_WORK_STEPS;
+    uint32_t n = 0;
     *w = (struct plan_work){0};
-    n = n < 2 ? 2 : n;
+    for (uint64_t step = 0; step < s->steps && n < PLAN_WORK_STEPS; step++) {
+        if (is_whole(s, step)) {
+            w->numbers[n++] = step;
+        }
+    }
+    w->numbers[1] = n == 1 ? w->numbers[0] : w->numbers[1];
+    n = n == 1 ? 2 : n;
     for (uint32_t i = 0; i < n && error == OK; i++) {
         struct batch b;
-        error = batch_train(s, i % s->steps, &b, e);
+        error = batch_train(s, w->numbers[i], &b, e);
         if (error == OK) {
             error = take_step(w, i, &b, &seen, e);
             batch_free(&b);

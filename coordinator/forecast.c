@@ -13,7 +13,6 @@
 enum {
     EVENTS_MAX = 20000000, /* a forecast that has not ended by then has no end */
     PENDING_MAX = 1 << 26,
-    TENSOR_QUEUE = 4, /* parameters under way to one worker, as in server.c */
     OUTPUTS_EXTRA = 2,
 };
 
@@ -123,16 +122,34 @@ void forecast_send_gradient(struct forecast_sim *s, const struct forecast_worker
     send_over(s, &s->down, s->cfg->floats * 8, &event);
 }
 
+/* The first of the worker's queue: its connection carries one after the other. */
+static void send_queued(struct forecast_sim *s, const struct forecast_worker *w)
+{
+    const struct forecast_event event = {
+        .kind = FORECAST_PARAMS, .worker = w->index, .version = w->queued[0]};
+    send_over(s, &s->up, s->cfg->floats * 4, &event);
+}
+
 /* As server_send_params: when its queue is full the worker's next heartbeat tries again. */
 static void send_params(struct forecast_sim *s, struct forecast_worker *w)
 {
-    const struct forecast_event event = {
-        .kind = FORECAST_PARAMS, .worker = w->index, .version = s->step};
-    w->fetch_waits = w->params_queued == TENSOR_QUEUE;
-    if (!w->fetch_waits) {
-        w->params_queued++;
-        s->out->params_sent++;
-        send_over(s, &s->up, s->cfg->floats * 4, &event);
+    w->fetch_waits = w->n_queued == FORECAST_TENSOR_QUEUE;
+    if (w->fetch_waits) {
+        return;
+    }
+    s->out->params_sent++;
+    w->queued[w->n_queued++] = s->step;
+    if (w->n_queued == 1) {
+        send_queued(s, w);
+    }
+}
+
+static void params_through(struct forecast_sim *s, struct forecast_worker *w)
+{
+    w->n_queued--;
+    memmove(w->queued, w->queued + 1, w->n_queued * sizeof w->queued[0]);
+    if (w->n_queued > 0) {
+        send_queued(s, w);
     }
 }
 
@@ -391,9 +408,7 @@ static void happen(struct forecast_sim *s, const struct forecast_event *event)
     } else if (event->kind < FORECAST_TO_LOOP) {
         put_in_inbox(s, event);
     } else {
-        struct forecast_worker *w = &s->workers[event->worker];
-        w->params_queued -= event->kind == FORECAST_PARAMS;
-        forecast_worker_hear(s, w, event);
+        forecast_worker_hear(s, &s->workers[event->worker], event);
     }
 }
 
@@ -413,6 +428,9 @@ static void go_on(struct forecast_sim *s)
     if (up == now || down == now) {
         forecast_link_take(up == now ? &s->up : &s->down, now, &event);
         forecast_at(s, now + s->latency_ns, &event);
+        if (event.kind == FORECAST_PARAMS) {
+            params_through(s, &s->workers[event.worker]);
+        }
         return;
     }
     event = take_event(s);

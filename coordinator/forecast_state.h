@@ -6,6 +6,8 @@
 #include "coordinator/forecast.h"
 #include "coordinator/forecast_link.h"
 
+enum { FORECAST_TENSOR_QUEUE = 4 }; /* parameters under way to one worker, as in server.c */
+
 enum forecast_kind {
     /* To the coordinator's loop. */
     FORECAST_WANT,
@@ -60,10 +62,11 @@ struct forecast_worker {
     uint32_t index;
     bool has_params;
     uint64_t params_version, fetching, fetch_ns; /* fetching: version + 1; 0 = nothing */
-    uint32_t params_queued;                      /* at the coordinator */
-    bool fetch_waits;                            /* that queue was full */
-    struct forecast_slot *slots;                 /* [cfg.slots] */
-    struct forecast_output *outputs;             /* [cfg.slots + 2] */
+    uint64_t queued[FORECAST_TENSOR_QUEUE]; /* versions on their way to it, one after the other */
+    uint32_t n_queued;
+    bool fetch_waits;                /* that queue was full */
+    struct forecast_slot *slots;     /* [cfg.slots] */
+    struct forecast_output *outputs; /* [cfg.slots + 2] */
 };
 
 struct forecast_timed {
