@@ -14,17 +14,23 @@
 #include "common/base/mem.h"
 #include "coordinator/journal_log.h"
 
-enum { SCHEMA_VERSION = 1, BUSY_MS = 5000 };
+enum { SCHEMA_VERSION = 2, BUSY_MS = 5000, COST_COLUMN = 12 };
 
 static const char schema[] =
     "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; BEGIN;"
     "CREATE TABLE IF NOT EXISTS meta(key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;"
     "CREATE TABLE IF NOT EXISTS steps(step INTEGER PRIMARY KEY, loss REAL, norm REAL, lr REAL,"
     " seconds REAL, tokens INTEGER, pairs INTEGER, labels INTEGER, segment INTEGER,"
-    " offset INTEGER, bytes INTEGER, digest BLOB);"
+    " offset INTEGER, bytes INTEGER, digest BLOB, slots INTEGER, jobs INTEGER, compute REAL,"
+    " adding REAL, finishing REAL);"
     "CREATE TABLE IF NOT EXISTS events(id INTEGER PRIMARY KEY, at TEXT, name TEXT, detail TEXT);"
     "CREATE TABLE IF NOT EXISTS evals(name TEXT PRIMARY KEY, json TEXT NOT NULL) WITHOUT ROWID;"
-    "PRAGMA user_version=1; COMMIT;";
+    "PRAGMA user_version=2; COMMIT;";
+
+static const char from_version_1[] =
+    "BEGIN; ALTER TABLE steps ADD COLUMN slots INTEGER; ALTER TABLE steps ADD COLUMN jobs INTEGER;"
+    "ALTER TABLE steps ADD COLUMN compute REAL; ALTER TABLE steps ADD COLUMN adding REAL;"
+    "ALTER TABLE steps ADD COLUMN finishing REAL; PRAGMA user_version=2; COMMIT;";
 
 struct journal {
     char folder[FILE_PATH_BYTES];
@@ -152,10 +158,15 @@ static enum err open_db(struct journal *j, int flags, struct errbuf *e)
                        "newer pft",
                        path, version, SCHEMA_VERSION);
     }
-    if (flags & SQLITE_OPEN_CREATE && sqlite3_exec(j->db, schema, NULL, NULL, NULL) != SQLITE_OK) {
-        return db_fail(j, e, "make its tables");
+    if (!(flags & SQLITE_OPEN_CREATE)) {
+        return OK;
     }
-    return OK;
+    if (version == 1 && sqlite3_exec(j->db, from_version_1, NULL, NULL, NULL) != SQLITE_OK) {
+        return db_fail(j, e, "bring its tables up to date");
+    }
+    return sqlite3_exec(j->db, schema, NULL, NULL, NULL) == SQLITE_OK
+               ? OK
+               : db_fail(j, e, "make its tables");
 }
 
 static void place_of(sqlite3_stmt *s, int column, struct journal_place *place)
@@ -291,7 +302,8 @@ static enum err insert_row(struct journal *j, const struct journal_step *step,
                            const struct journal_place *place, struct errbuf *e)
 {
     sqlite3_stmt *s = NULL;
-    enum err error = prepare(j, "INSERT INTO steps VALUES(?,?,?,?,?,?,?,?,?,?,?,?)", NULL, &s, e);
+    enum err error =
+        prepare(j, "INSERT INTO steps VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)", NULL, &s, e);
     if (error != OK) {
         return error;
     }
@@ -306,6 +318,11 @@ static enum err insert_row(struct journal *j, const struct journal_step *step,
         bad |= sqlite3_bind_int64(s, 6 + i, (sqlite3_int64)counts[i]);
     }
     bad |= sqlite3_bind_blob(s, 12, place->digest, sizeof place->digest, SQLITE_STATIC);
+    bad |= sqlite3_bind_int64(s, COST_COLUMN + 1, step->cost.slots);
+    bad |= sqlite3_bind_int64(s, COST_COLUMN + 2, step->cost.jobs);
+    bad |= sqlite3_bind_double(s, COST_COLUMN + 3, step->cost.compute_s);
+    bad |= sqlite3_bind_double(s, COST_COLUMN + 4, step->cost.adding_s);
+    bad |= sqlite3_bind_double(s, COST_COLUMN + 5, step->cost.finishing_s);
     if (bad || sqlite3_step(s) != SQLITE_DONE) {
         error = db_fail(j, e, "commit a step");
     }
@@ -345,6 +362,14 @@ static void step_of(sqlite3_stmt *s, struct journal_step *out)
                                  .tokens = (uint64_t)sqlite3_column_int64(s, 5),
                                  .pairs = (uint64_t)sqlite3_column_int64(s, 6),
                                  .labels = (uint64_t)sqlite3_column_int64(s, 7)};
+    if (sqlite3_column_count(s) > COST_COLUMN) {
+        out->cost =
+            (struct journal_cost){.slots = (uint32_t)sqlite3_column_int64(s, COST_COLUMN),
+                                  .jobs = (uint32_t)sqlite3_column_int64(s, COST_COLUMN + 1),
+                                  .compute_s = sqlite3_column_double(s, COST_COLUMN + 2),
+                                  .adding_s = sqlite3_column_double(s, COST_COLUMN + 3),
+                                  .finishing_s = sqlite3_column_double(s, COST_COLUMN + 4)};
+    }
 }
 
 enum err journal_replay(struct journal *j, uint64_t from, size_t count, journal_record_cb cb,

@@ -18,7 +18,9 @@
  * (number of its first step), and segments that no kept checkpoint needs are deleted.
  *
  * run.db: meta(key, value) · steps(step, loss, norm, lr, seconds, tokens, pairs, labels, segment,
- * offset, bytes, digest) · events(id, at, name, detail) · evals(name, json). WAL, synchronous FULL.
+ * offset, bytes, digest, slots, jobs, compute, adding, finishing) · events(id, at, name, detail) ·
+ * evals(name, json). WAL, synchronous FULL. The last five columns, what the step cost, came with
+ * version 2; a database of version 1 gets them when it is opened for writing.
  *
  * ERR_NOSPACE: nothing was changed, the same call may be made again later. ERR_IO from a write or
  * an fsync: the state of the disk is unknown, the process must exit and recover. */
@@ -31,11 +33,21 @@
 #include "common/base/err.h"
 #include "common/base/str.h"
 
+/* What a step cost and where, for pft plan; all zero in a step journaled by version 1. */
+struct journal_cost {
+    uint32_t slots;     /* that took jobs when it ended */
+    uint32_t jobs;      /* gradients added */
+    double compute_s;   /* of the slots, over all those jobs */
+    double adding_s;    /* of the reducer, for all those gradients */
+    double finishing_s; /* of the reducer: conversion, AdamW, the next version */
+};
+
 struct journal_step {
     uint64_t step; /* 0, 1, ...; must be the next one */
     double loss, norm, lr;
     double seconds; /* wall time of the step */
     uint64_t tokens, pairs, labels;
+    struct journal_cost cost;
 };
 
 struct journal;

@@ -79,6 +79,7 @@ static void open_step(struct phases *p)
         return;
     }
     p->step_open = true;
+    p->cost = (struct journal_cost){0};
     open_batch(p, true, step);
     build_coming(p, step + 1);
 }
@@ -251,7 +252,10 @@ static void on_stepped(struct phases *p, struct reducer_report *r)
                                 .seconds = (double)(clock_now_ms() - p->opened_ms) * 1e-3,
                                 .tokens = p->open.tokens,
                                 .pairs = p->open.pairs,
-                                .labels = r->total.labels};
+                                .labels = r->total.labels,
+                                .cost = p->cost};
+    step.cost.slots = server_slots(p->server);
+    step.cost.finishing_s = r->seconds;
     log_event(LOG_INFO, "step", "step=%llu loss=%.6f norm=%.4f seconds=%.2f units=%u",
               (unsigned long long)r->step, step.loss, step.norm, step.seconds, p->open.n_units);
     p->loss = step.loss;
@@ -285,6 +289,8 @@ void phases_reduced(void *ctx)
             continue;
         }
         if (r->kind == REDUCER_SUMMED) {
+            p->cost.jobs += r->code == OK;
+            p->cost.adding_s += r->seconds;
             server_summed(p->server, r->job, r->code);
         } else if (!failed(p, r->code, "finishing a step")) {
             on_stepped(p, r);
@@ -369,6 +375,7 @@ static void on_payload(void *ctx, const struct job *job, const struct wire_resul
     struct reduce_job r = {
         .n_units = job->n_units, .units = job->units, .loss = loss, .labels = labels};
     memcpy(r.digest, announced->payload_hash, sizeof r.digest);
+    p->cost.compute_s += (double)announced->seconds;
     (void)failed(p, reducer_add(p->reducer, p->step, job->id, &r, payload), "reducer");
 }
 
@@ -394,6 +401,7 @@ static void on_restart(void *ctx)
 {
     struct phases *p = ctx;
     board_restart(&p->board);
+    p->cost = (struct journal_cost){0};
     if (p->open.kind == JOB_GRADIENT) {
         (void)failed(p, reducer_begin(p->reducer, p->step, p->open.n_units), "reducer");
     }

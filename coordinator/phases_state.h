@@ -49,6 +49,7 @@ struct phases {
     char trouble[WIRE_TEXT_BYTES];
     double loss, trained_tokens, eval_seconds;
     uint64_t opened_ms, eval_from_ms, from_ms;
+    struct journal_cost cost; /* of the open step so far */
     struct board board;
     struct str json;
 };

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "common/base/check.h"
+#include "common/base/clock.h"
 #include "common/base/limits.h"
 #include "common/base/mem.h"
 
@@ -141,11 +142,13 @@ static void *reducer_main(void *argument)
             struct reducer_report *report = mem_calloc(1, sizeof *report);
             CHECK(report != NULL);
             report->letter.drop = drop_report;
+            uint64_t begin = clock_now_ns();
             if (order->kind == ORDER_ADD) {
                 add(r, order, report);
             } else {
                 finish(r, order, report);
             }
+            report->seconds = (double)(clock_now_ns() - begin) * 1e-9;
             if (mailbox_post(r->reports, &report->letter) != OK) {
                 reducer_report_free(report); /* the program is ending */
             }

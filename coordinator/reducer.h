@@ -21,8 +21,9 @@ struct reducer_report {
     struct letter letter; /* first */
     enum reducer_report_kind kind;
     enum err code;
-    uint64_t job;  /* SUMMED */
-    uint64_t step; /* STEPPED; the rest too */
+    double seconds; /* of the thread, for this */
+    uint64_t job;   /* SUMMED */
+    uint64_t step;  /* STEPPED; the rest too */
     struct reduce_total total;
     double norm;
     struct blob *gradient;            /* fp32; the receiver's */

@@ -24,7 +24,9 @@
  *   FREE       | -
  *   ANNOUNCED  | result_ready sent, repeated every AGENT_ANNOUNCE_MS until send or settled
  *   SENDING    | credit here, payload not yet taken by the socket
- *   SENT       | waits for ack, stale or rejected; announced again after AGENT_ANNOUNCE_MS */
+ *   SENT       | waits for ack, stale or rejected; announced again after AGENT_ANNOUNCE_MS
+ * What may still be on its way over a slow link is not asked for, nor sent, a second time before
+ * AGENT_TRANSFER_MS are over: repeats would fill the link that they wait for. */
 #ifndef PFT_AGENT_H
 #define PFT_AGENT_H
 
@@ -35,10 +37,11 @@
 #include "common/wire/message.h"
 
 enum {
-    AGENT_HELLO_MS = 500,     /* between hellos that were not answered */
-    AGENT_WANT_MS = 2000,     /* between repeats of a request, a fetch, a probe */
-    AGENT_ANNOUNCE_MS = 5000, /* between repeats of an announcement */
-    AGENT_REOPEN_MS = 3000,   /* connecting in vain: new sockets; doubles up to the next line */
+    AGENT_HELLO_MS = 500,      /* between hellos that were not answered */
+    AGENT_WANT_MS = 2000,      /* between repeats of a request, a probe */
+    AGENT_ANNOUNCE_MS = 5000,  /* between repeats of an announcement */
+    AGENT_TRANSFER_MS = 30000, /* between repeats of a fetch, and of a payload */
+    AGENT_REOPEN_MS = 3000,    /* connecting in vain: new sockets; doubles up to the next line */
     AGENT_REOPEN_MAX_MS = 15000,
     AGENT_DRAIN_MS = 20000, /* a drain gives running jobs this long */
     AGENT_RESULTS_EXTRA = 2,
@@ -83,7 +86,7 @@ enum agent_act {
     AGENT_SEND_RESULT,    /* result, over the tensor channel; on a full queue agent_result_unsent */
     AGENT_DROP_RESULT,    /* result: free its payload */
     AGENT_DROP_PARAMS,    /* forget the parameters held */
-    AGENT_SEND_HEARTBEAT, /* slots that compute and move */
+    AGENT_SEND_HEARTBEAT, /* slots that compute and move, or wait for parameters */
     AGENT_SEND_DRAIN,
     AGENT_SEND_GOODBYE, /* number: session */
     AGENT_EXIT,         /* number: enum agent_exit; text says why */
@@ -147,6 +150,7 @@ const struct wire_welcome *agent_settings(const struct agent *a);
 uint64_t agent_session(const struct agent *a); /* 0: none */
 const struct wire_job *agent_slot_job(const struct agent *a, uint32_t slot);
 bool agent_slot_computes(const struct agent *a, uint32_t slot);
+bool agent_slot_fetches(const struct agent *a, uint32_t slot);
 const struct wire_job *agent_result_job(const struct agent *a, uint32_t result);
 uint64_t agent_unexpected(const struct agent *a); /* messages ignored so far */
 const char *agent_state_name(enum agent_state state);

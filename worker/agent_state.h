@@ -18,7 +18,8 @@ struct agent_slot {
 struct agent_result {
     enum result_state state;
     bool score;
-    uint64_t said_ms;
+    bool sent; /* the socket took it at sent_ms */
+    uint64_t said_ms, sent_ms;
     struct wire_job job;
 };
 

@@ -196,14 +196,26 @@ static struct agent_result *find_result(struct agent *a, const struct wire_job_n
     return NULL;
 }
 
+static void send_result(struct agent *a, uint32_t r, uint64_t now)
+{
+    a->results[r].state = RESULT_SENT;
+    a->results[r].sent = true;
+    a->results[r].sent_ms = now;
+    agent_act(a, AGENT_SEND_RESULT)->result = r;
+}
+
 void agent_work_credit(struct agent *a, const struct wire_job_note *note, uint64_t now)
 {
     uint32_t r;
     struct agent_result *result = find_result(a, note, &r);
-    if (result && !result->score) {
+    if (!result || result->score) {
+        return;
+    }
+    result->said_ms = now;
+    if (result->sent && now - result->sent_ms < AGENT_TRANSFER_MS) {
         result->state = RESULT_SENT;
-        result->said_ms = now;
-        agent_act(a, AGENT_SEND_RESULT)->result = r;
+    } else {
+        send_result(a, r, now);
     }
 }
 
@@ -272,6 +284,7 @@ void agent_result_unsent(struct agent *a, uint32_t r, uint64_t now)
 {
     if (a->results[r].state == RESULT_SENT) {
         a->results[r].state = RESULT_SENDING;
+        a->results[r].sent = false;
         a->results[r].said_ms = now;
     }
 }
@@ -283,7 +296,7 @@ void agent_fetch_unsent(struct agent *a)
 
 void agent_work_tick(struct agent *a, uint64_t now)
 {
-    if (a->fetching != 0 && (a->fetch_ms == 0 || now - a->fetch_ms >= AGENT_ANNOUNCE_MS)) {
+    if (a->fetching != 0 && (a->fetch_ms == 0 || now - a->fetch_ms >= AGENT_TRANSFER_MS)) {
         a->fetch_ms = now;
         agent_act(a, AGENT_FETCH)->number = a->fetching - 1;
     }
@@ -296,8 +309,7 @@ void agent_work_tick(struct agent *a, uint64_t now)
         struct agent_result *result = &a->results[r];
         uint64_t age = now - result->said_ms;
         if (result->state == RESULT_SENDING) {
-            result->state = RESULT_SENT;
-            agent_act(a, AGENT_SEND_RESULT)->result = r;
+            send_result(a, r, now);
         } else if ((result->state == RESULT_ANNOUNCED || result->state == RESULT_SENT) &&
                    age >= AGENT_ANNOUNCE_MS) {
             result->state = RESULT_ANNOUNCED;
@@ -316,6 +328,11 @@ const struct wire_job *agent_slot_job(const struct agent *a, uint32_t slot)
 bool agent_slot_computes(const struct agent *a, uint32_t slot)
 {
     return a->slots[slot].state == SLOT_COMPUTING;
+}
+
+bool agent_slot_fetches(const struct agent *a, uint32_t slot)
+{
+    return a->slots[slot].state == SLOT_FETCHING;
 }
 
 const struct wire_job *agent_result_job(const struct agent *a, uint32_t result)

@@ -132,12 +132,13 @@ void client_send_heartbeat(struct client *c, uint64_t now_ms)
     struct wire_message m = {.kind = WIRE_HEARTBEAT};
     m.heartbeat.session = agent_session(c->agent);
     for (uint32_t s = 0; s < c->cfg.slots; s++) {
-        if (!agent_slot_computes(c->agent, s)) {
+        bool fetches = agent_slot_fetches(c->agent, s);
+        if (!fetches && !agent_slot_computes(c->agent, s)) {
             continue;
         }
         const struct wire_job *job = agent_slot_job(c->agent, s);
         uint64_t progress = slots_progress(c->slots, s);
-        if (progress != c->slot[s].moved) {
+        if (fetches || progress != c->slot[s].moved) {
             c->slot[s].moved = progress;
             c->slot[s].moved_ms = now_ms;
         }

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <sqlite3.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -70,7 +71,13 @@ static enum err append(struct journal *j, uint64_t step, struct errbuf *e)
     float g[COUNT];
     gradient_of(step, g);
     const struct journal_step row = {
-        .step = step, .loss = 2.5, .norm = 0.5, .lr = 1e-3, .seconds = 0.25, .tokens = 10};
+        .step = step,
+        .loss = 2.5,
+        .norm = 0.5,
+        .lr = 1e-3,
+        .seconds = 0.25,
+        .tokens = 10,
+        .cost = {.slots = 2, .jobs = 7, .compute_s = 0.4, .adding_s = 0.01, .finishing_s = 0.02}};
     return journal_append(j, &row, g, COUNT, e);
 }
 
@@ -143,7 +150,42 @@ static void test_committed_steps_come_back_with_their_bits(void **state)
     struct journal_step row;
     assert_int_equal(journal_step_get(j, 4, &row, NULL), OK);
     assert_true(row.tokens == 10 && row.seconds == 0.25);
+    assert_true(row.cost.slots == 2 && row.cost.jobs == 7 && row.cost.compute_s == 0.4);
+    assert_true(row.cost.adding_s == 0.01 && row.cost.finishing_s == 0.02);
     assert_int_equal(journal_step_get(j, 5, &row, NULL), ERR_NOT_FOUND);
+    journal_close(&j);
+}
+
+/* The database as version 1 made it: the columns of the costs are taken away again. */
+static void test_a_run_of_version_1_goes_on_and_has_no_costs_before(void **state)
+{
+    const char *folder = ((struct place *)*state)->folder;
+    char path[256];
+    sqlite3 *db = NULL;
+    struct journal_step row;
+    struct journal *j = opened(folder);
+    assert_int_equal(append(j, 0, NULL), OK);
+    journal_close(&j);
+    path_in(path, folder, "run.db");
+    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    assert_int_equal(
+        sqlite3_exec(db,
+                     "ALTER TABLE steps DROP COLUMN slots; ALTER TABLE steps DROP COLUMN jobs;"
+                     "ALTER TABLE steps DROP COLUMN compute; ALTER TABLE steps DROP COLUMN adding;"
+                     "ALTER TABLE steps DROP COLUMN finishing; PRAGMA user_version=1;",
+                     NULL, NULL, NULL),
+        SQLITE_OK);
+    assert_int_equal(sqlite3_close(db), SQLITE_OK);
+    assert_int_equal(journal_open_reader(folder, &j, NULL), OK);
+    assert_int_equal(journal_step_get(j, 0, &row, NULL), OK);
+    assert_true(row.tokens == 10 && row.cost.jobs == 0 && row.cost.compute_s == 0.0);
+    journal_close(&j);
+    j = opened(folder);
+    assert_int_equal(append(j, 1, NULL), OK);
+    assert_int_equal(journal_step_get(j, 0, &row, NULL), OK);
+    assert_true(row.tokens == 10 && row.cost.jobs == 0);
+    assert_int_equal(journal_step_get(j, 1, &row, NULL), OK);
+    assert_true(row.cost.jobs == 7);
     journal_close(&j);
 }
 
@@ -484,6 +526,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         CASE(test_committed_steps_come_back_with_their_bits),
+        CASE(test_a_run_of_version_1_goes_on_and_has_no_costs_before),
         CASE(test_torn_tail_is_cut_at_every_byte),
         CASE(test_damage_in_the_middle_is_refused_with_its_offset),
         CASE(test_full_disk_leaves_everything_as_it_was_and_can_be_tried_again),

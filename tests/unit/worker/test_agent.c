@@ -200,6 +200,44 @@ static void test_a_job_fetches_its_parameters_once_and_brings_a_result(void **st
     assert_int_equal(count(w, AGENT_COMPUTE), 1);
 }
 
+/* A slow link: what is under way is not asked for or sent again before AGENT_TRANSFER_MS. */
+static void test_what_may_still_be_under_way_is_not_repeated(void **state)
+{
+    struct world *w = *state;
+    to_ready(w);
+    (void)job(w, 0, 7, 1, 3);
+    assert_int_equal(count(w, AGENT_FETCH), 1);
+    assert_true(agent_slot_fetches(w->a, 0) && !agent_slot_computes(w->a, 0));
+    for (int ms = 0; ms < AGENT_TRANSFER_MS - 1000; ms += 1000) {
+        session_message(w, WIRE_PONG);
+        tick(w, 1000);
+        assert_int_equal(count(w, AGENT_FETCH), 0);
+    }
+    session_message(w, WIRE_PONG);
+    tick(w, 1000);
+    assert_int_equal(find(w, AGENT_FETCH)->number, 3);
+    params(w, 3);
+    uint32_t r = agent_slot_done(w->a, 0, AGENT_COMPUTED, false, 0, w->now);
+    drain(w);
+    note(w, WIRE_SEND, 7);
+    assert_int_equal(find(w, AGENT_SEND_RESULT)->result, r);
+    int said = 0;
+    for (int ms = 0; ms < AGENT_TRANSFER_MS - 1000; ms += 1000) {
+        session_message(w, WIRE_PONG);
+        tick(w, 1000);
+        if (count(w, AGENT_ANNOUNCE) > 0) { /* answered by the credit again */
+            said++;
+            note(w, WIRE_SEND, 7);
+            assert_int_equal(count(w, AGENT_SEND_RESULT), 0);
+        }
+    }
+    assert_true(said >= 4);
+    session_message(w, WIRE_PONG);
+    tick(w, 1000);
+    note(w, WIRE_SEND, 7);
+    assert_int_equal(find(w, AGENT_SEND_RESULT)->result, r);
+}
+
 static void test_a_job_nobody_asked_for_is_given_back_and_a_repeat_is_ignored(void **state)
 {
     struct world *w = *state;
@@ -418,6 +456,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         CASE(test_hello_is_repeated_with_one_epoch_until_new_sockets_are_opened),
         CASE(test_a_job_fetches_its_parameters_once_and_brings_a_result),
+        CASE(test_what_may_still_be_under_way_is_not_repeated),
         CASE(test_a_job_nobody_asked_for_is_given_back_and_a_repeat_is_ignored),
         CASE(test_stale_stops_the_slot_and_its_late_answer_is_thrown_away),
         CASE(test_a_note_with_another_token_changes_nothing),
