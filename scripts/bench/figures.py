@@ -111,7 +111,7 @@ def rows(found, cosines, share):
     rate = rates(found)
     counted = {best(found, mode) for mode in MODES}
     lines = [f"{'':<32} {'pairs/s: min':>12} {'median':>8} {'max':>8} {'tokens/s':>9} {'peak MiB':>9} "
-             f"{'loss':>8} {'cosine':>9} {'worst':>9} {'of peak':>8}"]
+             f"{'loss':>8} {'cosine':>10} {'worst':>10} {'of peak':>8}"]
     for side, title in TITLES.items():
         if side not in found:
             continue
@@ -121,7 +121,7 @@ def rows(found, cosines, share):
         r, records = rate[side], found[side]
         tokens = statistics.median(x["tokens_per_s"] for x in records)
         cosine = cosines.get(side)
-        both = f"{cosine['whole']:>9.6f} {cosine['worst']:>9.6f}" if cosine else f"{'-':>9} {'-':>9}"
+        both = f"{cosine['whole']:>10.7f} {cosine['worst']:>10.7f}" if cosine else f"{'-':>10} {'-':>10}"
         two_ways = side.removesuffix("_compiled") + "_compiled" in found
         mark = " *" if two_ways and side in counted else ""
         lines.append(f"{title + mark:<32} {r['min']:>12.3f} {r['median']:>8.3f} {r['max']:>8.3f} {tokens:>9.1f} "
