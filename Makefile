@@ -21,17 +21,17 @@ test: build ## build and run every test
 	@ctest --test-dir $(BUILD) --output-on-failure -j $(JOBS)
 
 check: build ## the quick tests only (unit and tidy; under a minute)
-	@ctest --test-dir $(BUILD) --output-on-failure -j $(JOBS) -R '^(unit|tidy|data)\.'
+	@ctest --test-dir $(BUILD) --output-on-failure -j $(JOBS) -R '^(unit|tidy|data|bench)\.'
 
-bench: build ## throughput and memory beside PyTorch, in one run
-	@scripts/bench/run
+bench: build ## beside PyTorch, in one run (ARGS='--scenarios 4 --rounds 1': a quick look)
+	@scripts/bench/run $(ARGS)
 
 bench-check: ## ratios of the last make bench against the committed ones
 	@scripts/bench/check
 
 asan: ## unit, fuzz and end-to-end tests under ASan and UBSan
 	@$(MAKE) --no-print-directory build PRESET=asan-ubsan
-	@PFT_SLOW=1 ctest --test-dir build/asan-ubsan --output-on-failure -j $(JOBS) -E '^(interop|tidy|data)\.'
+	@PFT_SLOW=1 ctest --test-dir build/asan-ubsan --output-on-failure -j $(JOBS) -E '^(interop|tidy|data|bench)\.'
 
 tsan: ## unit and end-to-end tests under TSan
 	@$(MAKE) --no-print-directory build PRESET=tsan

@@ -1,4 +1,4 @@
-# tests/unit/**/test_*.c are cmocka programs; tests/{data,e2e,interop,tidy}/test_*.{py,sh} are scripts.
+# tests/unit/**/test_*.c are cmocka programs; tests/{bench,data,e2e,interop,tidy}/test_*.{py,sh} are scripts.
 # A script that cannot run exits 77 and names the reason; ctest then counts it as skipped.
 pkg_check_modules(CMOCKA REQUIRED IMPORTED_TARGET cmocka)
 find_program(PYTHON3 python3 REQUIRED)
@@ -31,7 +31,7 @@ foreach(source ${TOOLS})
   target_link_libraries(${name} PRIVATE ${PFT_LIBS})
 endforeach()
 
-foreach(kind data e2e interop tidy)
+foreach(kind bench data e2e interop tidy)
   file(GLOB SCRIPTS CONFIGURE_DEPENDS tests/${kind}/test_*.py tests/${kind}/test_*.sh)
   foreach(script ${SCRIPTS})
     get_filename_component(name ${script} NAME_WE)

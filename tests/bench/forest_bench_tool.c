@@ -2,7 +2,9 @@
  * slots of one process. Reads what `pft data forest FILE --json` prints, so that PyTorch and this
  * program run the very same tokens. Prints one JSON object.
  *   forest_bench_tool --model FILE --forest FILE [--groups 20] [--slots 2] [--r 8] [--alpha 32]
- *                     [--targets q,k,v,o] [--precision fp32|bf16] */
+ *                     [--targets q,k,v,o] [--precision fp32|bf16] [--lora FILE] [--gradient FILE]
+ * --lora has PEFT's names (without it: A as in a new run, B zero); --gradient gets the gradient of
+ * the mean over groups, under the same names. */
 #include <jansson.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -19,6 +21,7 @@
 #include "common/tensor/shape.h"
 #include "tests/golden/golden_case.h"
 #include "worker/backend/backend.h"
+#include "worker/backend/bf16.h"
 #include "worker/engine.h"
 #include "worker/model/weights.h"
 
@@ -32,6 +35,7 @@ struct bench {
     float *flat;
     size_t count;
     atomic_uint next;
+    long peak_rss_kib; /* of the passes: read before the GEMM rates are measured */
     int64_t loss[MAX_SLOTS];
     uint64_t flops[MAX_SLOTS]; /* useful ones of the last pass, as the profile counts them */
     int64_t *sum[MAX_SLOTS];
@@ -119,38 +123,50 @@ static double pass(struct bench *b, uint32_t slots)
     return (double)(clock_now_ns() - begin) / 1e9;
 }
 
+struct peak_job {
+    enum kernels_level level;
+    enum precision precision;
+    pthread_t thread;
+};
+
+/* A square product again and again, by one thread, as the layers make it: through the backend. */
 static void *peak_run(void *argument)
 {
-    const enum kernels_level *level = argument;
+    const struct peak_job *job = argument;
     const size_t words = (size_t)PEAK_SIDE * PEAK_SIDE;
     struct team team;
     struct buffer *buffer;
     struct errbuf e = {0};
-    team_init_cpu(&team, *level, PEAK_SIDE, PEAK_SIDE);
+    team_init_cpu(&team, job->level, PEAK_SIDE, PEAK_SIDE);
     die(team.ops->alloc(3 * words, &buffer), &e);
     team.ops->fill(&team, (struct span){buffer, 0}, 3 * words, 0.5f);
-    const struct frozen w = {{buffer, words}, PEAK_SIDE, PEAK_SIDE, NULL};
+    struct frozen w = {.w = {buffer, 0}, .out = PEAK_SIDE, .in = PEAK_SIDE};
+    die(team.ops->freeze(&w, job->precision, PEAK_SIDE), &e);
+    die(team.ops->reserve(&team, words, job->precision), &e);
     const struct product p = {
-        .w = &w, .rows = PEAK_SIDE, .x = {buffer, 0}, .y = {buffer, 2 * words}};
+        .w = &w, .rows = PEAK_SIDE, .x = {buffer, words}, .y = {buffer, 2 * words}};
     for (int i = 0; i < PEAK_REPEATS; i++) {
         team.ops->product(&team, &p);
     }
+    team.ops->thaw(&w);
     team.ops->release(&buffer);
+    team_deinit(&team);
     return NULL;
 }
 
 /* GFLOP/s of all slots together, by wall time: the best of three. */
-static double sgemm_peak(enum kernels_level level, uint32_t slots)
+static double gemm_peak(enum kernels_level level, enum precision precision, uint32_t slots)
 {
     double best = 0.0;
     for (int round = 0; round < 3; round++) {
-        pthread_t threads[MAX_SLOTS];
+        struct peak_job jobs[MAX_SLOTS];
         uint64_t begin = clock_now_ns();
         for (uint32_t i = 0; i < slots; i++) {
-            CHECK(pthread_create(&threads[i], NULL, peak_run, &level) == 0);
+            jobs[i] = (struct peak_job){.level = level, .precision = precision};
+            CHECK(pthread_create(&jobs[i].thread, NULL, peak_run, &jobs[i]) == 0);
         }
         for (uint32_t i = 0; i < slots; i++) {
-            CHECK(pthread_join(threads[i], NULL) == 0);
+            CHECK(pthread_join(jobs[i].thread, NULL) == 0);
         }
         double seconds = (double)(clock_now_ns() - begin) / 1e9;
         double rate =
@@ -160,13 +176,58 @@ static double sgemm_peak(enum kernels_level level, uint32_t slots)
     return best;
 }
 
-/* A as in a new run, B zero. */
-static void fill_lora(struct bench *b, const struct model_shape *shape, const struct lora_config *c)
+static void fill_lora(struct bench *b, const struct model_shape *shape, const struct lora_config *c,
+                      const char *path)
 {
+    struct errbuf e = {0};
     b->count = lora_count(shape, c);
     b->flat = mem_aligned(b->count, sizeof *b->flat);
     CHECK(b->flat);
-    lora_init(shape, c, 0, b->flat);
+    if (path) {
+        die(golden_adapter(path, shape, c, b->flat, &e), &e);
+    } else {
+        lora_init(shape, c, 0, b->flat);
+    }
+}
+
+/* The sum of the slots' exact sums over the number of groups, with PEFT's names. */
+static void write_gradient(const struct bench *b, const struct model_shape *shape,
+                           const struct lora_config *c, uint32_t slots, const char *path)
+{
+    const size_t most = 2 * (size_t)LORA_MODULES * shape->layers;
+    struct safetensors_item *items = mem_calloc(most, sizeof *items);
+    char(*names)[GOLDEN_NAME_BYTES] = mem_calloc(most, sizeof *names);
+    float *gradient = mem_calloc(b->count, sizeof *gradient);
+    struct errbuf e = {0};
+    size_t n = 0;
+    CHECK(items && names && gradient);
+    for (size_t i = 0; i < b->count; i++) {
+        int64_t sum = 0;
+        for (uint32_t slot = 0; slot < slots; slot++) {
+            sum += b->sum[slot][i];
+        }
+        gradient[i] = (float)((double)sum * 0x1p-40 / b->n_trees);
+    }
+    for (uint32_t layer = 0; layer < shape->layers; layer++) {
+        for (int m = 0; m < LORA_MODULES; m++) {
+            struct lora_place at;
+            if (!lora_place(shape, c, layer, (enum lora_module)m, &at)) {
+                continue;
+            }
+            golden_name(names[n], layer, (enum lora_module)m, 'A', "");
+            items[n] = (struct safetensors_item){
+                names[n], SAFETENSORS_F32, 2, {c->r, at.in, 1, 1}, gradient + at.a};
+            n++;
+            golden_name(names[n], layer, (enum lora_module)m, 'B', "");
+            items[n] = (struct safetensors_item){
+                names[n], SAFETENSORS_F32, 2, {at.out, c->r, 1, 1}, gradient + at.b};
+            n++;
+        }
+    }
+    die(safetensors_write(path, items, n, NULL, 0, &e), &e);
+    mem_free(items);
+    mem_free(names);
+    mem_free(gradient);
 }
 
 static const char *option(int argc, char **argv, const char *name, const char *otherwise)
@@ -193,10 +254,8 @@ static uint32_t targets_of(const char *list)
 }
 
 static void print_result(const struct bench *b, uint32_t slots, double first, double seconds,
-                         double peak)
+                         enum kernels_level level)
 {
-    struct rusage usage;
-    (void)getrusage(RUSAGE_SELF, &usage);
     double loss = 0.0;
     double flops = 0.0;
     for (uint32_t i = 0; i < slots; i++) {
@@ -204,13 +263,30 @@ static void print_result(const struct bench *b, uint32_t slots, double first, do
         flops += (double)b->flops[i];
     }
     (void)printf("{\"groups\": %u, \"pairs\": %llu, \"tokens\": %llu, \"slots\": %u, "
-                 "\"first_pass_s\": %.3f, \"seconds\": %.3f, \"pairs_per_s\": %.4f, "
-                 "\"tokens_per_s\": %.1f, \"loss\": %.6f, \"peak_rss_bytes\": %ld, "
-                 "\"sgemm_gflops\": %.1f, \"useful_gflops\": %.1f, \"core_type\": \"%s\"}\n",
+                 "\"warm_up_s\": %.3f, \"seconds\": %.3f, \"pairs_per_s\": %.4f, "
+                 "\"tokens_per_s\": %.1f, \"loss\": %.6f, \"peak_rss_mib\": %ld, "
+                 "\"useful_flops\": %.0f, \"core_type\": \"%s\", \"gflops\": {\"fp32\": %.1f",
                  b->n_trees, (unsigned long long)b->pairs, (unsigned long long)b->rows, slots,
                  first, seconds, (double)b->pairs / seconds, (double)b->rows / seconds,
-                 loss / (double)b->n_trees, usage.ru_maxrss * 1024L, peak, flops * 1e-9 / seconds,
-                 kernels_level_loaded_core());
+                 loss / (double)b->n_trees, b->peak_rss_kib / 1024, flops,
+                 kernels_level_loaded_core(), gemm_peak(level, PRECISION_FP32_PRODUCTS, slots));
+    if (level == KERNELS_V4 && bf16_runs_here()) {
+        (void)printf(", \"bf16\": %.1f", gemm_peak(level, PRECISION_BF16_PRODUCTS, slots));
+    }
+    (void)printf("}}\n");
+}
+
+static void release(struct bench *b, uint32_t slots)
+{
+    for (uint32_t i = 0; i < slots; i++) {
+        mem_free(b->sum[i]);
+    }
+    for (uint32_t i = 0; i < b->n_trees; i++) {
+        tree_free(&b->trees[i]);
+    }
+    mem_free(b->trees);
+    mem_free(b->flat);
+    engine_free(&b->engine);
 }
 
 int main(int argc, char **argv)
@@ -231,25 +307,35 @@ int main(int argc, char **argv)
     CHECK(slots >= 1 && slots <= MAX_SLOTS);
     die(model_open(model, &mf, &e), &e);
     die(weights_load(&weights, mf, slots, &e), &e);
+    model_close(&mf);
     const struct lora_config lora = {
         .r = (uint32_t)strtoul(option(argc, argv, "--r", "8"), NULL, 10),
         .alpha = strtof(option(argc, argv, "--alpha", "32"), NULL),
         .targets = targets_of(option(argc, argv, "--targets", "q,k,v,o"))};
     bool bf16 = strcmp(option(argc, argv, "--precision", "fp32"), "bf16") == 0;
-    const struct engine_config config = {.shape = *model_shape(mf),
+    const struct engine_config config = {.shape = weights.shape,
                                          .lora = lora,
                                          .kernels = level,
                                          .precision = bf16 ? ENGINE_BF16 : ENGINE_FP32};
     die(engine_new(&config, &weights, &b.engine, &e), &e);
     read_forest(&b, forest, (uint32_t)strtoul(option(argc, argv, "--groups", "20"), NULL, 10),
-                model_shape(mf)->vocab);
-    fill_lora(&b, model_shape(mf), &lora);
+                weights.shape.vocab);
+    fill_lora(&b, &weights.shape, &lora, option(argc, argv, "--lora", NULL));
     for (uint32_t i = 0; i < slots; i++) {
         b.sum[i] = mem_calloc(b.count, sizeof *b.sum[i]);
         CHECK(b.sum[i]);
     }
     double first = pass(&b, slots);
     double second = pass(&b, slots);
-    print_result(&b, slots, first, second, sgemm_peak(level, slots));
+    struct rusage usage;
+    (void)getrusage(RUSAGE_SELF, &usage);
+    b.peak_rss_kib = usage.ru_maxrss;
+    const char *gradient = option(argc, argv, "--gradient", NULL);
+    if (gradient) {
+        write_gradient(&b, &weights.shape, &lora, slots, gradient);
+    }
+    print_result(&b, slots, first, second, level);
+    release(&b, slots);
+    weights_free(&weights);
     return 0;
 }
