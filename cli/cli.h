@@ -11,6 +11,7 @@ int cli_eval(int argc, char **argv);
 int cli_export(int argc, char **argv);
 int cli_data(int argc, char **argv);
 int cli_plan(int argc, char **argv);
+int cli_profile(int argc, char **argv);
 int cli_status(int argc, char **argv);
 int cli_config(int argc, char **argv);
 

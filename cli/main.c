@@ -18,6 +18,8 @@ static const struct command {
     {"export", cli_export, "RUN --format peft --out DIR", "write a run's adapter as a PEFT folder"},
     {"data", cli_data, "check|stats|import|forest FILE [--values FILE] [--model FILE]",
      "read, check and describe a data file"},
+    {"profile", cli_profile, "CONFIG [--slots S] [--threads T] [--layers] [--json]",
+     "where the time of a training step goes on this machine"},
     {"plan", cli_plan, "CONFIG --from RUN|--tokens-per-s N [--workers LIST] [--bandwidth RATE]",
      "what more workers would make of it: step time, bytes, where the link is full"},
     {"config", cli_config, "keys|sample|docs|show FILE [KEY=VALUE]...",

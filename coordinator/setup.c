@@ -215,9 +215,9 @@ enum err setup_open(struct run_config *cfg, const struct setup_known *known, boo
                                      .eps = cfg->train_eps,
                                      .weight_decay = cfg->train_weight_decay,
                                      .clip = cfg->train_clip};
-    enum err error = resolve_kernels(s, known->kernels, e);
+    enum err error = resolve_kernels(s, known ? known->kernels : NULL, e);
     if (error == OK) {
-        error = resolve_precision(s, known->precision, e);
+        error = resolve_precision(s, known ? known->precision : NULL, e);
     }
     if (error == OK) {
         error = open_data(s, train, e);

@@ -43,7 +43,7 @@ struct setup {
     char fixed_hex[HASH_SHA256_HEX];
 };
 
-/* What was settled when the run was made; NULL in a new run. */
+/* What was settled when the run was made. NULL, also inside: nothing yet. */
 struct setup_known {
     const char *kernels, *precision;
 };

@@ -19,12 +19,14 @@
 #include "worker/client.h"
 #include "worker/model/weights.h"
 #include "worker/probe.h"
+#include "worker/profile_run.h"
 
 static const char USAGE[] =
     "usage: pft-worker ADDRESS --model FILE [--slots S] [--threads T] [--id NAME]\n"
     "                  [--give-up-after SECONDS]\n"
     "       pft-worker --probe --model FILE [--kernels LEVEL] [--tiles ROWS,COLS]\n"
     "                  [--lora R,ALPHA,TARGETS,DROPOUT] [--precision fp32|bf16] [--seed N]\n"
+    "       pft-worker --profile UNITS --model FILE ...   (what pft profile starts)\n"
     "\n"
     "Computes jobs of the coordinator at ADDRESS (ipc://PATH or tcp://HOST:PORT) until the run is\n"
     "over. SIGTERM finishes what runs and leaves; a second one leaves at once.\n"
@@ -42,9 +44,9 @@ static const char USAGE[] =
     "            5 left at once, 6 the run failed\n";
 
 struct options {
-    const char *address, *model, *id, *kernels, *lora, *tiles, *precision;
-    uint64_t slots, threads, give_up_s, seed;
-    bool probe;
+    const char *address, *model, *id, *kernels, *lora, *tiles, *precision, *units;
+    uint64_t slots, threads, repeat, give_up_s, seed;
+    bool probe, layers, json;
 };
 
 static bool parse_number(const char *text, uint64_t low, uint64_t high, uint64_t *out)
@@ -72,6 +74,10 @@ enum {
     OPT_SEED,
     OPT_TILES,
     OPT_PRECISION,
+    OPT_PROFILE,
+    OPT_REPEAT,
+    OPT_LAYERS,
+    OPT_JSON,
     OPT_HELP,
     OPT_VERSION
 };
@@ -125,6 +131,19 @@ static enum err take_option(struct options *o, int option, const char *value, st
     case OPT_PRECISION:
         o->precision = value;
         return OK;
+    case OPT_PROFILE:
+        o->units = value;
+        return OK;
+    case OPT_REPEAT:
+        return parse_number(value, 1, 1000000, &o->repeat)
+                   ? OK
+                   : bad_number("--repeat", value, 1, 1000000, e);
+    case OPT_LAYERS:
+        o->layers = true;
+        return OK;
+    case OPT_JSON:
+        o->json = true;
+        return OK;
     default:
         return err_set(e, ERR_USAGE, "see pft-worker --help");
     }
@@ -144,6 +163,10 @@ static enum err parse(int argc, char **argv, struct options *o, struct errbuf *e
         {"seed", required_argument, NULL, OPT_SEED},
         {"tiles", required_argument, NULL, OPT_TILES},
         {"precision", required_argument, NULL, OPT_PRECISION},
+        {"profile", required_argument, NULL, OPT_PROFILE},
+        {"repeat", required_argument, NULL, OPT_REPEAT},
+        {"layers", no_argument, NULL, OPT_LAYERS},
+        {"json", no_argument, NULL, OPT_JSON},
         {"help", no_argument, NULL, OPT_HELP},
         {"version", no_argument, NULL, OPT_VERSION},
         {0},
@@ -162,19 +185,23 @@ static enum err parse(int argc, char **argv, struct options *o, struct errbuf *e
     if (!o->model) {
         return err_set(e, ERR_USAGE, "--model FILE is needed");
     }
-    if (argc - optind != (o->probe ? 0 : 1)) {
+    const bool alone = o->probe || o->units;
+    if (argc - optind != (alone ? 0 : 1)) {
         return err_set(e, ERR_USAGE, "%s",
-                       o->probe ? "--probe takes no address" : "one ADDRESS is needed");
+                       alone ? "--probe and --profile take no address" : "one ADDRESS is needed");
     }
-    o->address = o->probe ? NULL : argv[optind];
-    return o->probe ? OK : address_check_connect(o->address, e);
+    o->address = alone ? NULL : argv[optind];
+    return alone ? OK : address_check_connect(o->address, e);
 }
 
-static enum err probe_config(const struct options *o, const struct model_file *mf,
-                             enum kernels_level level, struct engine_config *config,
-                             struct errbuf *e)
+static enum err engine_settings(const struct options *o, const struct model_file *mf,
+                                enum kernels_level level, struct engine_config *config,
+                                struct errbuf *e)
 {
-    *config = (struct engine_config){.shape = *model_shape(mf), .kernels = level, .seed = o->seed};
+    *config = (struct engine_config){.shape = *model_shape(mf),
+                                     .kernels = level,
+                                     .seed = o->seed,
+                                     .threads = (uint32_t)o->threads};
     if (o->lora && sscanf(o->lora, "%u,%f,%u,%f", &config->lora.r, &config->lora.alpha,
                           &config->lora.targets, &config->lora.dropout) != 4) {
         return err_set(e, ERR_USAGE, "--lora %s: R,ALPHA,TARGETS,DROPOUT wanted", o->lora);
@@ -198,7 +225,7 @@ static enum err print_probe(const struct options *o, const struct model_file *mf
     struct engine *engine = NULL;
     struct engine_slot *slot = NULL;
     uint8_t digest[HASH_XXH128_BYTES];
-    enum err error = probe_config(o, mf, level, &config, e);
+    enum err error = engine_settings(o, mf, level, &config, e);
     if (error == OK) {
         char hash[HASH_SHA256_HEX];
         struct errbuf note;
@@ -227,6 +254,19 @@ static enum err print_probe(const struct options *o, const struct model_file *mf
     return error;
 }
 
+static enum err print_profile(const struct options *o, const struct model_file *mf,
+                              enum kernels_level level, struct errbuf *e)
+{
+    struct profile_options p = {.model = mf,
+                                .units = o->units,
+                                .slots = (uint32_t)o->slots,
+                                .repeat = (uint32_t)o->repeat,
+                                .json = o->json,
+                                .layers = o->layers};
+    enum err error = engine_settings(o, mf, level, &p.config, e);
+    return error == OK ? profile_run(&p, e) : error;
+}
+
 static enum agent_exit serve(const struct options *o, const struct model_file *mf, char **argv,
                              struct errbuf *e)
 {
@@ -249,7 +289,7 @@ static enum agent_exit serve(const struct options *o, const struct model_file *m
 
 int main(int argc, char **argv)
 {
-    struct options o = {.slots = 1, .threads = 1};
+    struct options o = {.slots = 1, .threads = 1, .repeat = 1};
     struct errbuf e = {{0}};
     enum kernels_level level;
     log_init("worker", LOG_INFO);
@@ -275,8 +315,8 @@ int main(int argc, char **argv)
     if (error == OK) {
         error = model_open(path, &mf, &e);
     }
-    if (error == OK && o.probe) {
-        error = print_probe(&o, mf, level, &e);
+    if (error == OK && (o.probe || o.units)) {
+        error = o.probe ? print_probe(&o, mf, level, &e) : print_profile(&o, mf, level, &e);
         code = error == OK          ? AGENT_EXIT_DONE
                : error == ERR_USAGE ? AGENT_EXIT_USAGE
                                     : AGENT_EXIT_ERROR;
