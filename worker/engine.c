@@ -9,7 +9,7 @@
 #include "worker/backend/kernels.h"
 #include "worker/engine_slot.h"
 #include "worker/model/head.h"
-#include "worker/model/objective.h"
+#include "worker/model/terms.h"
 
 enum { UNIT_LABELS = 1 << 26 };
 
@@ -204,7 +204,7 @@ static enum err compute(struct engine_slot *slot, const struct unit *unit, const
     if (error != OK) {
         return error;
     }
-    *loss = objective_weigh(unit, &p->rows, slot->log_p, slot->leaves, slot->label_weights);
+    *loss = terms_weigh(unit, &p->rows, slot->log_p, slot->leaves, slot->label_weights);
     if (!loss_fits(*loss)) {
         return err_set(e, ERR_RANGE, "loss %g of the output layer cannot be rounded (bound 2^%d)",
                        *loss, LIMIT_GRADIENT_BITS);

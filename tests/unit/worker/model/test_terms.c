@@ -1,4 +1,4 @@
-/* test_objective.c - preference terms: values, derivatives by finite differences, extremes, and
+/* test_terms.c - preference terms: values, derivatives by finite differences, extremes, and
  * what the labels of a unit weigh. */
 #include <math.h>
 #include <setjmp.h>
@@ -9,7 +9,7 @@
 #include <cmocka.h>
 
 #include "tests/unit/worker/tiny_model.h"
-#include "worker/model/objective.h"
+#include "worker/model/terms.h"
 
 enum { LEAVES = 5 };
 
@@ -45,7 +45,7 @@ static void test_a_term_is_the_formula_of_its_header(void **state)
     (void)state;
     for (int i = 0; i < TERMS; i++) {
         double weight[LEAVES] = {0};
-        double value = objective_term(&terms[i], log_p, weight);
+        double value = terms_add(&terms[i], log_p, weight);
         assert_true(fabs(value - expected(&terms[i], log_p)) <= 1e-13 * (1 + fabs(value)));
     }
 }
@@ -57,14 +57,14 @@ static void test_label_weights_are_minus_the_derivative_in_the_log_probability(v
     for (int i = 0; i < TERMS; i++) {
         double weight[LEAVES] = {0};
         double unused[LEAVES] = {0};
-        (void)objective_term(&terms[i], log_p, weight);
+        (void)terms_add(&terms[i], log_p, weight);
         for (int leaf = 0; leaf < LEAVES; leaf++) {
             double ends[2];
             for (int side = 0; side < 2; side++) {
                 double moved[LEAVES];
                 memcpy(moved, log_p, sizeof moved);
                 moved[leaf] += side ? step : -step;
-                ends[side] = objective_term(&terms[i], moved, unused);
+                ends[side] = terms_add(&terms[i], moved, unused);
             }
             double slope = (ends[1] - ends[0]) / (2 * step);
             if (!(fabs(weight[leaf] + slope) <= 1e-9 * (1 + fabs(slope)))) {
@@ -82,13 +82,13 @@ static void test_far_from_zero_a_term_is_a_straight_line_and_never_infinite(void
     for (double x = -1e5; x <= 1e5; x += 12345.0) {
         double weight = 0;
         term.offset = x;
-        double value = objective_term(&term, &(double){0}, &weight);
+        double value = terms_add(&term, &(double){0}, &weight);
         assert_true(fabs(value - 2 * (x < 0 ? -x : 0)) <= 1e-9);
         assert_true(fabs(weight - (x < 0 ? 2.0 : 0.0)) <= 1e-9);
     }
     double weight = 0;
     term.offset = 0;
-    assert_true(fabs(objective_term(&term, &(double){0}, &weight) - 2 * log(2)) <= 1e-15);
+    assert_true(fabs(terms_add(&term, &(double){0}, &weight) - 2 * log(2)) <= 1e-15);
     assert_true(fabs(weight - 1.0) <= 1e-15);
 }
 
@@ -121,10 +121,10 @@ static void test_a_unit_adds_labels_and_terms_and_numbers_leaves_tree_by_tree(vo
     double extra[64] = {0};
     uint32_t base = 0;
     for (int t = 0; t < 2; t++, base += trees[0].n_leaves) {
-        wanted += objective_term(&trees[t].terms[0], sums + base, extra + base);
+        wanted += terms_add(&trees[t].terms[0], sums + base, extra + base);
     }
     assert_true(extra[0] > 0 && extra[1] < 0 && extra[trees[0].n_leaves] > 0);
-    double loss = objective_weigh(&unit, &u, log_ps, leaves, weights);
+    double loss = terms_weigh(&unit, &u, log_ps, leaves, weights);
     assert_true(fabs(loss - wanted) <= 1e-12 * fabs(wanted));
     for (uint32_t i = 0; i < u.n_labels; i++) {
         double w = (double)u.labels[i].weight + extra[u.labels[i].leaf];

@@ -1,5 +1,5 @@
-/* objective.c - preference terms: value and derivative, label weights. */
-#include "worker/model/objective.h"
+/* terms.c - preference terms: value and derivative, label weights. */
+#include "worker/model/terms.h"
 
 #include "worker/model/exact_math.h"
 
@@ -16,7 +16,7 @@ static double sigmoid(double x)
     return (x > 0.0 ? 1.0 : small) / (1.0 + small);
 }
 
-double objective_term(const struct tree_term *term, const double *leaf_log_p, double *leaf_weight)
+double terms_add(const struct tree_term *term, const double *leaf_log_p, double *leaf_weight)
 {
     double x = term->offset;
     for (uint32_t k = 0; k < term->n; k++) {
@@ -31,8 +31,8 @@ double objective_term(const struct tree_term *term, const double *leaf_log_p, do
     return w * ((1.0 - s) * softplus(-x) + s * softplus(x));
 }
 
-double objective_weigh(const struct unit *unit, const struct unit_rows *u, const double *log_p,
-                       double *leaves, float *label_weights)
+double terms_weigh(const struct unit *unit, const struct unit_rows *u, const double *log_p,
+                   double *leaves, float *label_weights)
 {
     double *leaf_log_p = leaves;
     double *leaf_weight = leaves + u->n_leaves;
@@ -48,7 +48,7 @@ double objective_weigh(const struct unit *unit, const struct unit_rows *u, const
     for (uint32_t t = 0; t < unit->n_trees; first += unit->trees[t++].n_leaves) {
         const struct tree *tree = &unit->trees[t];
         for (uint32_t i = 0; i < tree->n_terms; i++) {
-            loss += objective_term(&tree->terms[i], leaf_log_p + first, leaf_weight + first);
+            loss += terms_add(&tree->terms[i], leaf_log_p + first, leaf_weight + first);
         }
     }
     for (uint32_t i = 0; i < u->n_labels; i++) {
