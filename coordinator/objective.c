@@ -101,7 +101,7 @@ static bool compare(const struct maker *m, uint32_t side, uint32_t own, uint32_t
                          (double)term->coef[1] * m->reference[rejected]);
         term->smoothing = (float)cfg->dpo_label_smoothing;
     } else if (kind(cfg) == OBJECTIVE_SIMPO) {
-        term->offset = -cfg->simpo_gamma;
+        term->offset = 0.0 - cfg->simpo_gamma; /* never -0 */
         term->smoothing = (float)cfg->simpo_label_smoothing;
     } else {
         w *= cfg->ranking_weight;
