@@ -132,7 +132,7 @@ enum err data_forest(const struct data_command *c, struct str *out, struct errbu
     str_add(out, "[");
     for (uint32_t i = 0; i < n && error == OK; i++) {
         struct forest_trees trees;
-        error = forest_build(forest, i, 1, 1, &trees, e);
+        error = forest_build(forest, i, 1, 1, NULL, &trees, e);
         if (error == OK) {
             add_group(out, &head, i, &groups[i], &trees);
             forest_trees_free(&trees);

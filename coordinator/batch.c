@@ -3,7 +3,9 @@
 
 #include <string.h>
 
+#include "common/base/check.h"
 #include "common/base/mem.h"
+#include "coordinator/objective.h"
 #include "coordinator/plan.h"
 
 void batch_free(struct batch *b)
@@ -67,15 +69,17 @@ static enum err build_groups(const struct setup *s, const struct plan_item *item
     }
     uint32_t trees = 0;
     for (uint32_t i = 0; i < n; i++) {
-        float w_a = items[i].w_a * (float)s->cfg->train_w_a;
-        float w_b = items[i].w_b * (float)s->cfg->train_w_b;
-        enum err error = forest_build(s->forest, items[i].group, w_a, w_b, &b->owned[i], e);
+        const struct plan_item *item = &items[i];
+        const double *known = s->reference ? reference_of(s->reference, item->group) : NULL;
+        CHECK(known || !objective_needs_reference(s->cfg));
+        enum err error =
+            forest_build(s->forest, item->group, item->w_a, item->w_b, known, &b->owned[i], e);
         if (error != OK) {
             return error;
         }
         b->n_owned = i + 1;
         trees += b->owned[i].n;
-        b->pairs += groups[items[i].group].pairs;
+        b->pairs += groups[item->group].pairs;
     }
     b->trees = mem_calloc(trees, sizeof *b->trees);
     if (!b->trees) {

@@ -25,7 +25,7 @@ struct batch {
     uint64_t tokens, pairs, labels; /* of the whole batch */
 };
 
-/* The batch of a training step. */
+/* The batch of a training step. An objective with a reference needs it complete (setup). */
 MUST_USE enum err batch_train(const struct setup *s, uint64_t step, struct batch *b,
                               struct errbuf *e);
 

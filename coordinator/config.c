@@ -12,6 +12,9 @@ static const char *const layouts[] = {"preference_last", "paper", NULL};
 static const char *const groups[] = {"scenario", "pair", NULL};
 static const char *const targets[] = {"q", "k", "v", "o", "gate", "up", "down", NULL};
 static const char *const normalisations[] = {"mean", "paper", NULL};
+static const char *const objectives[] = {"pft",          "sft",     "dpo", "simpo",
+                                         "pft-contrast", "ranking", NULL};
+static const char *const sft_sides[] = {"a", "b", "mix", NULL};
 static const char *const kernels[] = {"native", "portable", "x86-64-v3", "x86-64-v4", NULL};
 static const char *const precisions[] = {"auto", "fp32", "bf16", NULL};
 static const char *const readouts[] = {"likelihood", "lift", "contrast", "letter", NULL};
@@ -106,6 +109,13 @@ static const struct conf_key keys[] = {
      .choices = targets,
      .meaning = "Projections that get an adapter."},
 
+    {.name = "train.objective",
+     .type = CONF_CHOICE,
+     .offset = AT(train_objective),
+     .fallback = "pft",
+     .choices = objectives,
+     .meaning = "The loss (docs/objectives.md): pft, sft on one side or the mix, or one that "
+                "compares the answers of both sides."},
     {.name = "train.learning_rate",
      .type = CONF_F64,
      .offset = AT(train_learning_rate),
@@ -218,6 +228,98 @@ static const struct conf_key keys[] = {
      .max = 1000,
      .meaning = "Weight of side b's loss."},
 
+    {.name = "sft.side",
+     .type = CONF_CHOICE,
+     .offset = AT(sft_side),
+     .fallback = "mix",
+     .choices = sft_sides,
+     .meaning = "Side that train.objective: sft is trained on; mix: both, each side of a group as "
+                "a group of its own."},
+
+    {.name = "dpo.beta",
+     .type = CONF_F64,
+     .offset = AT(dpo_beta),
+     .fallback = "0.1",
+     .min = 0,
+     .max = 1000,
+     .open_min = true,
+     .meaning = "How far the policy may leave the reference (the model without adapter): larger is "
+                "nearer."},
+    {.name = "dpo.label_smoothing",
+     .type = CONF_F64,
+     .offset = AT(dpo_label_smoothing),
+     .fallback = "0",
+     .min = 0,
+     .max = 0.5,
+     .open_max = true,
+     .meaning = "Share of preferences taken to be the wrong way round (conservative DPO)."},
+
+    {.name = "simpo.beta",
+     .type = CONF_F64,
+     .offset = AT(simpo_beta),
+     .fallback = "0.1",
+     .min = 0,
+     .max = 1000,
+     .open_min = true,
+     .meaning = "Scale of the difference between the mean log-probabilities of two answers."},
+    {.name = "simpo.simpo_gamma",
+     .type = CONF_F64,
+     .offset = AT(simpo_gamma),
+     .fallback = "0.5",
+     .min = 0,
+     .max = 1000,
+     .meaning = "Margin by which the scaled difference should be exceeded."},
+    {.name = "simpo.cpo_alpha",
+     .type = CONF_F64,
+     .offset = AT(simpo_cpo_alpha),
+     .fallback = "1",
+     .min = 0,
+     .max = 1000,
+     .meaning = "Weight of the PFT loss beside it (CPO-SimPO); 0: plain SimPO."},
+    {.name = "simpo.label_smoothing",
+     .type = CONF_F64,
+     .offset = AT(simpo_label_smoothing),
+     .fallback = "0",
+     .min = 0,
+     .max = 0.5,
+     .open_max = true,
+     .meaning = "Share of preferences taken to be the wrong way round."},
+
+    {.name = "pft_contrast.beta",
+     .type = CONF_F64,
+     .offset = AT(pft_contrast_beta),
+     .fallback = "0.3",
+     .min = 0,
+     .max = 1000,
+     .open_min = true,
+     .meaning =
+         "Scale of the contrast: how much the preference changes the log-probabilities of a pair."},
+    {.name = "pft_contrast.weight",
+     .type = CONF_F64,
+     .offset = AT(pft_contrast_weight),
+     .fallback = "3",
+     .min = 0,
+     .max = 1000,
+     .open_min = true,
+     .meaning = "Weight of the contrast beside the PFT loss."},
+
+    {.name = "ranking.beta",
+     .type = CONF_F64,
+     .offset = AT(ranking_beta),
+     .fallback = "5",
+     .min = 0,
+     .max = 1000,
+     .open_min = true,
+     .meaning = "Scale of the difference between the mean log-probabilities of two answers."},
+    {.name = "ranking.weight",
+     .type = CONF_F64,
+     .offset = AT(ranking_weight),
+     .fallback = "3",
+     .min = 0,
+     .max = 1000,
+     .open_min = true,
+     .meaning = "Weight of the ranking loss beside the PFT loss."},
+
     {.name = "unit_tokens",
      .type = CONF_U32,
      .offset = AT(unit_tokens),
@@ -294,6 +396,11 @@ static const struct conf_section sections[] = {
     {"data", "What is trained on and how it is written into prompts."},
     {"lora", "The adapter."},
     {"train", "The loss, the optimizer and how long."},
+    {"sft", "Settings of train.objective: sft."},
+    {"dpo", "Settings of train.objective: dpo, named as in TRL's DPOConfig."},
+    {"simpo", "Settings of train.objective: simpo, named as in TRL's CPOConfig."},
+    {"pft_contrast", "Settings of train.objective: pft-contrast."},
+    {"ranking", "Settings of train.objective: ranking."},
     {"checkpoint", "What survives a restart."},
     {"eval", "Evaluation before and after training."},
 };
@@ -328,6 +435,29 @@ static const char *place(const struct conf_origins *origins, const char *key)
     return origins->place[conf_find(&schema, key)];
 }
 
+static enum err check_objective(const struct run_config *c, const struct conf_origins *o,
+                                struct errbuf *e)
+{
+    uint32_t objective = c->train_objective;
+    if (c->train_normalisation == NORMALISATION_PAPER && objective != OBJECTIVE_PFT &&
+        objective != OBJECTIVE_SFT) {
+        return err_set(e, ERR_REFUSED,
+                       "%s: train.normalisation: paper is a mean over answer tokens, which only "
+                       "train.objective pft and sft have (now %s, %s)",
+                       place(o, "train.normalisation"), objectives[objective],
+                       place(o, "train.objective"));
+    }
+    bool needs_a = objective == OBJECTIVE_SFT && c->sft_side != SFT_SIDE_B;
+    bool needs_b = objective == OBJECTIVE_SFT && c->sft_side != SFT_SIDE_A;
+    if ((needs_a && !(c->train_w_a > 0)) || (needs_b && !(c->train_w_b > 0))) {
+        return err_set(e, ERR_RANGE,
+                       "%s: train.objective: sft with sft.side: %s, but the weight of a side it "
+                       "trains (train.w_a %g, train.w_b %g) is 0",
+                       place(o, "sft.side"), sft_sides[c->sft_side], c->train_w_a, c->train_w_b);
+    }
+    return OK;
+}
+
 /* What no single key can say. */
 static enum err check_across(const struct run_config *c, const struct conf_origins *o,
                              struct errbuf *e)
@@ -354,6 +484,10 @@ static enum err check_across(const struct run_config *c, const struct conf_origi
                        "%s: train.w_a and train.w_b are both 0: nothing would be "
                        "learnt",
                        place(o, "train.w_a"));
+    }
+    enum err error = check_objective(c, o, e);
+    if (error != OK) {
+        return error;
     }
     if (c->data_max_length > c->tree_tokens_max) {
         return err_set(e, ERR_RANGE,

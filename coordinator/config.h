@@ -18,6 +18,15 @@
 enum config_layout { LAYOUT_PREFERENCE_LAST, LAYOUT_PAPER };
 enum config_group { GROUP_SCENARIO, GROUP_PAIR };
 enum config_normalisation { NORMALISATION_MEAN, NORMALISATION_PAPER };
+enum config_objective {
+    OBJECTIVE_PFT,
+    OBJECTIVE_SFT,
+    OBJECTIVE_DPO,
+    OBJECTIVE_SIMPO,
+    OBJECTIVE_PFT_CONTRAST,
+    OBJECTIVE_RANKING,
+};
+enum config_sft_side { SFT_SIDE_A, SFT_SIDE_B, SFT_SIDE_MIX };
 enum config_kernels { CONFIG_NATIVE, CONFIG_PORTABLE, CONFIG_X86_64_V3, CONFIG_X86_64_V4 };
 enum config_precision { PRECISION_AUTO, PRECISION_FP32, PRECISION_BF16 };
 
@@ -45,6 +54,13 @@ struct run_config {
     uint32_t train_micro_groups;  /* groups of a micro-batch under NORMALISATION_PAPER */
     uint32_t train_normalisation; /* enum config_normalisation */
     uint64_t train_seed;
+    uint32_t train_objective; /* enum config_objective; docs/objectives.md */
+
+    uint32_t sft_side; /* enum config_sft_side */
+    double dpo_beta, dpo_label_smoothing;
+    double simpo_beta, simpo_gamma, simpo_cpo_alpha, simpo_label_smoothing;
+    double pft_contrast_beta, pft_contrast_weight;
+    double ranking_beta, ranking_weight;
 
     uint32_t unit_tokens;          /* rows of a unit of several trees */
     uint32_t tree_tokens_max;      /* rows of a tree before it is cut by leaves */

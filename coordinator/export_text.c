@@ -200,8 +200,10 @@ enum err export_about(const struct export_input *in, struct str *out, struct err
 void export_readme(const struct export_input *in, struct str *out)
 {
     const char *value = in->values ? in->values->axes[0].poles[0].name : "";
+    str_add(out, "# LoRA adapter trained on pairs of conflicting preferences, objective ");
+    (void)config_value(in->cfg, "train.objective", out);
+    str_add(out, "\n\n");
     str_addf(out,
-             "# LoRA adapter trained by Preference-Paired Fine-Tuning\n\n"
              "Base: %s (%s, SHA-256 `%s`). %llu steps with pft %s. `pft.json` holds the prompt, a "
              "worked example and the values; `chat_template.jinja` renders the trained prompt.\n\n"
              "```python\n"

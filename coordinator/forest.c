@@ -7,6 +7,7 @@
 #include "common/base/limits.h"
 #include "common/base/mem.h"
 #include "coordinator/forest_layout.h"
+#include "coordinator/objective.h"
 
 /* Trees of the groups are kept up to here; beyond it they are built again when a step needs them.
  */
@@ -22,21 +23,27 @@ struct forest {
 };
 
 /* Leaves of a group: options of its pairs, side a first, in file order, with their pair counts. */
-static uint32_t wanted_leaves(const struct dataset *data, const struct data_group *group,
-                              struct wanted_leaf *wanted)
+static uint32_t wanted_leaves(const struct forest *f, const struct data_group *group,
+                              uint32_t sides, struct wanted_leaf *wanted)
 {
-    const struct data_scenario *s = &data->scenarios[group->scenario];
+    const struct data_scenario *s = &f->data->scenarios[group->scenario];
     uint32_t n = 0;
-    for (uint32_t side = 0; side < 2; side++) {
-        for (uint32_t option = 0; option < s->n_options; option++) {
+    for (uint32_t side = 0; side < OBJECTIVE_SIDES; side++) {
+        for (uint32_t option = 0; option < s->n_options && (sides & 1u << side); option++) {
             uint32_t pairs = 0;
+            bool rejected = s->options[option].side != side;
             for (uint32_t p = 0; p < group->n_pairs; p++) {
-                const struct data_pair *pair = &data->pairs[group->first_pair + p];
-                pairs += (side == 0 ? pair->a : pair->b) == option;
+                const struct data_pair *pair = &f->data->pairs[group->first_pair + p];
+                pairs += pair->a == option || pair->b == option;
             }
-            if (pairs > 0) {
-                wanted[n++] = (struct wanted_leaf){
-                    .side = (enum readout_side)side, .option = option, .pairs = pairs};
+            if (pairs > 0 && (!rejected || objective_crosses(f->render.cfg))) {
+                wanted[n] = (struct wanted_leaf){.side = (enum readout_side)side,
+                                                 .option = option,
+                                                 .pairs = pairs,
+                                                 .rejected = rejected,
+                                                 .loss_group =
+                                                     objective_loss_group(f->render.cfg, side, n)};
+                n++;
             }
         }
     }
@@ -44,16 +51,16 @@ static uint32_t wanted_leaves(const struct dataset *data, const struct data_grou
 }
 
 /* Builds the trees of a data group with weights 1. *out has n = 0 when no answer is left. */
-static enum err build_group(struct forest *f, uint32_t data_group, uint64_t id,
+static enum err build_group(struct forest *f, uint32_t data_group, uint32_t sides, uint64_t id,
                             struct forest_trees *out, struct layout_counts *counts,
                             uint64_t *pair_tokens, uint64_t *sequence_tokens, struct errbuf *e)
 {
     const struct data_group *group = &f->data->groups[data_group];
     const struct data_scenario *s = &f->data->scenarios[group->scenario];
-    struct wanted_leaf wanted[LIMIT_OPTIONS];
-    struct laid_leaf leaves[LIMIT_OPTIONS];
+    struct wanted_leaf wanted[OBJECTIVE_SIDES * LIMIT_OPTIONS];
+    struct laid_leaf leaves[OBJECTIVE_SIDES * LIMIT_OPTIONS];
     uint32_t kept = 0;
-    uint32_t n = wanted_leaves(f->data, group, wanted);
+    uint32_t n = wanted_leaves(f, group, sides, wanted);
     *out = (struct forest_trees){0};
     enum err error =
         layout_leaves(&f->render, s, f->data->path, wanted, n, true, leaves, &kept, counts, e);
@@ -95,14 +102,15 @@ static void count_group(struct forest_report *report, const struct forest_group 
     report->longest = counts->longest > report->longest ? counts->longest : report->longest;
 }
 
-static enum err measure_group(struct forest *f, uint32_t data_group, struct errbuf *e)
+static enum err measure_group(struct forest *f, uint32_t data_group, uint32_t sides,
+                              struct errbuf *e)
 {
     struct forest_report *report = &f->report;
     struct forest_trees trees;
     struct layout_counts counts;
-    struct forest_group g = {.data_group = data_group,
-                             .pairs = f->data->groups[data_group].n_pairs};
-    enum err error = build_group(f, data_group, report->groups, &trees, &counts,
+    struct forest_group g = {
+        .data_group = data_group, .sides = sides, .pairs = f->data->groups[data_group].n_pairs};
+    enum err error = build_group(f, data_group, sides, report->groups, &trees, &counts,
                                  &report->pair_tokens, &report->sequence_tokens, e);
     if (error != OK) {
         return error;
@@ -112,8 +120,10 @@ static enum err measure_group(struct forest *f, uint32_t data_group, struct errb
         const struct forest_tree *part = &trees.items[i];
         g.rows += part->tree.n_rows;
         for (uint32_t k = 0; k < part->tree.n_leaves; k++) {
-            *(part->leaves[k].side == 0 ? &g.labels_a : &g.labels_b) += part->leaves[k].labels;
+            const struct forest_leaf *leaf = &part->leaves[k];
+            *(leaf->side == 0 ? &g.labels_a : &g.labels_b) += leaf->rejected ? 0 : leaf->labels;
         }
+        g.leaves += part->tree.n_leaves;
     }
     count_group(report, &g, &counts);
     if (trees.n == 0) {
@@ -140,14 +150,16 @@ enum err forest_new(const struct run_config *cfg, const struct values *values,
     if (!f) {
         return err_set(e, ERR_NOMEM, "no memory for the forest");
     }
+    uint32_t sides[OBJECTIVE_GROUPS_MAX];
+    uint32_t n = objective_groups(cfg, sides);
     f->data = data;
-    f->groups = mem_calloc(data->n_groups, sizeof *f->groups);
-    f->cached = mem_calloc(data->n_groups, sizeof *f->cached);
+    f->groups = mem_calloc((size_t)n * data->n_groups, sizeof *f->groups);
+    f->cached = mem_calloc((size_t)n * data->n_groups, sizeof *f->cached);
     enum err error = f->groups && f->cached
                          ? render_init(&f->render, cfg, values, tok, e)
                          : err_set(e, ERR_NOMEM, "no memory for %u groups", data->n_groups);
-    for (uint32_t i = 0; i < data->n_groups && error == OK; i++) {
-        error = measure_group(f, i, e);
+    for (uint32_t i = 0; i < n * data->n_groups && error == OK; i++) {
+        error = measure_group(f, i / n, sides[i % n], e);
     }
     if (error == OK && f->report.groups == 0) {
         error = err_set(e, ERR_REFUSED,
@@ -244,30 +256,51 @@ static enum err copy_trees(const struct forest_trees *from, struct forest_trees 
     return OK;
 }
 
-enum err forest_build(struct forest *f, uint32_t i, float w_a, float w_b, struct forest_trees *out,
-                      struct errbuf *e)
+static void weigh_labels(const struct forest *f, const struct forest_group *g, float w_a, float w_b,
+                         struct forest_tree *part)
+{
+    const struct run_config *cfg = f->render.cfg;
+    const double ce = objective_ce_weight(cfg);
+    const double w[OBJECTIVE_SIDES] = {ce * (double)(w_a * (float)cfg->train_w_a),
+                                       ce * (double)(w_b * (float)cfg->train_w_b)};
+    for (uint32_t l = 0; l < part->tree.n_labels; l++) {
+        struct tree_label *label = &part->tree.labels[l];
+        const struct forest_leaf *leaf = &part->leaves[label->leaf];
+        label->weight = leaf->rejected ? 0.0f
+                                       : (float)(w[leaf->side] * (double)leaf->pairs /
+                                                 (double)g->pairs / (double)leaf->labels);
+    }
+}
+
+enum err forest_build(struct forest *f, uint32_t i, float w_a, float w_b, const double *reference,
+                      struct forest_trees *out, struct errbuf *e)
 {
     CHECK(i < f->report.groups);
     struct layout_counts counts;
     uint64_t unused = 0;
     const struct forest_group *g = &f->groups[i];
-    enum err error = f->cached[i].n > 0
-                         ? copy_trees(&f->cached[i], out, e)
-                         : build_group(f, g->data_group, i, out, &counts, &unused, &unused, e);
+    enum err error = f->cached[i].n > 0 ? copy_trees(&f->cached[i], out, e)
+                                        : build_group(f, g->data_group, g->sides, i, out, &counts,
+                                                      &unused, &unused, e);
     if (error != OK) {
         return error;
     }
-    const double w[2] = {(double)w_a, (double)w_b};
-    for (uint32_t t = 0; t < out->n; t++) {
-        const struct forest_leaf *leaves = out->items[t].leaves;
-        struct tree *tree = &out->items[t].tree;
-        for (uint32_t l = 0; l < tree->n_labels; l++) {
-            const struct forest_leaf *leaf = &leaves[tree->labels[l].leaf];
-            tree->labels[l].weight = (float)(w[leaf->side] * (double)leaf->pairs /
-                                             (double)g->pairs / (double)leaf->labels);
+    const double w[OBJECTIVE_SIDES] = {(double)w_a, (double)w_b};
+    bool terms = reference || !objective_needs_reference(f->render.cfg);
+    uint32_t leaf = 0;
+    for (uint32_t t = 0; t < out->n && error == OK; t++) {
+        struct forest_tree *part = &out->items[t];
+        weigh_labels(f, g, w_a, w_b, part);
+        if (terms) {
+            error = objective_terms(f->render.cfg, &f->data->groups[g->data_group], f->data->pairs,
+                                    w, reference ? reference + leaf : NULL, part, e);
         }
+        leaf += part->tree.n_leaves;
     }
-    return OK;
+    if (error != OK) {
+        forest_trees_free(out);
+    }
+    return error;
 }
 
 enum err forest_score(struct render *r, const struct data_scenario *s, const char *file,
@@ -281,13 +314,16 @@ enum err forest_score(struct render *r, const struct data_scenario *s, const cha
     uint32_t kept = 0;
     for (uint32_t side = READOUT_A; side < READOUT_SIDES; side++) {
         for (uint32_t option = 0; option < s->n_options && (sides & 1u << side); option++) {
-            wanted[n++] = (struct wanted_leaf){.side = (enum readout_side)side, .option = option};
+            wanted[n] = (struct wanted_leaf){
+                .side = (enum readout_side)side, .option = option, .loss_group = n};
+            n++;
         }
     }
     for (uint32_t side = READOUT_A; side < READOUT_NONE && letters; side++) {
         for (uint32_t option = 0; option < s->n_options; option++) {
-            wanted[n++] = (struct wanted_leaf){
-                .side = (enum readout_side)side, .option = option, .letter = true};
+            wanted[n] = (struct wanted_leaf){
+                .side = (enum readout_side)side, .option = option, .letter = true, .loss_group = n};
+            n++;
         }
     }
     CHECK(n > 0);

@@ -4,8 +4,9 @@
  * Never: which groups a step takes (plan), jobs, arithmetic on gradients. Place: dataset -> forest
  * -> plan (counts) and queue (trees). Loop thread; forest_new tokenises the whole data set.
  *
- * Loss of a group = mean over its pairs of [w_a CE_a + w_b CE_b], CE = mean over the answer's
- * labels: a leaf whose option is in k of n pairs has label weight w_side * k / n / labels. */
+ * Loss of a group under train.objective: pft = mean over its pairs of [w_a CE_a + w_b CE_b], CE =
+ * mean over the answer's labels: a leaf whose option is in k of n pairs has label weight w_side * k
+ * / n / labels. What another objective asks for beside or instead: objective.h. */
 #ifndef PFT_FOREST_H
 #define PFT_FOREST_H
 
@@ -27,6 +28,7 @@ struct forest_leaf {
     uint32_t option; /* of the scenario */
     uint32_t labels; /* tokens of the answer */
     uint32_t pairs;  /* training: pairs of the group that hold the option */
+    bool rejected;   /* training: an answer of the other side, there to be compared */
     bool letter;     /* scoring: the letter's log-probability, not the answer's */
 };
 
@@ -45,10 +47,12 @@ void forest_trees_free(struct forest_trees *trees);
 /* What the plan needs of a group; groups are numbered as in the array, tree.id is that number. */
 struct forest_group {
     uint32_t data_group; /* index into dataset.groups */
+    uint32_t sides;      /* bit 1 << enum readout_side: preferences it trains */
     uint32_t rows;       /* of all its trees */
     uint32_t parts;      /* trees */
+    uint32_t leaves;     /* of all its trees */
     uint32_t pairs;
-    uint32_t labels_a, labels_b; /* answer labels of the leaves of each side */
+    uint32_t labels_a, labels_b; /* of the answers that carry each side's own value */
 };
 
 struct forest_report {
@@ -82,11 +86,12 @@ const struct forest_report *forest_report(const struct forest *f);
  */
 void forest_report_text(const struct forest_report *report, struct str *out);
 
-/* The trees of group i (of forest_groups): the caller's (forest_trees_free). w_a and w_b are used
- * as they are: whoever takes them from the plan multiplies train.w_a and train.w_b in. The same
- * arguments give the same bytes. */
+/* The trees of group i (of forest_groups): the caller's (forest_trees_free). w_a and w_b are the
+ * plan's, train.w_a and train.w_b are multiplied in here. reference: log-probabilities without
+ * adapter of the group's leaves, in order; NULL where the objective needs none, or to have the
+ * trees without terms so that they can be scored. The same arguments give the same bytes. */
 MUST_USE enum err forest_build(struct forest *f, uint32_t i, float w_a, float w_b,
-                               struct forest_trees *out, struct errbuf *e);
+                               const double *reference, struct forest_trees *out, struct errbuf *e);
 
 /* Scoring trees of one scenario, weights 1, tree.id = id. Leaves: for each side of `sides` (bit 1
  * << enum readout_side) in order A, B, none: every option in file order; then, with letters, every

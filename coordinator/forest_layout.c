@@ -177,10 +177,50 @@ static enum err add_part(const struct render *r, const struct laid_leaf *leaves,
                                  .option = leaf->want.option,
                                  .labels = leaf->sequence.n - leaf->sequence.first_label,
                                  .pairs = leaf->want.pairs,
+                                 .rejected = leaf->want.rejected,
                                  .letter = leaf->want.letter};
     }
     mem_free(nodes);
     return error;
+}
+
+/* The leaves [first, end) that a cut keeps together. */
+static uint32_t loss_group_end(const struct laid_leaf *leaves, uint32_t n, uint32_t first)
+{
+    uint32_t end = first + 1;
+    while (end < n && leaves[end].want.loss_group == leaves[first].want.loss_group) {
+        end++;
+    }
+    return end;
+}
+
+/* Rows that the sequences [at, end) add to the tree of [first, at). */
+static uint64_t added_rows(const struct trie_sequence *sequences, uint32_t first, uint32_t at,
+                           uint32_t end)
+{
+    uint64_t rows = 0;
+    for (uint32_t i = at; i < end; i++) {
+        rows += trie_added_rows(sequences, first, i);
+    }
+    return rows;
+}
+
+static enum err too_large(const struct data_scenario *s, const char *file,
+                          const struct laid_leaf *leaves, uint32_t n, uint64_t rows, uint32_t limit,
+                          struct errbuf *e)
+{
+    if (n == 1) {
+        (void)err_set(e, ERR_REFUSED,
+                      "its sequence has %llu rows, tree_tokens_max is %u: raise it or lower "
+                      "data.max_length",
+                      (unsigned long long)rows, limit);
+        return name_option(s, file, leaves->want.option, ERR_REFUSED, e);
+    }
+    return err_set(
+        e, ERR_REFUSED,
+        "%s:%u:%u: the %u answers that train.objective compares have %llu rows together, "
+        "tree_tokens_max is %u: raise it, lower data.max_length or take data.group: pair",
+        file, s->line, s->column, n, (unsigned long long)rows, limit);
 }
 
 enum err layout_trees(const struct render *r, const struct data_scenario *s, const char *file,
@@ -198,20 +238,18 @@ enum err layout_trees(const struct render *r, const struct data_scenario *s, con
         const struct render_sequence *seq = &leaves[i].sequence;
         sequences[i] = (struct trie_sequence){
             .tokens = seq->tokens, .n = seq->n, .first_label = seq->first_label, .weight = 1};
-        if (seq->n - 1 > limit) {
-            error = err_set(e, ERR_REFUSED,
-                            "its sequence has %u rows, tree_tokens_max is %u: raise it or lower "
-                            "data.max_length",
-                            seq->n - 1, limit);
-            error = name_option(s, file, leaves[i].want.option, error, e);
-            break;
-        }
-        uint32_t added = trie_added_rows(sequences, first, i);
-        if (rows + added > limit) {
+    }
+    for (uint32_t i = 0, end = 0; i < n && error == OK; i = end) {
+        end = loss_group_end(leaves, n, i);
+        uint64_t added = added_rows(sequences, first, i, end);
+        if (rows + added > limit && i > first) {
             error = add_part(r, leaves, sequences, first, i, id, out, e);
             first = i;
             rows = 0;
-            added = seq->n - 1;
+            added = added_rows(sequences, first, i, end);
+        }
+        if (error == OK && added > limit) {
+            error = too_large(s, file, leaves + i, end - i, added, limit, e);
         }
         rows += added;
     }

@@ -12,7 +12,9 @@
 struct wanted_leaf {
     enum readout_side side;
     uint32_t option;
-    uint32_t pairs; /* training */
+    uint32_t pairs;      /* training */
+    bool rejected;       /* training */
+    uint32_t loss_group; /* neighbours of one number stay in one tree */
     bool letter;
 };
 
@@ -37,7 +39,8 @@ MUST_USE enum err layout_leaves(struct render *r, const struct data_scenario *s,
                                 struct layout_counts *counts, struct errbuf *e);
 void layout_leaves_free(struct laid_leaf *leaves, uint32_t n);
 
-/* Builds the tree(s) of n >= 1 leaves, label weights 1. */
+/* Builds the tree(s) of n >= 1 leaves, label weights 1. ERR_REFUSED names a loss group that does
+ * not fit tree_tokens_max. */
 MUST_USE enum err layout_trees(const struct render *r, const struct data_scenario *s,
                                const char *file, const struct laid_leaf *leaves, uint32_t n,
                                uint64_t id, struct forest_trees *out, struct errbuf *e);

@@ -46,8 +46,7 @@ static bool failed(struct phases *p, enum err error, const char *what)
     return error != OK;
 }
 
-/* Gives the batch in p->coming to the server; the earlier one is freed only then. */
-static void open_batch(struct phases *p, bool adapter, uint64_t version)
+void phases_open_batch(struct phases *p, bool adapter, uint64_t version)
 {
     struct batch earlier = p->open;
     p->open = p->coming;
@@ -80,7 +79,7 @@ static void open_step(struct phases *p)
     }
     p->step_open = true;
     p->cost = (struct journal_cost){0};
-    open_batch(p, true, step);
+    phases_open_batch(p, true, step);
     build_coming(p, step + 1);
 }
 
@@ -103,7 +102,7 @@ static void begin_eval(struct phases *p, bool adapter)
     p->eval_from_ms = clock_now_ms();
     log_event(LOG_INFO, "evaluation", "trees=%u tokens=%llu adapter=%d", n,
               (unsigned long long)p->coming.tokens, adapter);
-    open_batch(p, adapter, p->published);
+    phases_open_batch(p, adapter, p->published);
 }
 
 static void begin_export(struct phases *p)
@@ -133,7 +132,7 @@ static void after_training(struct phases *p)
     }
 }
 
-static void begin_training(struct phases *p)
+void phases_train(struct phases *p)
 {
     p->phase = PHASE_TRAIN;
     p->step = p->committed;
@@ -146,6 +145,16 @@ static void begin_training(struct phases *p)
               (unsigned long long)p->step, (unsigned long long)p->start->setup.steps,
               p->useful_slots);
     open_step(p);
+}
+
+static void begin_training(struct phases *p)
+{
+    const struct setup *s = &p->start->setup;
+    if (s->reference && p->committed < s->steps && !reference_complete(s->reference)) {
+        phases_reference_begin(p);
+    } else {
+        phases_train(p);
+    }
 }
 
 void phases_begin(struct phases *p)
@@ -207,6 +216,10 @@ static void on_batch_done(void *ctx, uint32_t tag)
 {
     struct phases *p = ctx;
     if (p->phase == PHASE_DONE || tag != p->open.tag) {
+        return;
+    }
+    if (p->phase == PHASE_REFERENCE) {
+        phases_reference_done(p);
         return;
     }
     if (p->open.kind == JOB_SCORE) {
@@ -382,10 +395,15 @@ static void on_payload(void *ctx, const struct job *job, const struct wire_resul
 static void on_scores(void *ctx, const struct job *job, const double *leaf)
 {
     struct phases *p = ctx;
-    for (uint32_t i = 0; p->eval && i < job->n_units; i++) {
+    for (uint32_t i = 0; p->open.kind == JOB_SCORE && i < job->n_units; i++) {
         const struct unit *unit = &p->open.units[job->units[i]];
         for (uint32_t t = 0; t < unit->n_trees; t++) {
-            eval_take(p->eval, (uint32_t)(&unit->trees[t] - p->open.trees), leaf);
+            uint32_t tree = (uint32_t)(&unit->trees[t] - p->open.trees);
+            if (p->phase == PHASE_REFERENCE) {
+                phases_reference_take(p, tree, leaf);
+            } else if (p->eval) {
+                eval_take(p->eval, tree, leaf);
+            }
             leaf += unit->trees[t].n_leaves;
         }
     }

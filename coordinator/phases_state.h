@@ -13,6 +13,7 @@
 enum phase {
     PHASE_STARTING,
     PHASE_EVAL_BEFORE,
+    PHASE_REFERENCE,
     PHASE_TRAIN,
     PHASE_EVAL_AFTER,
     PHASE_EXPORT,
@@ -56,6 +57,14 @@ struct phases {
 
 void phases_fail(struct phases *p, const char *why);
 void phases_when_written(struct phases *p);
+/* Gives the batch in p->coming to the server; the earlier one is freed only then. */
+void phases_open_batch(struct phases *p, bool adapter, uint64_t version);
+/* phases_reference.c: begins to score; the leaves of one tree; all of them are there. */
+void phases_reference_begin(struct phases *p);
+void phases_reference_take(struct phases *p, uint32_t tree, const double *leaf_log_p);
+void phases_reference_done(struct phases *p);
+/* Opens the first step that is not committed. */
+void phases_train(struct phases *p);
 void phases_reduced(void *ctx);
 void phases_written(void *ctx);
 void phases_status(void *ctx, struct status *status);

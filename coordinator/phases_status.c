@@ -11,6 +11,8 @@ static const char *task_name(const struct phases *p)
         return "start";
     case PHASE_EVAL_BEFORE:
         return "evaluate before";
+    case PHASE_REFERENCE:
+        return "score reference";
     case PHASE_TRAIN:
         return "train";
     case PHASE_EVAL_AFTER:

@@ -10,6 +10,7 @@
 #include "common/base/mem.h"
 #include "common/base/str.h"
 #include "common/format/model_default.h"
+#include "coordinator/objective.h"
 
 static const char *const levels[] = {"portable", "x86-64-v3", "x86-64-v4"};
 
@@ -167,6 +168,18 @@ static enum err fix(struct setup *s, struct errbuf *e)
                                        "lora.alpha",
                                        "lora.dropout",
                                        "lora.targets",
+                                       "train.objective",
+                                       "sft.side",
+                                       "dpo.beta",
+                                       "dpo.label_smoothing",
+                                       "simpo.beta",
+                                       "simpo.simpo_gamma",
+                                       "simpo.cpo_alpha",
+                                       "simpo.label_smoothing",
+                                       "pft_contrast.beta",
+                                       "pft_contrast.weight",
+                                       "ranking.beta",
+                                       "ranking.weight",
                                        "train.learning_rate",
                                        "train.weight_decay",
                                        "train.beta1",
@@ -228,6 +241,9 @@ enum err setup_open(struct run_config *cfg, const struct setup_known *known, boo
     if (error == OK && train) {
         error = lay_plan(s, e);
     }
+    if (error == OK && train && objective_needs_reference(cfg)) {
+        error = reference_new(s->forest, s->plan, &s->reference, e);
+    }
     if (error == OK) {
         error = fix(s, e);
     }
@@ -239,6 +255,7 @@ enum err setup_open(struct run_config *cfg, const struct setup_known *known, boo
 
 void setup_free(struct setup *s)
 {
+    reference_free(&s->reference);
     plan_free(&s->plan);
     forest_free(&s->forest);
     if (s->tok) {

@@ -18,6 +18,7 @@
 #include "coordinator/forest.h"
 #include "coordinator/params.h"
 #include "coordinator/plan.h"
+#include "coordinator/reference.h"
 #include "coordinator/schedule.h"
 #include "coordinator/values.h"
 
@@ -30,8 +31,9 @@ struct setup {
     char model_path[FILE_PATH_BYTES];
     char model_hash[HASH_SHA256_HEX];
     struct tokenizer *tok;
-    struct forest *forest; /* NULL without train */
-    struct plan *plan;     /* NULL without train */
+    struct forest *forest;       /* NULL without train */
+    struct plan *plan;           /* NULL without train */
+    struct reference *reference; /* NULL: the objective needs none */
     struct schedule schedule;
     struct adamw_config adamw;
     uint64_t steps;                /* T; 0 without training */

@@ -193,6 +193,18 @@ static enum err find_evals(struct start *s, struct errbuf *e)
     return error == ERR_NOT_FOUND ? OK : error;
 }
 
+/* What an earlier start scored of the reference. */
+static enum err find_reference(struct start *s, struct errbuf *e)
+{
+    struct str json = {0};
+    enum err error = journal_eval_get(s->journal, REFERENCE_NAME, &json, e);
+    if (error == OK) {
+        error = reference_load(s->setup.reference, json.data, json.len, e);
+    }
+    str_free(&json);
+    return error == ERR_NOT_FOUND ? OK : error;
+}
+
 static enum err open_all(const struct start_options *o, struct run_config **cfg, struct start *s,
                          struct errbuf *e)
 {
@@ -232,6 +244,9 @@ static enum err open_all(const struct start_options *o, struct run_config **cfg,
     }
     if (error == OK) {
         error = find_evals(s, e);
+    }
+    if (error == OK && s->setup.reference) {
+        error = find_reference(s, e);
     }
     str_free(&kernels);
     str_free(&precision);

@@ -9,6 +9,7 @@
 #include "worker/backend/kernels.h"
 #include "worker/engine_slot.h"
 #include "worker/model/head.h"
+#include "worker/model/terms.h"
 #include "worker/model/weights.h"
 
 enum { UNIT_LABELS = 1 << 26 };
@@ -142,6 +143,7 @@ void engine_slot_free(struct engine_slot **slot)
         pass_deinit(&(*slot)->pass);
         mem_free((*slot)->log_p);
         mem_free((*slot)->label_weights);
+        mem_free((*slot)->leaves);
         mem_free((*slot)->grad_room);
         mem_free(*slot);
         *slot = NULL;
@@ -192,10 +194,13 @@ static enum err forward(struct engine_slot *slot, const struct unit *unit, const
     team_enter(&p->team, PROFILE_PACK);
     enum err error = pass_start(p, unit, lora_flat, keep, slot->engine->config.seed, step, e);
     size_t labels = p->rows.n_labels;
-    if (error == OK && (mem_grow((void **)&slot->log_p, &slot->log_p_capacity, labels,
-                                 sizeof *slot->log_p, UNIT_LABELS) != OK ||
-                        mem_grow((void **)&slot->label_weights, &slot->label_weights_capacity,
-                                 labels, sizeof *slot->label_weights, UNIT_LABELS) != OK)) {
+    if (error == OK &&
+        (mem_grow((void **)&slot->log_p, &slot->log_p_capacity, labels, sizeof *slot->log_p,
+                  UNIT_LABELS) != OK ||
+         mem_grow((void **)&slot->label_weights, &slot->label_weights_capacity, labels,
+                  sizeof *slot->label_weights, UNIT_LABELS) != OK ||
+         mem_grow((void **)&slot->leaves, &slot->leaves_capacity, 2 * (size_t)p->rows.n_leaves,
+                  sizeof *slot->leaves, UNIT_LABELS) != OK)) {
         error = err_set(e, ERR_NOMEM, "engine: no memory for %zu labels", labels);
     }
     if (error == OK && labels > 0) {
@@ -203,19 +208,6 @@ static enum err forward(struct engine_slot *slot, const struct unit *unit, const
         head_forward(p, keep, slot->log_p);
     }
     return error;
-}
-
-/* Weights of the loss, label by label. Losses whose weights depend on the log-probabilities of
- * their group are weighed here, between forward and backward; a plain label brings its own. */
-static double weigh(struct engine_slot *slot)
-{
-    const struct unit_rows *u = &slot->pass.rows;
-    double loss = 0.0;
-    for (uint32_t i = 0; i < u->n_labels; i++) {
-        slot->label_weights[i] = u->labels[i].weight;
-        loss -= (double)u->labels[i].weight * slot->log_p[i];
-    }
-    return loss;
 }
 
 static const float *gradient_of(struct engine_slot *slot)
@@ -239,7 +231,7 @@ static enum err compute(struct engine_slot *slot, const struct unit *unit, const
     if (error != OK) {
         return error;
     }
-    *loss = weigh(slot);
+    *loss = terms_weigh(unit, &p->rows, slot->log_p, slot->leaves, slot->label_weights);
     if (!loss_fits(*loss)) {
         return err_set(e, ERR_RANGE, "loss %g of the output layer cannot be rounded (bound 2^%d)",
                        *loss, LIMIT_GRADIENT_BITS);

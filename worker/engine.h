@@ -50,7 +50,7 @@ struct engine_config {
 };
 
 struct unit_result {
-    int64_t loss;    /* sum of weight * CE over the unit's labels, at scale 2^40 */
+    int64_t loss;    /* sum of weight * CE over the unit's labels and of its terms, at scale 2^40 */
     double sumsq;    /* sum of squares of the rounded gradient, in a fixed order; 0 for scores */
     uint32_t labels; /* labels of the unit */
 };

@@ -17,8 +17,9 @@ struct engine_slot {
     struct pass pass;
     double *log_p; /* [labels] */
     float *label_weights;
+    double *leaves;   /* [2 * leaves] */
     float *grad_room; /* [adapter.words], where the backend's memory is not the host's */
-    size_t log_p_capacity, label_weights_capacity;
+    size_t log_p_capacity, label_weights_capacity, leaves_capacity;
     atomic_uint_least64_t progress;
 };
 

@@ -12,6 +12,7 @@ enum {
     LIMIT_TREE_NODES = 4096,      /* nodes of one tree */
     LIMIT_TREE_LABELS = 1 << 17,  /* labels of one tree */
     LIMIT_TREE_LEAVES = 4096,     /* leaves of one tree */
+    LIMIT_TREE_TERMS = 4096,      /* terms of one tree */
     LIMIT_UNIT_TREES = 1024,      /* trees of one unit */
     LIMIT_STEP_UNITS = 2047,      /* units of one step: no int64 sum can overflow */
     LIMIT_JOB_UNITS = 64,         /* units of one job */

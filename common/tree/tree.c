@@ -2,25 +2,26 @@
 #include "common/tree/tree.h"
 
 #include <math.h>
+#include <stdbool.h>
 #include <string.h>
 
 #include "common/base/bytes.h"
 #include "common/base/limits.h"
 #include "common/base/mem.h"
 
-enum { HEAD_BYTES = 24, NODE_BYTES = 8, LABEL_BYTES = 16 };
+enum { HEAD_BYTES = 28, NODE_BYTES = 8, LABEL_BYTES = 16, TERM_BYTES = 52 };
 
-static enum err check_sizes(uint32_t n_nodes, uint32_t n_rows, uint32_t n_labels, uint32_t n_leaves,
-                            struct errbuf *e)
+static enum err check_sizes(const struct tree *t, struct errbuf *e)
 {
-    if (n_nodes == 0 || n_nodes > LIMIT_TREE_NODES || n_rows < n_nodes ||
-        n_rows > LIMIT_TREE_TOKENS || n_labels > LIMIT_TREE_LABELS ||
-        n_leaves > LIMIT_TREE_LEAVES) {
+    if (t->n_nodes == 0 || t->n_nodes > LIMIT_TREE_NODES || t->n_rows < t->n_nodes ||
+        t->n_rows > LIMIT_TREE_TOKENS || t->n_labels > LIMIT_TREE_LABELS ||
+        t->n_leaves > LIMIT_TREE_LEAVES || t->n_terms > LIMIT_TREE_TERMS) {
         return err_set(e, ERR_RANGE,
-                       "tree of %u nodes, %u rows, %u labels, %u leaves; at most %d, %d, %d, %d "
-                       "and at least one node, one row a node",
-                       n_nodes, n_rows, n_labels, n_leaves, LIMIT_TREE_NODES, LIMIT_TREE_TOKENS,
-                       LIMIT_TREE_LABELS, LIMIT_TREE_LEAVES);
+                       "tree of %u nodes, %u rows, %u labels, %u leaves, %u terms; at most %d, %d, "
+                       "%d, %d, %d and at least one node, one row a node",
+                       t->n_nodes, t->n_rows, t->n_labels, t->n_leaves, t->n_terms,
+                       LIMIT_TREE_NODES, LIMIT_TREE_TOKENS, LIMIT_TREE_LABELS, LIMIT_TREE_LEAVES,
+                       LIMIT_TREE_TERMS);
     }
     return OK;
 }
@@ -45,8 +46,17 @@ enum err tree_alloc(struct tree *t, uint32_t n_nodes, uint32_t n_rows, uint32_t 
     return OK;
 }
 
+enum err tree_alloc_terms(struct tree *t, uint32_t n)
+{
+    mem_free(t->terms);
+    t->terms = n > 0 ? mem_calloc(n, sizeof *t->terms) : NULL;
+    t->n_terms = t->terms ? n : 0;
+    return t->n_terms == n ? OK : ERR_NOMEM;
+}
+
 void tree_free(struct tree *t)
 {
+    mem_free(t->terms);
     mem_free(t->nodes);
     *t = (struct tree){0};
 }
@@ -75,21 +85,40 @@ static enum err finish_nodes(struct tree *t, struct errbuf *e)
     return OK;
 }
 
-enum err tree_finish(struct tree *t, uint32_t vocab, struct errbuf *e)
+/* n leaves of the tree, each once, finite numbers; what lies behind them is 0. */
+static bool term_holds(const struct tree_term *term, uint32_t n_leaves)
 {
-    enum err error = check_sizes(t->n_nodes, t->n_rows, t->n_labels, t->n_leaves, e);
-    if (error == OK) {
-        error = finish_nodes(t, e);
-    }
-    if (error != OK) {
-        return error;
-    }
-    for (uint32_t i = 0; i < t->n_rows; i++) {
-        if (t->tokens[i] >= vocab) {
-            return err_set(e, ERR_RANGE, "row %u: token %u, the vocabulary has %u", i, t->tokens[i],
-                           vocab);
+    bool ok = term->n >= 1 && term->n <= TREE_TERM_LEAVES && isfinite(term->offset) &&
+              isfinite(term->weight) && term->smoothing >= 0.0f && term->smoothing <= 1.0f;
+    for (uint32_t k = 0; ok && k < TREE_TERM_LEAVES; k++) {
+        ok = k < term->n ? term->leaf[k] < n_leaves && isfinite(term->coef[k])
+                         : term->leaf[k] == 0 && fabsf(term->coef[k]) <= 0.0f;
+        for (uint32_t i = 0; i < k && k < term->n; i++) {
+            ok = ok && term->leaf[i] != term->leaf[k];
         }
     }
+    return ok;
+}
+
+static enum err check_terms(const struct tree *t, struct errbuf *e)
+{
+    for (uint32_t i = 0; i < t->n_terms; i++) {
+        const struct tree_term *term = &t->terms[i];
+        if (!term_holds(term, t->n_leaves)) {
+            return err_set(e, ERR_RANGE,
+                           "term %u: %u leaves (%u %u %u %u of %u), offset %g, weight %g, "
+                           "smoothing %g; 1 to %d different leaves, finite numbers, a smoothing "
+                           "of 0 to 1 are possible",
+                           i, term->n, term->leaf[0], term->leaf[1], term->leaf[2], term->leaf[3],
+                           t->n_leaves, term->offset, (double)term->weight, (double)term->smoothing,
+                           TREE_TERM_LEAVES);
+        }
+    }
+    return OK;
+}
+
+static enum err check_labels(const struct tree *t, uint32_t vocab, struct errbuf *e)
+{
     for (uint32_t i = 0; i < t->n_labels; i++) {
         const struct tree_label *label = &t->labels[i];
         const struct tree_label *before = i > 0 ? label - 1 : label;
@@ -107,10 +136,29 @@ enum err tree_finish(struct tree *t, uint32_t vocab, struct errbuf *e)
     return OK;
 }
 
+enum err tree_finish(struct tree *t, uint32_t vocab, struct errbuf *e)
+{
+    enum err error = check_sizes(t, e);
+    if (error == OK) {
+        error = finish_nodes(t, e);
+    }
+    if (error != OK) {
+        return error;
+    }
+    for (uint32_t i = 0; i < t->n_rows; i++) {
+        if (t->tokens[i] >= vocab) {
+            return err_set(e, ERR_RANGE, "row %u: token %u, the vocabulary has %u", i, t->tokens[i],
+                           vocab);
+        }
+    }
+    error = check_labels(t, vocab, e);
+    return error == OK ? check_terms(t, e) : error;
+}
+
 size_t tree_bytes(const struct tree *t)
 {
     return HEAD_BYTES + (size_t)t->n_nodes * NODE_BYTES + (size_t)t->n_rows * 4 +
-           (size_t)t->n_labels * LABEL_BYTES;
+           (size_t)t->n_labels * LABEL_BYTES + (size_t)t->n_terms * TERM_BYTES;
 }
 
 static uint8_t *put(uint8_t *out, uint32_t v)
@@ -119,12 +167,50 @@ static uint8_t *put(uint8_t *out, uint32_t v)
     return out + 4;
 }
 
+static uint8_t *put_float(uint8_t *out, float v)
+{
+    uint32_t bits;
+    memcpy(&bits, &v, sizeof bits);
+    return put(out, bits);
+}
+
+static uint8_t *put_term(uint8_t *out, const struct tree_term *term)
+{
+    uint64_t offset;
+    memcpy(&offset, &term->offset, sizeof offset);
+    out = put(out, term->n);
+    for (int k = 0; k < TREE_TERM_LEAVES; k++) {
+        out = put(out, term->leaf[k]);
+    }
+    for (int k = 0; k < TREE_TERM_LEAVES; k++) {
+        out = put_float(out, term->coef[k]);
+    }
+    bytes_put_u64(out, offset);
+    out = put_float(out + 8, term->weight);
+    return put_float(out, term->smoothing);
+}
+
+static struct tree_term get_term(const uint8_t *p)
+{
+    struct tree_term term = {.n = bytes_get_u32(p)};
+    for (int k = 0; k < TREE_TERM_LEAVES; k++) {
+        term.leaf[k] = bytes_get_u32(p + 4 + 4 * k);
+        term.coef[k] = bytes_get_f32(p + 20 + 4 * k);
+    }
+    uint64_t offset = bytes_get_u64(p + 36);
+    memcpy(&term.offset, &offset, sizeof offset);
+    term.weight = bytes_get_f32(p + 44);
+    term.smoothing = bytes_get_f32(p + 48);
+    return term;
+}
+
 void tree_write(const struct tree *t, uint8_t *out)
 {
     out = put(out, t->n_nodes);
     out = put(out, t->n_rows);
     out = put(out, t->n_labels);
     out = put(out, t->n_leaves);
+    out = put(out, t->n_terms);
     bytes_put_u64(out, t->id);
     out += 8;
     for (uint32_t i = 0; i < t->n_nodes; i++) {
@@ -135,12 +221,13 @@ void tree_write(const struct tree *t, uint8_t *out)
         out = put(out, t->tokens[i]);
     }
     for (uint32_t i = 0; i < t->n_labels; i++) {
-        uint32_t weight;
-        memcpy(&weight, &t->labels[i].weight, sizeof weight);
         out = put(out, t->labels[i].row);
         out = put(out, t->labels[i].target);
         out = put(out, t->labels[i].leaf);
-        out = put(out, weight);
+        out = put_float(out, t->labels[i].weight);
+    }
+    for (uint32_t i = 0; i < t->n_terms; i++) {
+        out = put_term(out, &t->terms[i]);
     }
 }
 
@@ -153,8 +240,9 @@ enum err tree_read(struct tree *t, const uint8_t *data, size_t bytes, uint32_t v
     struct tree sizes = {.n_nodes = bytes_get_u32(data),
                          .n_rows = bytes_get_u32(data + 4),
                          .n_labels = bytes_get_u32(data + 8),
-                         .n_leaves = bytes_get_u32(data + 12)};
-    enum err error = check_sizes(sizes.n_nodes, sizes.n_rows, sizes.n_labels, sizes.n_leaves, e);
+                         .n_leaves = bytes_get_u32(data + 12),
+                         .n_terms = bytes_get_u32(data + 16)};
+    enum err error = check_sizes(&sizes, e);
     if (error != OK) {
         return error;
     }
@@ -163,10 +251,14 @@ enum err tree_read(struct tree *t, const uint8_t *data, size_t bytes, uint32_t v
                        bytes);
     }
     error = tree_alloc(t, sizes.n_nodes, sizes.n_rows, sizes.n_labels, sizes.n_leaves);
+    if (error == OK) {
+        error = tree_alloc_terms(t, sizes.n_terms);
+    }
     if (error != OK) {
+        tree_free(t);
         return err_set(e, error, "tree: no memory for %zu bytes", tree_bytes(&sizes));
     }
-    t->id = bytes_get_u64(data + 16);
+    t->id = bytes_get_u64(data + 20);
     const uint8_t *p = data + HEAD_BYTES;
     for (uint32_t i = 0; i < t->n_nodes; i++, p += NODE_BYTES) {
         t->nodes[i].parent = bytes_get_u32(p);
@@ -180,6 +272,9 @@ enum err tree_read(struct tree *t, const uint8_t *data, size_t bytes, uint32_t v
                                            .target = bytes_get_u32(p + 4),
                                            .leaf = bytes_get_u32(p + 8),
                                            .weight = bytes_get_f32(p + 12)};
+    }
+    for (uint32_t i = 0; i < t->n_terms; i++, p += TERM_BYTES) {
+        t->terms[i] = get_term(p);
     }
     *used = (size_t)(p - data);
     error = tree_finish(t, vocab, e);

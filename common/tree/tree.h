@@ -10,9 +10,14 @@
  * a token shared by several leaves is one label per leaf. Sorted by (row, leaf).
  * Leaves. Numbered 0..n_leaves-1; a leaf's log-probability is the sum of log p(target) of its
  * labels, whatever their weights.
- * Byte form (little-endian), used on the wire and in hashes:
- *   u32 n_nodes, n_rows, n_labels, n_leaves, u64 id
- *   per node u32 parent, u32 count; per row u32 token; per label u32 row, target, leaf, f32 weight
+ * Terms. A loss that compares leaves (DPO and its kin): with L_k the log-probabilities of its
+ * leaves x = offset + sum of coef_k * L_k the tree's loss += weight * (-(1 - smoothing) * log
+ * sigma(x) - smoothing * log sigma(-x)) so what a label of such a leaf weighs is known only between
+ * forward and backward. Leaves that terms tie together are a loss group; it lies whole within one
+ * tree. Byte form (little-endian), used on the wire and in hashes: u32 n_nodes, n_rows, n_labels,
+ * n_leaves, n_terms, u64 id per node u32 parent, u32 count; per row u32 token; per label u32 row,
+ * target, leaf, f32 weight per term u32 n, u32 leaf [4], f32 coef [4], f64 offset, f32 weight, f32
+ * smoothing
  */
 #ifndef PFT_TREE_H
 #define PFT_TREE_H
@@ -38,12 +43,24 @@ struct tree_label {
     float weight;
 };
 
+enum { TREE_TERM_LEAVES = 4 };
+
+struct tree_term {
+    uint32_t n;                      /* leaves, 1 to TREE_TERM_LEAVES; what follows them is 0 */
+    uint32_t leaf[TREE_TERM_LEAVES]; /* each once */
+    float coef[TREE_TERM_LEAVES];
+    double offset;
+    float weight;
+    float smoothing; /* 0 to 1 */
+};
+
 struct tree {
     uint64_t id; /* meaning given by who made it; kept through the wire */
-    uint32_t n_nodes, n_rows, n_labels, n_leaves;
+    uint32_t n_nodes, n_rows, n_labels, n_leaves, n_terms;
     struct tree_node *nodes;   /* [n_nodes] */
     uint32_t *tokens;          /* [n_rows] */
     struct tree_label *labels; /* [n_labels] */
+    struct tree_term *terms;   /* [n_terms]; NULL without terms */
 };
 
 struct unit {
@@ -53,13 +70,15 @@ struct unit {
     struct tree *trees;
 };
 
-/* Makes an empty tree of these sizes in one allocation; the caller fills it. tree_free frees it. */
+/* Makes an empty tree of these sizes, without terms; the caller fills it. tree_free frees it. */
 MUST_USE enum err tree_alloc(struct tree *t, uint32_t n_nodes, uint32_t n_rows, uint32_t n_labels,
                              uint32_t n_leaves);
+/* Room for n terms, all zero, in place of those the tree has. ERR_NOMEM leaves none. */
+MUST_USE enum err tree_alloc_terms(struct tree *t, uint32_t n);
 void tree_free(struct tree *t);
 
 /* Fills first and depth of every node from parent and count, then checks every rule above and the
- * limits; vocab bounds token ids. The message names node, row or label. Pure. */
+ * limits; vocab bounds token ids. The message names node, row, label or term. Pure. */
 MUST_USE enum err tree_finish(struct tree *t, uint32_t vocab, struct errbuf *e);
 
 /* Bytes of the byte form; writing (out has room for tree_bytes); reading a tree that was written

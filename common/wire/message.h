@@ -13,7 +13,7 @@
 #include "common/base/limits.h"
 
 /* proto/README.md says when it changes. */
-enum { WIRE_PROTOCOL = 1 };
+enum { WIRE_PROTOCOL = 2 };
 
 enum {
     WIRE_NAME_BYTES = 64,  /* worker, run, levels, core type: with the NUL */

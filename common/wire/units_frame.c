@@ -5,7 +5,7 @@
 #include "common/base/limits.h"
 #include "common/base/mem.h"
 
-enum { UNIT_HEAD_BYTES = 12, TREE_BYTES_MIN = 36 };
+enum { UNIT_HEAD_BYTES = 12, TREE_BYTES_MIN = 40 };
 
 size_t units_frame_bytes(const struct unit *const *units, uint32_t n)
 {

@@ -5,6 +5,7 @@ import sys
 
 import torch
 
+import objectives
 import text_cases
 import tiny_model
 import training
@@ -18,6 +19,7 @@ def main():
     tiny_model.write_all(root)
     trees.write_all(root)
     training.write_all(root)
+    objectives.write_all(root)
     text_cases.write_all(root)
     size = sum(f.stat().st_size for f in root.rglob("*") if f.is_file())
     print(f"{size} bytes under {root}")

@@ -6,6 +6,7 @@ import threading
 
 GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x00" + b"NULL".ljust(20, b"\0") + bytes(32)
 MORE, LONG, COMMAND = 1, 2, 4
+PROTOCOL = 2  # WIRE_PROTOCOL of common/wire/message.h
 
 
 def varint(value):
@@ -26,7 +27,7 @@ def text(field, value):
     return varint(field << 3 | 2) + varint(len(raw)) + raw
 
 
-def hello(protocol=1, worker="stranger", slots=1, model_hash="0" * 64):
+def hello(protocol=PROTOCOL, worker="stranger", slots=1, model_hash="0" * 64):
     """A header frame with a Hello, as proto/pft.proto lays it out."""
     body = (number(1, protocol) + text(2, worker) + varint(3 << 3 | 1) + struct.pack("<Q", 7) +
             text(4, "host") + number(5, slots) + number(6, 7) + text(7, "Haswell") +

@@ -136,8 +136,12 @@ static void seed_message(const struct wire_message *m)
 static void seed_messages(void)
 {
     struct wire_message m = {.kind = WIRE_HELLO};
-    m.hello = (struct wire_hello){
-        .protocol = 1, .worker = "w", .epoch = 1, .host = "h", .slots = 1, .build = "0"};
+    m.hello = (struct wire_hello){.protocol = WIRE_PROTOCOL,
+                                  .worker = "w",
+                                  .epoch = 1,
+                                  .host = "h",
+                                  .slots = 1,
+                                  .build = "0"};
     memset(m.hello.model_hash, 'a', WIRE_HASH_HEX - 1);
     memset(m.hello.shape_digest, 'b', WIRE_DIGEST_HEX - 1);
     seed_message(&m);
@@ -181,6 +185,8 @@ static void seed_units(void)
     tree.nodes[0] = (struct tree_node){.parent = TREE_ROOT, .count = 3};
     tree.nodes[1] = (struct tree_node){.parent = 0, .count = 1};
     tree.labels[0] = (struct tree_label){.row = 2, .target = 7, .weight = 1.0f};
+    CHECK(tree_alloc_terms(&tree, 1) == OK);
+    tree.terms[0] = (struct tree_term){.n = 1, .coef = {1.0f}, .weight = 1.0f};
     CHECK(tree_finish(&tree, VOCAB, &e) == OK);
     const struct unit unit = {.id = 1, .n_trees = 1, .trees = &tree};
     const struct unit *list[] = {&unit, &unit};

@@ -1,19 +1,11 @@
 /* test_engine_golden.c - the engine on the tiny model against PyTorch: every activation, logits,
  * loss and every gradient of the fixtures (README.md beside this file). */
-#include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <cmocka.h>
-
-#include "common/base/mem.h"
 #include "common/format/model_file.h"
-#include "tests/golden/golden_case.h"
+#include "tests/golden/golden_gradient.h"
 #include "worker/engine.h"
 #include "worker/model/weights.h"
 
@@ -34,26 +26,6 @@ struct golden {
     double loss;
 };
 
-static void must(enum err error, const struct errbuf *e)
-{
-    if (error != OK) {
-        fail_msg("%s", e->text[0] ? e->text : err_text(error));
-    }
-}
-
-static void read_lora(const json_t *json, struct lora_config *lora)
-{
-    const json_t *targets = json_object_get(json, "targets");
-    *lora = (struct lora_config){.r = golden_number(json, "r"),
-                                 .alpha = (float)json_number_value(json_object_get(json, "alpha"))};
-    for (size_t i = 0; i < json_array_size(targets); i++) {
-        const char *name = json_string_value(json_array_get(targets, i));
-        int module = lora_module_from(name, strlen(name));
-        assert_true(module >= 0);
-        lora->targets |= 1u << module;
-    }
-}
-
 static void open_case(struct golden *g, const char *name)
 {
     char path[512];
@@ -63,7 +35,7 @@ static void open_case(struct golden *g, const char *name)
     memset(g, 0, sizeof *g);
     (void)snprintf(path, sizeof path, FOLDER "trees/%s.json", name);
     must(golden_json(path, &json, &e), &e);
-    read_lora(json_object_get(json, "lora"), &g->lora);
+    golden_lora(json_object_get(json, "lora"), &g->lora);
     g->loss = json_number_value(json_object_get(json, "loss"));
     (void)snprintf(path, sizeof path, FOLDER "%s",
                    json_string_value(json_object_get(json, "model")));
@@ -97,16 +69,6 @@ static void close_case(struct golden *g)
     mem_free(g->sum);
 }
 
-/* A tensor of the fixture; the caller frees it. */
-static float *expected(const struct golden *g, const char *name, size_t count)
-{
-    struct errbuf e = {0};
-    float *data = mem_calloc(count, sizeof *data);
-    assert_non_null(data);
-    must(golden_matrix(g->expected, name, count, data, &e), &e);
-    return data;
-}
-
 static void check_logits(struct golden *g)
 {
     struct errbuf e = {0};
@@ -120,7 +82,7 @@ static void check_logits(struct golden *g)
     int32_t *theirs = mem_calloc(g->tree.n_rows, sizeof *theirs);
     assert_true(t && t->elements == n);
     must(safetensors_read_raw(g->expected, t, theirs, &e), &e);
-    float *values = expected(g, "logits", count);
+    float *values = golden_tensor(g->expected, "logits", count);
     double worst = 0;
     for (uint32_t i = 0; i < n; i++) { /* theirs in order of first use */
         uint32_t at = 0;
@@ -142,62 +104,14 @@ static void check_logits(struct golden *g)
     mem_free(values);
 }
 
-struct worst {
-    double cosine, error;
-};
-
-static void check_matrix(const struct golden *g, const char *name, size_t from, size_t count,
-                         struct worst *worst)
-{
-    float *values = expected(g, name, count);
-    double ab = 0;
-    double aa = 0;
-    double bb = 0;
-    double dd = 0;
-    for (size_t i = 0; i < count; i++) {
-        double a = (double)g->sum[from + i] * 0x1p-40;
-        double b = (double)values[i];
-        ab += a * b;
-        aa += a * a;
-        bb += b * b;
-        dd += (a - b) * (a - b);
-    }
-    mem_free(values);
-    if (bb == 0) {
-        assert_true(aa == 0);
-        return;
-    }
-    double cosine = ab / sqrt(aa * bb);
-    double error = sqrt(dd / bb);
-    if (!(cosine >= 0.99999) || !(error <= 1e-3)) {
-        fail_msg("%s: cosine %.8f, relative error %.2e", name, cosine, error);
-    }
-    worst->cosine = worst->cosine <= cosine ? worst->cosine : cosine;
-    worst->error = worst->error >= error ? worst->error : error;
-}
-
 static void check_gradients(struct golden *g)
 {
     struct errbuf e = {0};
     struct unit_result result;
-    struct worst worst = {1.0, 0.0};
-    const struct model_shape *shape = &g->weights.shape;
     must(engine_gradient(g->slot, &g->unit, g->flat, 0, g->sum, &result, &e), &e);
     double loss = (double)result.loss * 0x1p-40;
     assert_true(fabs(loss - g->loss) <= 1e-5 * fabs(g->loss));
-    for (uint32_t layer = 0; layer < shape->layers; layer++) {
-        for (int m = 0; m < LORA_MODULES; m++) {
-            struct lora_place place;
-            char name[GOLDEN_NAME_BYTES];
-            if (!lora_place(shape, &g->lora, layer, (enum lora_module)m, &place)) {
-                continue;
-            }
-            golden_name(name, layer, (enum lora_module)m, 'A', ".grad");
-            check_matrix(g, name, place.a, (size_t)g->lora.r * place.in, &worst);
-            golden_name(name, layer, (enum lora_module)m, 'B', ".grad");
-            check_matrix(g, name, place.b, (size_t)g->lora.r * place.out, &worst);
-        }
-    }
+    struct golden_worst worst = golden_gradients(g->expected, &g->weights.shape, &g->lora, g->sum);
     print_message("  loss %.9f (%.9f), gradients: worst cosine %.9f, relative error %.2e\n", loss,
                   g->loss, worst.cosine, worst.error);
 }
@@ -245,7 +159,7 @@ static void compare(struct watcher *w, const struct meaning *m, const char *full
                     size_t width, size_t n)
 {
     const struct model_shape *s = &w->g->weights.shape;
-    float *values = expected(w->g, full, (size_t)w->g->tree.n_rows * m->cols);
+    float *values = golden_tensor(w->g->expected, full, (size_t)w->g->tree.n_rows * m->cols);
     double size = 1.0;
     double gap = 0;
     for (size_t i = 0; i < (size_t)w->g->tree.n_rows * m->cols; i++) {

@@ -44,6 +44,9 @@ static void test_the_defaults_are_the_recipe(void **state)
     assert_int_equal(c->lora.targets, (1u << LORA_MODULES) - 1);
     assert_int_equal(c->eval_readouts, (1u << READOUTS) - 1);
     assert_int_equal(c->train_batch_groups, 8);
+    assert_int_equal(c->train_objective, OBJECTIVE_PFT);
+    assert_true(c->dpo_beta == 0.1 && c->simpo_beta == 0.1 && c->simpo_gamma == 0.5 &&
+                c->simpo_cpo_alpha == 1); /* TRL's */
     assert_int_equal(c->unit_tokens, 512);
     assert_int_equal(c->tree_tokens_max, 4096);
     assert_true(c->strict && c->eval_before);
@@ -94,6 +97,22 @@ static void test_settings_that_do_not_go_together_are_refused(void **state)
     expect_refused("precision: fp16\n",
                    "x.yaml:1:12: precision: 'fp16' is unknown: expected one of auto, fp32, bf16; "
                    "did you mean 'fp32'?");
+    expect_refused(
+        "train: {objective: dpo, normalisation: paper}\ndata.group: pair\n",
+        "x.yaml:1:40: train.normalisation: paper is a mean over answer tokens, which only "
+        "train.objective pft and sft have (now dpo, x.yaml:1:20)");
+    expect_refused(
+        "train: {objective: sft, w_b: 0}\nsft.side: b\n",
+        "x.yaml:2:11: train.objective: sft with sft.side: b, but the weight of a side it "
+        "trains (train.w_a 1, train.w_b 0) is 0");
+    expect_refused(
+        "train.objective: orpo\n",
+        "x.yaml:1:18: train.objective: 'orpo' is unknown: expected one of pft, sft, dpo, "
+        "simpo, pft-contrast, ranking; did you mean 'dpo'?");
+    expect_refused(
+        "dpo.label_smoothing: 0.5\n",
+        "x.yaml:1:22: dpo.label_smoothing: '0.5' is out of range: expected a number, 0 to "
+        "below 0.5");
     expect_refused("lora:\n  rank: 8\n",
                    "x.yaml:2:3: unknown key 'lora.rank'; did you mean 'lora.r'?");
     expect_refused("lora:\n  r: 9999\n", "x.yaml:2:6: lora.r: '9999' is out of range: expected a "

@@ -97,7 +97,8 @@ static void test_the_folder_holds_what_peft_reads_and_how_it_was_trained(void **
     for (size_t i = 0; i < count; i++) {
         flat[i] = (float)i * 0.25f;
     }
-    assert_int_equal(config_parse("", 0, "test", ".", NULL, 0, &cfg, &e), OK);
+    static const char dpo[] = "train.objective: dpo";
+    assert_int_equal(config_parse(dpo, sizeof dpo - 1, "test", ".", NULL, 0, &cfg, &e), OK);
     assert_int_equal(values_parse(values_text, sizeof values_text - 1, "test", &values, &e), OK);
     const struct export_input in = {.cfg = cfg,
                                     .values = values,
@@ -132,6 +133,14 @@ static void test_the_folder_holds_what_peft_reads_and_how_it_was_trained(void **
     assert_non_null(strstr(prompt, "<|im_end|>\n<|im_start|>assistant\n"));
     assert_int_equal(json_array_size(json_object_get(about, "values")), 1);
     json_decref(about);
+
+    char path[FILE_PATH_BYTES];
+    char *readme = NULL;
+    size_t bytes = 0;
+    assert_int_equal(file_join(path, folder, "README.md", NULL), OK);
+    assert_int_equal(file_read(path, 1 << 20, &readme, &bytes, &e), OK);
+    assert_non_null(strstr(readme, "conflicting preferences, objective dpo\n"));
+    mem_free(readme);
 
     remove_folder(folder);
     values_free(&values);

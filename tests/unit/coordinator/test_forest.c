@@ -93,7 +93,7 @@ static void test_a_group_is_one_tree_whose_weights_sum_to_the_sides(void **state
     assert_int_equal(n, 2);
     assert_int_equal(g[0].pairs, 2);
     assert_int_equal(g[0].parts, 1);
-    assert_int_equal(forest_build(forest, 0, 0.25f, 0.25f, &trees, &e), OK);
+    assert_int_equal(forest_build(forest, 0, 0.25f, 0.25f, NULL, &trees, &e), OK);
     assert_int_equal(trees.n, 1);
     const struct tree *t = &trees.items[0].tree;
     assert_int_equal(t->id, 0);
@@ -134,7 +134,7 @@ static void test_grouping_by_pair_makes_a_tree_of_two_leaves_each(void **state)
     assert_int_equal(n, 3);
     for (uint32_t i = 0; i < n; i++) {
         assert_int_equal(g[i].pairs, 1);
-        assert_int_equal(forest_build(forest, i, 1, 1, &trees, &e), OK);
+        assert_int_equal(forest_build(forest, i, 1, 1, NULL, &trees, &e), OK);
         assert_int_equal(trees.items[0].tree.n_leaves, 2);
         assert_int_equal(trees.items[0].tree.id, i);
         assert_true(close_to(weight_of(&trees, 0, UINT32_MAX), 1));
@@ -156,8 +156,8 @@ static void test_the_same_call_gives_the_same_bytes(void **state)
     struct forest *one = make(&f);
     struct forest *two = make(&f);
     for (uint32_t i = 0; i < 2; i++) {
-        assert_int_equal(forest_build(one, i, 0.3f, 0.7f, &a, &e), OK);
-        assert_int_equal(forest_build(two, i, 0.3f, 0.7f, &b, &e), OK);
+        assert_int_equal(forest_build(one, i, 0.3f, 0.7f, NULL, &a, &e), OK);
+        assert_int_equal(forest_build(two, i, 0.3f, 0.7f, NULL, &b, &e), OK);
         size_t bytes = tree_bytes(&a.items[0].tree);
         assert_int_equal(bytes, tree_bytes(&b.items[0].tree));
         uint8_t *x = mem_calloc(2, bytes);
@@ -187,7 +187,7 @@ static uint32_t longest_under(uint32_t max_length, uint64_t *words, char first_t
     struct forest *forest = make(&f);
     const struct forest_report *report = forest_report(forest);
     *words = report->words_cut;
-    assert_int_equal(forest_build(forest, 0, 1, 1, &trees, &e), OK);
+    assert_int_equal(forest_build(forest, 0, 1, 1, NULL, &trees, &e), OK);
     uint32_t most = 0;
     for (uint32_t i = 0; i < trees.items[0].tree.n_leaves; i++) {
         uint32_t n = leaf_tokens(&trees.items[0], i, tokens);
@@ -254,7 +254,7 @@ static void test_an_oversized_tree_is_cut_by_leaves_into_parts_that_repeat_the_p
     struct forest *forest = make(&f);
     uint32_t rows = forest_groups(forest, &n)[0].rows;
     uint32_t longest = forest_report(forest)->longest;
-    assert_int_equal(forest_build(forest, 0, 1, 1, &whole, &e), OK);
+    assert_int_equal(forest_build(forest, 0, 1, 1, NULL, &whole, &e), OK);
     char config[96];
     (void)snprintf(config, sizeof config, "tree_tokens_max: %u\ndata.max_length: %u\n", rows - 1,
                    longest);
@@ -263,7 +263,7 @@ static void test_an_oversized_tree_is_cut_by_leaves_into_parts_that_repeat_the_p
     struct forest *cut = make(&small);
     assert_int_equal(forest_groups(cut, &n)[0].parts, 2);
     assert_int_equal(forest_report(cut)->groups_split, 1);
-    assert_int_equal(forest_build(cut, 0, 1, 1, &parts, &e), OK);
+    assert_int_equal(forest_build(cut, 0, 1, 1, NULL, &parts, &e), OK);
     uint32_t leaf = 0;
     for (uint32_t p = 0; p < parts.n; p++) {
         const struct forest_tree *part = &parts.items[p];
@@ -316,7 +316,7 @@ static void test_the_paper_layout_cuts_on_the_right_and_skips_emptied_answers(vo
     struct str text = {0};
     forest_report_text(forest_report(forest), &text);
     assert_string_equal(text.data, "1 groups lost 2 tokens on the right to data.max_length");
-    assert_int_equal(forest_build(forest, 0, 1, 1, &trees, &e), OK);
+    assert_int_equal(forest_build(forest, 0, 1, 1, NULL, &trees, &e), OK);
     assert_true(close_to(weight_of(&trees, 1, UINT32_MAX), 1)); /* the mean of what is left */
     forest_trees_free(&trees);
     forest_free(&forest);

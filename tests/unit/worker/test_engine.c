@@ -4,6 +4,7 @@
 
 #include "tests/unit/worker/tiny_model.h"
 #include "worker/backend/bf16.h"
+#include "worker/model/terms.h"
 
 enum { SEED = 20261123 };
 
@@ -95,6 +96,19 @@ static void test_loss_and_scores_equal_separate_passes_in_double(void **state)
     close_fixture(&f);
 }
 
+/* Loss of labels and terms from separate passes in double. */
+static double full_loss(const struct reference *r, const struct tree *t)
+{
+    double log_p[64] = {0};
+    double unused[64] = {0};
+    double loss = reference_loss(r, t, log_p);
+    assert_true(t->n_leaves <= 64);
+    for (uint32_t i = 0; i < t->n_terms; i++) {
+        loss += terms_add(&t->terms[i], log_p, unused);
+    }
+    return loss;
+}
+
 /* The gradient along a random direction within one matrix, against central differences of the loss
  * in double. */
 static void check_direction(const struct fixture *f, const struct lora_config *lora,
@@ -117,7 +131,7 @@ static void check_direction(const struct fixture *f, const struct lora_config *l
             }
         }
         for (uint32_t t = 0; t < unit->n_trees; t++) {
-            ends[side] += reference_loss(&r, &unit->trees[t], NULL);
+            ends[side] += full_loss(&r, &unit->trees[t]);
         }
     }
     double expected = (ends[1] - ends[0]) / (2 * step);
@@ -127,17 +141,23 @@ static void check_direction(const struct fixture *f, const struct lora_config *l
     mem_free(flat);
 }
 
-static void check_gradient(const struct model_shape *shape, const struct lora_config *lora,
-                           uint64_t seed, uint32_t nodes, uint32_t most)
+static void check_unit(const struct model_shape *shape, const struct lora_config *lora,
+                       uint64_t seed, struct tree trees[2])
 {
     struct engine_config config = tiny_config(shape, lora);
     struct fixture f;
-    struct tree trees[2];
     open_fixture(&f, shape, &config);
-    tiny_tree(&trees[0], shape, nodes, most, seed);
-    tiny_tree(&trees[1], shape, 3, 4, seed + 50);
     const struct unit unit = tiny_unit(trees, 2);
     gradient(&f, &unit);
+    double loss = 0;
+    double *flat = mem_calloc(f.count, sizeof *flat);
+    for (size_t i = 0; i < f.count; i++) {
+        flat[i] = (double)f.flat[i];
+    }
+    const struct reference r = {&f.weights, lora, flat};
+    loss = full_loss(&r, &trees[0]) + full_loss(&r, &trees[1]);
+    mem_free(flat);
+    assert_true(fabs(loss_of(&f) - loss) <= 1e-5 * (1 + fabs(loss)));
     for (uint32_t layer = 0; layer < shape->layers; layer++) {
         for (int m = 0; m < LORA_MODULES; m++) {
             struct lora_place place;
@@ -154,6 +174,43 @@ static void check_gradient(const struct model_shape *shape, const struct lora_co
     tree_free(&trees[0]);
     tree_free(&trees[1]);
     close_fixture(&f);
+}
+
+static void check_gradient(const struct model_shape *shape, const struct lora_config *lora,
+                           uint64_t seed, uint32_t nodes, uint32_t most)
+{
+    struct tree trees[2];
+    tiny_tree(&trees[0], shape, nodes, most, seed);
+    tiny_tree(&trees[1], shape, 3, 4, seed + 50);
+    check_unit(shape, lora, seed, trees);
+}
+
+static void test_terms_that_compare_leaves_give_the_gradient_of_finite_differences(void **state)
+{
+    (void)state;
+    struct tree trees[2];
+    struct errbuf e = {0};
+    tiny_tree(&trees[0], &tiny_shape, 9, 6, 13);
+    tiny_tree(&trees[1], &tiny_shape, 5, 5, 17);
+    assert_true(trees[0].n_leaves >= 4 && trees[1].n_leaves >= 2);
+    for (uint32_t i = 0; i < trees[0].n_labels; i++) { /* as under DPO: terms alone */
+        trees[0].labels[i].weight = 0;
+    }
+    assert_int_equal(tree_alloc_terms(&trees[0], 2), OK);
+    assert_int_equal(tree_alloc_terms(&trees[1], 1), OK);
+    trees[0].terms[0] = (struct tree_term){
+        .n = 4, .leaf = {0, 2, 1, 3}, .coef = {0.3f, -0.3f, -0.3f, 0.3f}, .weight = 1.5f};
+    trees[0].terms[1] = (struct tree_term){.n = 2,
+                                           .leaf = {3, 0},
+                                           .coef = {0.1f, -0.1f},
+                                           .offset = -0.75,
+                                           .weight = 0.5f,
+                                           .smoothing = 0.25f};
+    trees[1].terms[0] = (struct tree_term){
+        .n = 2, .leaf = {1, 0}, .coef = {0.5f, -0.25f}, .offset = -0.5, .weight = 2};
+    assert_int_equal(tree_finish(&trees[0], tiny_shape.vocab, &e), OK);
+    assert_int_equal(tree_finish(&trees[1], tiny_shape.vocab, &e), OK);
+    check_unit(&tiny_shape, &tiny_lora, 13, trees);
 }
 
 static void test_every_gradient_matches_finite_differences(void **state)
@@ -576,6 +633,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_loss_and_scores_equal_separate_passes_in_double),
         cmocka_unit_test(test_every_gradient_matches_finite_differences),
+        cmocka_unit_test(test_terms_that_compare_leaves_give_the_gradient_of_finite_differences),
         cmocka_unit_test(test_any_subset_of_targets_gives_its_gradients),
         cmocka_unit_test(test_one_layer_and_an_untied_head_work),
         cmocka_unit_test(test_b_of_zero_gives_a_gradient_of_exactly_zero),

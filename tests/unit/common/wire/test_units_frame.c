@@ -28,6 +28,15 @@ static void make_tree(struct tree *t, uint64_t id, uint32_t rows)
     }
     t->labels[0] = (struct tree_label){.row = rows - 1, .target = 5, .leaf = 0, .weight = 0.5f};
     t->labels[1] = (struct tree_label){.row = rows - 1, .target = 6, .leaf = 1, .weight = 0.25f};
+    assert_int_equal(tree_alloc_terms(t, (uint32_t)id % 2), OK);
+    if (t->n_terms > 0) {
+        t->terms[0] = (struct tree_term){.n = 2,
+                                         .leaf = {1, 0},
+                                         .coef = {0.1f, -0.1f},
+                                         .offset = 1.0 / 3,
+                                         .weight = 0.5f,
+                                         .smoothing = 0.25f};
+    }
     assert_int_equal(tree_finish(t, VOCAB, &e), OK);
 }
 
@@ -64,6 +73,11 @@ static void test_units_come_back_as_they_were(void **state)
     assert_int_equal(units[0].n_rows, 5 + 6);
     assert_int_equal(units[1].trees[0].id, 42);
     assert_int_equal(units[1].trees[0].nodes[2].depth, 5);
+    assert_int_equal(units[0].trees[0].n_terms, 0);
+    assert_int_equal(units[0].trees[1].n_terms, 1);
+    const struct tree_term *term = &units[0].trees[1].terms[0];
+    assert_int_equal(term->leaf[0], 1);
+    assert_true(term->offset == 1.0 / 3 && term->coef[1] == -0.1f && term->smoothing == 0.25f);
     const struct unit *list[] = {&units[0], &units[1]};
     assert_int_equal(units_frame_bytes(list, 2), bytes);
     uint8_t *again = mem_calloc(1, bytes);
@@ -124,6 +138,48 @@ static void test_hostile_counts_are_refused_before_memory_is_taken(void **state)
     mem_free(frame);
 }
 
+/* Bytes of one tree with one term; the term's own are the last 52. */
+static void expect_term(size_t at, uint32_t value, enum err code)
+{
+    struct tree t;
+    struct tree back = {0};
+    struct errbuf e = {0};
+    size_t used = 0;
+    make_tree(&t, 41, 3);
+    size_t bytes = tree_bytes(&t);
+    uint8_t *data = mem_calloc(1, bytes);
+    assert_non_null(data);
+    tree_write(&t, data);
+    bytes_put_u32(data + bytes - 52 + at, value);
+    assert_int_equal(tree_read(&back, data, bytes, VOCAB, &used, &e), code);
+    if (code != OK) {
+        assert_non_null(strstr(e.text, "term 0: "));
+        assert_null(back.terms);
+    }
+    tree_free(&back);
+    tree_free(&t);
+    mem_free(data);
+}
+
+static void test_terms_out_of_range_are_refused_by_number(void **state)
+{
+    (void)state;
+    const uint32_t nan_bits = 0x7fc00000u;
+    expect_term(0, 2, OK);
+    expect_term(0, 0, ERR_RANGE); /* no leaf */
+    expect_term(0, TREE_TERM_LEAVES + 1, ERR_RANGE);
+    expect_term(0, UINT32_MAX, ERR_RANGE);
+    expect_term(4, 2, ERR_RANGE);            /* the tree has two leaves */
+    expect_term(4, 0, ERR_RANGE);            /* twice the same */
+    expect_term(12, 1, ERR_RANGE);           /* a leaf behind the last */
+    expect_term(20, nan_bits, ERR_RANGE);    /* a coefficient */
+    expect_term(28, nan_bits, ERR_RANGE);    /* one behind the last */
+    expect_term(40, 0x7ff80000u, ERR_RANGE); /* the offset */
+    expect_term(44, 0x7f800000u, ERR_RANGE); /* an infinite weight */
+    expect_term(48, 0x3f800001u, ERR_RANGE); /* smoothing above 1 */
+    expect_term(48, 0xbf800000u, ERR_RANGE);
+}
+
 static void test_failing_allocations_are_errors_without_leaks(void **state)
 {
     (void)state;
@@ -134,7 +190,7 @@ static void test_failing_allocations_are_errors_without_leaks(void **state)
     struct errbuf e;
     enum err error = ERR_NOMEM;
     for (unsigned long fail = 1; error != OK; fail++) {
-        assert_true(fail < 20);
+        assert_true(fail < 30);
         mem_fail_after(fail);
         error = units_frame_read(frame, bytes, VOCAB, &units, &n, &e);
         assert_true(error == OK || error == ERR_NOMEM);
@@ -150,6 +206,7 @@ int main(void)
         cmocka_unit_test(test_units_come_back_as_they_were),
         cmocka_unit_test(test_every_truncation_and_a_tail_are_refused),
         cmocka_unit_test(test_hostile_counts_are_refused_before_memory_is_taken),
+        cmocka_unit_test(test_terms_out_of_range_are_refused_by_number),
         cmocka_unit_test(test_failing_allocations_are_errors_without_leaks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
