@@ -74,8 +74,9 @@ static enum err start_worker(struct local_run *r, uint32_t i, struct errbuf *e)
 {
     char slots[16];
     char threads[16];
-    const char *argv[] = {NULL,        r->jobs, "--model", r->options->model, "--slots", slots,
-                          "--threads", threads, NULL};
+    const char *checkpointing = r->options->checkpointing ? "--gradient-checkpointing" : NULL;
+    const char *argv[] = {NULL,  r->jobs,     "--model", r->options->model, "--slots",
+                          slots, "--threads", threads,   checkpointing,     NULL};
     (void)snprintf(slots, sizeof slots, "%u", r->options->slots);
     (void)snprintf(threads, sizeof threads, "%u", r->options->threads);
     struct child *child = &r->workers[i].child;

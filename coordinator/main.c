@@ -170,6 +170,7 @@ static void fill_server(const struct start *start, const struct model_descriptio
                                             .heartbeat_ms = SERVER_HEARTBEAT_MS,
                                             .silence_ms = SERVER_SILENCE_MS,
                                             .unit_tokens = s->cfg->unit_tokens,
+                                            .unit_rows = s->unit_rows,
                                             .tree_tokens_max = s->cfg->tree_tokens_max,
                                             .tile_rows = s->cfg->tile_rows,
                                             .tile_cols = s->cfg->tile_cols}};

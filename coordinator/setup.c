@@ -132,7 +132,9 @@ static enum err lay_plan(struct setup *s, struct errbuf *e)
     if (!counts) {
         return err_set(e, ERR_NOMEM, "no memory for %u groups", n);
     }
+    s->unit_rows = cfg->unit_tokens;
     for (uint32_t i = 0; i < n; i++) {
+        s->unit_rows = groups[i].rows > s->unit_rows ? groups[i].rows : s->unit_rows;
         counts[i] = (struct plan_group){.rows = groups[i].rows,
                                         .pairs = groups[i].pairs,
                                         .labels_a = groups[i].labels_a,

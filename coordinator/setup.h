@@ -37,6 +37,7 @@ struct setup {
     struct schedule schedule;
     struct adamw_config adamw;
     uint64_t steps;                /* T; 0 without training */
+    uint32_t unit_rows;            /* tokens of the largest unit of training */
     char kernels[WIRE_NAME_BYTES]; /* resolved level */
     uint32_t kernels_bit;          /* of hello.kernel_levels */
     char precision[8];             /* resolved: "fp32" or "bf16" */

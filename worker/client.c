@@ -158,8 +158,10 @@ static void prepare(struct client *c, uint64_t now)
                                          .tile_cols = w->tile_cols,
                                          .seed = w->seed,
                                          .precision = precision,
-                                         .threads = c->cfg.threads};
-    enum err error = slots_prepare(c->slots, &config, w->unit_tokens);
+                                         .threads = c->cfg.threads,
+                                         .checkpointing = c->cfg.checkpointing};
+    enum err error = slots_prepare(
+        c->slots, &config, w->unit_rows > 0 ? w->unit_rows : w->unit_tokens, w->tree_tokens_max);
     if (error != OK) {
         agent_prepared(c->agent, error, "the loading thread takes no more work", now);
     }

@@ -7,6 +7,8 @@
 #include <stdint.h>
 
 #include "common/base/err.h"
+#include <stdbool.h>
+
 #include "worker/agent.h"
 
 struct model_file;
@@ -15,7 +17,8 @@ struct client_config {
     const char *address; /* of the coordinator's control channel */
     const char *id;      /* NULL: host.pid */
     uint32_t slots;
-    uint32_t threads;    /* of a slot */
+    uint32_t threads; /* of a slot */
+    bool checkpointing;
     uint64_t give_up_ms; /* 0: never */
     const struct model_file *model;
     const char *model_hash;

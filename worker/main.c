@@ -34,6 +34,8 @@ static const char USAGE[] =
     "  --model FILE              a GGUF file or a Hugging Face folder, or \"default\": the run's\n"
     "  --slots S                 jobs at a time (default 1)\n"
     "  --threads T               threads of each slot (default 1); no bit depends on them\n"
+    "  --gradient-checkpointing  keep a fraction of the activations and compute the rest twice:\n"
+    "                            less memory, a third slower, the same bits\n"
     "  --id NAME                 name of this worker, unique in a run (default host.pid)\n"
     "  --give-up-after SECONDS   leave when no coordinator was heard for so long (default: never)\n"
     "  --kernels LEVEL           start with this level: portable, x86-64-v3, x86-64-v4 (default:\n"
@@ -46,7 +48,7 @@ static const char USAGE[] =
 struct options {
     const char *address, *model, *id, *kernels, *lora, *tiles, *precision, *units;
     uint64_t slots, threads, repeat, give_up_s, seed;
-    bool probe, layers, json;
+    bool probe, layers, json, checkpointing;
 };
 
 static bool parse_number(const char *text, uint64_t low, uint64_t high, uint64_t *out)
@@ -78,6 +80,7 @@ enum {
     OPT_REPEAT,
     OPT_LAYERS,
     OPT_JSON,
+    OPT_CHECKPOINTING,
     OPT_HELP,
     OPT_VERSION
 };
@@ -144,6 +147,9 @@ static enum err take_option(struct options *o, int option, const char *value, st
     case OPT_JSON:
         o->json = true;
         return OK;
+    case OPT_CHECKPOINTING:
+        o->checkpointing = true;
+        return OK;
     default:
         return err_set(e, ERR_USAGE, "see pft-worker --help");
     }
@@ -167,6 +173,7 @@ static enum err parse(int argc, char **argv, struct options *o, struct errbuf *e
         {"repeat", required_argument, NULL, OPT_REPEAT},
         {"layers", no_argument, NULL, OPT_LAYERS},
         {"json", no_argument, NULL, OPT_JSON},
+        {"gradient-checkpointing", no_argument, NULL, OPT_CHECKPOINTING},
         {"help", no_argument, NULL, OPT_HELP},
         {"version", no_argument, NULL, OPT_VERSION},
         {0},
@@ -201,7 +208,8 @@ static enum err engine_settings(const struct options *o, const struct model_file
     *config = (struct engine_config){.shape = *model_shape(mf),
                                      .kernels = level,
                                      .seed = o->seed,
-                                     .threads = (uint32_t)o->threads};
+                                     .threads = (uint32_t)o->threads,
+                                     .checkpointing = o->checkpointing};
     if (o->lora && sscanf(o->lora, "%u,%f,%u,%f", &config->lora.r, &config->lora.alpha,
                           &config->lora.targets, &config->lora.dropout) != 4) {
         return err_set(e, ERR_USAGE, "--lora %s: R,ALPHA,TARGETS,DROPOUT wanted", o->lora);
@@ -280,6 +288,7 @@ static enum agent_exit serve(const struct options *o, const struct model_file *m
                                          .id = o->id,
                                          .slots = (uint32_t)o->slots,
                                          .threads = (uint32_t)o->threads,
+                                         .checkpointing = o->checkpointing,
                                          .give_up_ms = o->give_up_s * 1000,
                                          .model = mf,
                                          .model_hash = hash,

@@ -10,6 +10,7 @@
 #include "common/base/log.h"
 #include "common/base/mem.h"
 #include "common/wire/units_frame.h"
+#include "worker/memory.h"
 #include "worker/model/weights.h"
 #include "worker/probe.h"
 
@@ -20,7 +21,7 @@ struct task {
     struct letter letter; /* first */
     enum task_kind kind;
     struct engine_config config; /* TASK_PREPARE */
-    uint32_t unit_rows;
+    uint32_t unit_rows, score_rows;
     struct wire_job job; /* TASK_JOB */
     struct unit *units;
     struct blob *params;
@@ -172,6 +173,23 @@ static bool same_config(const struct engine_config *a, const struct engine_confi
            a->tile_cols == b->tile_cols && a->seed == b->seed && a->precision == b->precision;
 }
 
+/* Before anything is taken. */
+static enum err check_memory(const struct slots *s, const struct task *task, struct errbuf *e)
+{
+    struct engine_need need;
+    const size_t available = memory_available("");
+    enum err error = memory_fits(&task->config, s->count, task->unit_rows, task->score_rows,
+                                 available, &need, e);
+    if (error == OK) {
+        log_event(LOG_INFO, "memory_planned",
+                  "mib=%zu weights_mib=%zu slot_mib=%zu slots=%u unit_tokens=%u free_mib=%zu",
+                  (need.resident + need.packed + s->count * need.slot) >> 20,
+                  (need.resident + need.packed) >> 20, need.slot >> 20, s->count, task->unit_rows,
+                  available >> 20);
+    }
+    return error;
+}
+
 static enum err make_engine(struct slots *s, const struct task *task, struct errbuf *e)
 {
     if (s->loaded != OK) {
@@ -182,7 +200,11 @@ static enum err make_engine(struct slots *s, const struct task *task, struct err
         return OK;
     }
     free_engine(s);
-    enum err error = engine_new(&task->config, &s->weights, &s->engine, e);
+    enum err error = check_memory(s, task, e);
+    if (error != OK) {
+        return error;
+    }
+    error = engine_new(&task->config, &s->weights, &s->engine, e);
     for (uint32_t i = 0; i < s->count && error == OK; i++) {
         struct slot_thread *t = &s->threads[i];
         pthread_mutex_lock(&t->busy);
@@ -271,12 +293,14 @@ enum err slots_open(const struct model_file *mf, const char *model_hash, uint32_
     return OK;
 }
 
-enum err slots_prepare(struct slots *s, const struct engine_config *config, uint32_t unit_rows)
+enum err slots_prepare(struct slots *s, const struct engine_config *config, uint32_t unit_rows,
+                       uint32_t score_rows)
 {
     struct task *task = new_task(TASK_PREPARE);
     if (task) {
         task->config = *config;
         task->unit_rows = unit_rows;
+        task->score_rows = score_rows;
     }
     return post_task(s->tasks, task);
 }

@@ -117,6 +117,7 @@ struct wire_welcome {
     char tensor_endpoint[WIRE_ADDRESS_BYTES];
     bool probe;
     uint32_t unit_tokens;
+    uint32_t unit_rows; /* of the largest unit of training; 0 = unit_tokens */
     uint32_t tree_tokens_max;
     char precision[WIRE_NAME_BYTES];
 };

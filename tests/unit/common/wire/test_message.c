@@ -44,6 +44,7 @@ static void fill_welcome(struct wire_welcome *m)
     m->silence_ms = 5000;
     m->probe = true;
     m->unit_tokens = 512;
+    m->unit_rows = 640;
     m->tree_tokens_max = 4096;
     (void)snprintf(m->run, sizeof m->run, "%.32s", HASH);
     (void)snprintf(m->kernels, sizeof m->kernels, "x86-64-v4");
