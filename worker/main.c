@@ -14,6 +14,7 @@
 #include "common/format/model_default.h"
 #include "common/format/model_file.h"
 #include "common/net/address.h"
+#include "common/net/key_file.h"
 #include "common/wire/shape_digest.h"
 #include "worker/backend/kernels_level.h"
 #include "worker/client.h"
@@ -22,6 +23,7 @@
 
 static const char USAGE[] =
     "usage: pft-worker ADDRESS --model FILE [--slots N] [--id NAME] [--give-up-after SECONDS]\n"
+    "                  [--key FILE]\n"
     "       pft-worker --probe --model FILE [--kernels LEVEL] [--tiles ROWS,COLS]\n"
     "                  [--lora R,ALPHA,TARGETS,DROPOUT] [--precision fp32|bf16] [--seed N]\n"
     "\n"
@@ -32,6 +34,7 @@ static const char USAGE[] =
     "  --slots N                 jobs at a time, one thread each (default 1)\n"
     "  --id NAME                 name of this worker, unique in a run (default host.pid)\n"
     "  --give-up-after SECONDS   leave when no coordinator was heard for so long (default: never)\n"
+    "  --key FILE                a worker's key, as pft keys add made it, for tcp addresses\n"
     "  --kernels LEVEL           start with this level: portable, x86-64-v3, x86-64-v4 (default:\n"
     "                            the best of this CPU; the run decides in the end)\n"
     "  --probe                   print the digest of this machine's arithmetic and leave\n"
@@ -40,7 +43,8 @@ static const char USAGE[] =
     "            5 left at once, 6 the run failed\n";
 
 struct options {
-    const char *address, *model, *id, *kernels, *lora, *tiles, *precision;
+    const char *address, *model, *id, *key_path, *kernels, *lora, *tiles, *precision;
+    struct key_file key;
     uint64_t slots, give_up_s, seed;
     bool probe;
 };
@@ -63,6 +67,7 @@ enum {
     OPT_SLOTS,
     OPT_ID,
     OPT_GIVE_UP,
+    OPT_KEY,
     OPT_KERNELS,
     OPT_PROBE,
     OPT_LORA,
@@ -99,6 +104,9 @@ static enum err take_option(struct options *o, int option, const char *value, st
         return parse_number(value, 1, 1000000, &o->give_up_s)
                    ? OK
                    : bad_number("--give-up-after", value, 1, 1000000, e);
+    case OPT_KEY:
+        o->key_path = value;
+        return OK;
     case OPT_KERNELS:
         o->kernels = value;
         return OK;
@@ -130,6 +138,7 @@ static enum err parse(int argc, char **argv, struct options *o, struct errbuf *e
         {"slots", required_argument, NULL, OPT_SLOTS},
         {"id", required_argument, NULL, OPT_ID},
         {"give-up-after", required_argument, NULL, OPT_GIVE_UP},
+        {"key", required_argument, NULL, OPT_KEY},
         {"kernels", required_argument, NULL, OPT_KERNELS},
         {"probe", no_argument, NULL, OPT_PROBE},
         {"lora", required_argument, NULL, OPT_LORA},
@@ -225,12 +234,24 @@ static enum agent_exit serve(const struct options *o, const struct model_file *m
     }
     const struct client_config client = {.address = o->address,
                                          .id = o->id,
+                                         .key = o->key_path ? &o->key : NULL,
                                          .slots = (uint32_t)o->slots,
                                          .give_up_ms = o->give_up_s * 1000,
                                          .model = mf,
                                          .model_hash = hash,
                                          .argv = argv};
     return client_run(&client);
+}
+
+static enum err read_key(struct options *o, struct errbuf *e)
+{
+    enum err error = o->key_path ? key_file_read(o->key_path, &o->key, e) : OK;
+    return error == OK && o->key_path && o->key.role != KEY_WORKER
+               ? err_set(e, ERR_REFUSED,
+                         "%s: is the key of %s '%s'; computing needs a worker's "
+                         "(pft keys add DIR NAME --role worker)",
+                         o->key_path, key_role_name(o->key.role), o->key.name)
+               : error;
 }
 
 int main(int argc, char **argv)
@@ -250,9 +271,13 @@ int main(int argc, char **argv)
         return AGENT_EXIT_USAGE;
     }
     error = kernels_level_prepare(level, argv, &e);
+    if (error == OK) {
+        error = read_key(&o, &e);
+    }
     if (error != OK) {
         (void)fprintf(stderr, "pft-worker: %s\n", e.text);
-        return error == ERR_UNSUPPORTED ? AGENT_EXIT_REFUSED : AGENT_EXIT_ERROR;
+        return error == ERR_UNSUPPORTED || error == ERR_REFUSED ? AGENT_EXIT_REFUSED
+                                                                : AGENT_EXIT_ERROR;
     }
     struct model_file *mf = NULL;
     enum agent_exit code = AGENT_EXIT_ERROR;
@@ -273,5 +298,6 @@ int main(int argc, char **argv)
         (void)fprintf(stderr, "pft-worker: %s\n", e.text);
     }
     model_close(&mf);
+    key_clear(&o.key);
     return code;
 }

@@ -241,7 +241,7 @@ class Fleet(unittest.TestCase):
                           (self.status()))
         self.assertEqual(set(status), {"schema", "run", "task", "state", "text", "step", "loss",
                                        "pairs_per_s", "tokens_per_s", "eta_s", "units",
-                                       "useful_slots", "workers"})
+                                       "useful_slots", "refused", "workers"})
         self.assertEqual((status["task"], status["state"]), ("train", "running"))
         self.assertEqual(status["step"]["total"], STEPS)
         self.assertGreater(status["useful_slots"], 1)
@@ -281,7 +281,7 @@ class Fleet(unittest.TestCase):
             open_bind = self.start("open", "pft-coordinator", self.config, "--out",
                                    os.path.join(self.folder, "x"), "--bind", address)
             self.assertEqual(open_bind.end(), 3)
-            self.assertIn("keys", open_bind.text())
+            self.assertIn("pft keys init", open_bind.text())
 
         nobody = self.worker("nobody", "--give-up-after", "1",
                              address=f"ipc://{self.folder}/nobody")
