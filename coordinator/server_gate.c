@@ -15,6 +15,7 @@ enum {
     STATUS_FRAME_BYTES = 4096,
     LINGER_MS = 1000,
     NEWS_MAX = 64,
+    PARTING_MS = 1000, /* after a change of the list, for what a cut worker is told to arrive */
     CONTROL_LEAST_BYTES = 1 << 20,
     TENSOR_LEAST_BYTES = 1 << 20,
 };
@@ -107,6 +108,7 @@ static bool take_news(struct server *s)
         news->list = earlier;
         l->drop(l);
         any = true;
+        s->news_ms = clock_now_ms();
         log_event(LOG_INFO, "keys", "known=%zu", s->allowed.n);
     }
     return any;
@@ -226,7 +228,7 @@ bool server_admits(struct server *s, struct socket *socket, const char *domain)
     }
     const struct allowed_key *key = allow_list_named(&s->allowed, socket_sender(socket));
     bool admitted = key && rights_connect(domain, key->role);
-    if (!admitted) {
+    if (!admitted && clock_now_ms() - s->news_ms > PARTING_MS) {
         socket_hang_up_sender(socket);
     }
     return admitted;

@@ -80,6 +80,7 @@ struct server {
     struct zap *zap; /* with keys, like the next two */
     struct mailbox *news;
     struct allow_list allowed;
+    uint64_t news_ms;    /* when it last changed */
     bool owner_commands; /* nobody but the owner reaches the status socket */
     uint64_t turned_away_first, turned_away_told; /* in the self-attack; logged */
     struct log_limit turned_away_limit;
@@ -109,7 +110,7 @@ struct server {
 MUST_USE enum err server_open_sockets(struct server *s, struct errbuf *e);
 void server_close_sockets(struct server *s);
 /* In a receive callback: may the key of this message (still) use the socket? Always true without
- * keys; false hangs up. */
+ * keys; after a false the sender is hung up on, a second after the list changed at the earliest. */
 bool server_admits(struct server *s, struct socket *socket, const char *domain);
 /* In the status callback: whom the message is from, as far as rights go. */
 enum key_role server_asker(const struct server *s);

@@ -270,14 +270,15 @@ int main(int argc, char **argv)
         (void)fprintf(stderr, "pft-worker: %s\n", e.text);
         return AGENT_EXIT_USAGE;
     }
-    error = kernels_level_prepare(level, argv, &e);
-    if (error == OK) {
-        error = read_key(&o, &e);
-    }
+    error = read_key(&o, &e);
     if (error != OK) {
         (void)fprintf(stderr, "pft-worker: %s\n", e.text);
-        return error == ERR_UNSUPPORTED || error == ERR_REFUSED ? AGENT_EXIT_REFUSED
-                                                                : AGENT_EXIT_ERROR;
+        return error == ERR_REFUSED ? AGENT_EXIT_REFUSED : AGENT_EXIT_ERROR;
+    }
+    error = kernels_level_prepare(level, argv, &e);
+    if (error != OK) {
+        (void)fprintf(stderr, "pft-worker: %s\n", e.text);
+        return error == ERR_UNSUPPORTED ? AGENT_EXIT_REFUSED : AGENT_EXIT_ERROR;
     }
     struct model_file *mf = NULL;
     enum agent_exit code = AGENT_EXIT_ERROR;
