@@ -111,7 +111,7 @@ static bool measure(struct connection *c, int fd, uint64_t heartbeats)
         return false;
     }
     uint64_t received = info.tcpi_bytes_received;
-    received -= queued > 0 && (uint64_t)queued < received ? (uint64_t)queued : 0;
+    received -= (uint64_t)queued < received ? (uint64_t)queued : received;
     c->delivered += heartbeats;
     /* What was credited too much is not kept for later. */
     c->delivered = c->delivered < received ? c->delivered : received;

@@ -121,7 +121,7 @@ static enum err take_key(struct cursor *c, const char *word, uint8_t out[KEY_BYT
 
 static enum err take_name_and_role(struct cursor *c, struct key_file *key, struct errbuf *e)
 {
-    char value[VALUE_BYTES];
+    char value[VALUE_BYTES] = {0};
     enum err error = take_line(c, "name", value, e);
     if (error == OK && key_name_check(value, e) != OK) {
         error = err_prefix(e, ERR_PARSE, "%s:%d", c->path, c->line);
@@ -204,7 +204,7 @@ static enum err check_mode(const char *path, int fd, struct errbuf *e)
 
 enum err key_file_read(const char *path, struct key_file *key, struct errbuf *e)
 {
-    char text[KEY_FILE_BYTES];
+    char text[KEY_FILE_BYTES] = {0};
     int fd = -1;
     size_t bytes = 0;
     enum err error = file_open(path, &fd, &bytes, e);
@@ -242,7 +242,7 @@ static size_t format(const struct key_file *key, char text[KEY_FILE_BYTES])
     int m = snprintf(text + n, (size_t)(KEY_FILE_BYTES - n), "check %.*s\n", CHECK_DIGITS, hex);
     CHECK(n > 0 && m > 0 && n + m < KEY_FILE_BYTES);
     sodium_memzero(secret, sizeof secret);
-    return (size_t)(n + m);
+    return (size_t)n + (size_t)m;
 }
 
 enum err key_file_write(const char *path, const struct key_file *key, struct errbuf *e)
