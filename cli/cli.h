@@ -14,6 +14,9 @@ int cli_plan(int argc, char **argv);
 int cli_profile(int argc, char **argv);
 int cli_status(int argc, char **argv);
 int cli_config(int argc, char **argv);
+int cli_drain(int argc, char **argv);
+int cli_stop(int argc, char **argv);
+int cli_keys(int argc, char **argv);
 
 enum { CLI_OK = 0, CLI_FAILED = 1, CLI_USAGE = 2, CLI_REFUSED = 3, CLI_INTERRUPTED = 130 };
 

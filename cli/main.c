@@ -24,7 +24,13 @@ static const struct command {
      "what more workers would make of it: step time, bytes, where the link is full"},
     {"config", cli_config, "keys|sample|docs|show FILE [KEY=VALUE]...",
      "every key of a config with its bounds"},
-    {"status", cli_status, "RUN|ADDRESS [--json]", "what a running coordinator is doing"},
+    {"status", cli_status, "RUN|ADDRESS [--json] [--key FILE]",
+     "what a running coordinator is doing"},
+    {"drain", cli_drain, "RUN|ADDRESS [WORKER] [--key FILE]",
+     "workers finish what they compute and leave"},
+    {"stop", cli_stop, "RUN|ADDRESS [--key FILE]", "stop a running coordinator; --resume goes on"},
+    {"keys", cli_keys, "init|add|list|revoke DIR [NAME] [--role ROLE] [--out FILE]",
+     "who may take part over a network"},
 };
 
 enum { COMMANDS = sizeof commands / sizeof commands[0] };

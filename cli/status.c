@@ -9,20 +9,22 @@
 
 #include "common/base/file.h"
 #include "common/base/mem.h"
-#include "common/net/socket.h"
+#include "common/net/request.h"
 
-enum { SHOW_TIMEOUT_MS = 3000, ADDRESS_FILE_BYTES = 1 << 16 };
+enum { ADDRESS_FILE_BYTES = 1 << 16 };
 
-enum err status_fetch(const char *address, struct status *out, int timeout_ms, struct errbuf *e)
+enum err status_fetch(const char *address, const struct key_file *key,
+                      const struct status_request *request, struct status *out, int timeout_ms,
+                      struct errbuf *e)
 {
-    uint8_t request[16];
-    size_t bytes;
+    uint8_t bytes[STATUS_REQUEST_BYTES];
+    size_t n;
     uint8_t *reply = NULL;
     size_t reply_bytes = 0;
     *out = (struct status){0};
-    status_request_encode(request, &bytes);
-    enum err error = socket_request(address, request, bytes, STATUS_REPLY_BYTES, timeout_ms, &reply,
-                                    &reply_bytes, e);
+    status_request_encode(request, bytes, &n);
+    enum err error = request_reply(address, key, bytes, n, STATUS_REPLY_BYTES, timeout_ms, &reply,
+                                   &reply_bytes, e);
     if (error == OK) {
         error = status_decode(reply, reply_bytes, out, e);
         if (error != OK) {
@@ -31,6 +33,18 @@ enum err status_fetch(const char *address, struct status *out, int timeout_ms, s
     }
     mem_free(reply);
     return error;
+}
+
+enum err status_key(const char *path, struct key_file *key, struct errbuf *e)
+{
+    *key = (struct key_file){.name = ""};
+    enum err error = path ? key_file_read(path, key, e) : OK;
+    return error == OK && path && key->role == KEY_COORDINATOR
+               ? err_set(e, ERR_REFUSED,
+                         "%s: is the coordinator's own key, which opens nothing; an "
+                         "observer's or operator's is wanted",
+                         path)
+               : error;
 }
 
 /* address.json is there only while a coordinator serves. */
@@ -112,7 +126,8 @@ void status_json(const struct status *s, struct str *out)
     add_number(out, "eta_s", s->eta_s);
     str_addf(out, ",\"units\":{\"queued\":%u,\"leased\":%u,\"done\":%" PRIu64 "}", s->units_queued,
              s->units_leased, s->units_done);
-    str_addf(out, ",\"useful_slots\":%u,\"workers\":[", s->useful_slots);
+    str_addf(out, ",\"useful_slots\":%u,\"refused\":%" PRIu64 ",\"workers\":[", s->useful_slots,
+             s->refused);
     for (uint32_t i = 0; i < s->n_workers; i++) {
         const struct status_worker *w = &s->workers[i];
         add_text(out, i > 0 ? ",{\"id\":" : "{\"id\":", w->id);
@@ -157,6 +172,10 @@ void status_table(const struct status *s, struct str *out)
     add_duration(out, s->eta_s);
     str_addf(out, "\nunits    %u queued, %u leased, %" PRIu64 " done; %u slots are useful\n",
              s->units_queued, s->units_leased, s->units_done, s->useful_slots);
+    if (s->refused > 0) {
+        str_addf(out, "refused  %" PRIu64 " connections (no key, a wrong one, too many bytes)\n",
+                 s->refused);
+    }
     str_addf(out, "\n%-24s %-16s %5s %-12s %8s %9s %9s %-11s %s\n", "worker", "host", "slots",
              "state", "units", "tokens/s", "heard ms", "core", "strikes");
     for (uint32_t i = 0; i < s->n_workers; i++) {
@@ -170,15 +189,21 @@ void status_table(const struct status *s, struct str *out)
     }
 }
 
-enum err status_show(const char *target, bool json, struct errbuf *e)
+enum err status_show(const char *target, const char *key_path, bool json, struct errbuf *e)
 {
     char address[ADDRESS_BYTES];
+    struct key_file key;
     struct status s = {0};
     struct str out = {0};
-    enum err error = status_address(target, address, e);
+    const struct status_request ask = {.command = STATUS_ASK};
+    enum err error = status_key(key_path, &key, e);
     if (error == OK) {
-        error = status_fetch(address, &s, SHOW_TIMEOUT_MS, e);
+        error = status_address(target, address, e);
     }
+    if (error == OK) {
+        error = status_fetch(address, key_path ? &key : NULL, &ask, &s, STATUS_TIMEOUT_MS, e);
+    }
+    key_clear(&key);
     if (error == OK) {
         if (json) {
             status_json(&s, &out);

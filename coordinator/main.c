@@ -6,10 +6,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include "common/base/log.h"
-#include "common/base/mem.h"
 #include "common/wire/shape_digest.h"
 #include "coordinator/address_file.h"
 #include "coordinator/phases.h"
@@ -25,13 +25,13 @@ enum exit_code {
     EXIT_STOPPED = 5,
 };
 
-enum { SETS_MAX = 128 };
+enum { SETS_MAX = 128, DESCRIPTORS = 8 * LIMIT_WORKERS };
 
 static const char USAGE[] =
-    "usage: pft-coordinator CONFIG --out RUN [--bind ADDRESS] [--status ADDRESS] [--resume]\n"
-    "                       [--set KEY=VALUE]...\n"
+    "usage: pft-coordinator CONFIG --out RUN [--bind ADDRESS] [--status ADDRESS] [--keys DIR]\n"
+    "                       [--resume] [--set KEY=VALUE]...\n"
     "       pft-coordinator [CONFIG] --eval-only [--from RUN] --out FOLDER [--bind ADDRESS]\n"
-    "                       [--set KEY=VALUE]...\n"
+    "                       [--keys DIR] [--set KEY=VALUE]...\n"
     "\n"
     "Serves the run that CONFIG describes to workers (pft-worker) until it is finished: "
     "evaluates,\n"
@@ -40,9 +40,10 @@ static const char USAGE[] =
     "where it listens. SIGTERM stops it cleanly; --resume goes on.\n"
     "\n"
     "  --out RUN          folder of the run; made when absent\n"
-    "  --bind ADDRESS     for workers: ipc://PATH or a loopback tcp://HOST:PORT, which also takes\n"
-    "                     PORT + 1 (default ipc://RUN/jobs.sock)\n"
-    "  --status ADDRESS   for pft status (default ipc://RUN/status.sock)\n"
+    "  --bind ADDRESS     for workers: ipc://PATH or tcp://HOST:PORT, which also takes PORT + 1\n"
+    "                     (default ipc://RUN/jobs.sock); beyond loopback only with --keys\n"
+    "  --status ADDRESS   for pft status, drain, stop (default ipc://RUN/status.sock)\n"
+    "  --keys DIR         folder that pft keys init made: every tcp socket asks for a key\n"
     "  --resume           go on with the run in RUN\n"
     "  --set KEY=VALUE    override a key of the config\n"
     "  --eval-only        score data.test once, print the result as JSON, train nothing\n"
@@ -55,13 +56,15 @@ static const char USAGE[] =
 struct options {
     struct start_options start;
     const char *sets[SETS_MAX];
-    const char *bind, *status;
+    const char *bind, *status, *keys;
+    struct key_file key;
 };
 
 enum {
     OPT_OUT = 1,
     OPT_BIND,
     OPT_STATUS,
+    OPT_KEYS,
     OPT_RESUME,
     OPT_SET,
     OPT_EVAL,
@@ -78,10 +81,13 @@ static enum err take_option(struct options *o, int option, const char *value, st
         return OK;
     case OPT_BIND:
         o->bind = value;
-        return address_check_bind(value, e);
+        return OK;
     case OPT_STATUS:
         o->status = value;
-        return address_check_bind(value, e);
+        return OK;
+    case OPT_KEYS:
+        o->keys = value;
+        return OK;
     case OPT_RESUME:
         o->start.resume = true;
         return OK;
@@ -108,6 +114,7 @@ static enum err parse(int argc, char **argv, struct options *o, struct errbuf *e
         {"out", required_argument, NULL, OPT_OUT},
         {"bind", required_argument, NULL, OPT_BIND},
         {"status", required_argument, NULL, OPT_STATUS},
+        {"keys", required_argument, NULL, OPT_KEYS},
         {"resume", no_argument, NULL, OPT_RESUME},
         {"set", required_argument, NULL, OPT_SET},
         {"eval-only", no_argument, NULL, OPT_EVAL},
@@ -141,15 +148,47 @@ static enum err parse(int argc, char **argv, struct options *o, struct errbuf *e
     if (o->start.from && !o->start.eval_only) {
         return err_set(e, ERR_USAGE, "--from goes with --eval-only");
     }
-    return OK;
+    enum err error = o->bind ? address_check_bind(o->bind, o->keys != NULL, e) : OK;
+    return error == OK && o->status ? address_check_bind(o->status, o->keys != NULL, e) : error;
+}
+
+/* The coordinator's own key, from the folder of keys. */
+static enum err read_key(struct options *o, struct errbuf *e)
+{
+    char path[FILE_PATH_BYTES];
+    enum err error = file_join(path, o->keys, "server.key", e);
+    if (error == OK && !file_exists(path)) {
+        error =
+            err_set(e, ERR_NOT_FOUND, "%s: is not there; pft keys init %s makes it", path, o->keys);
+    }
+    if (error == OK) {
+        error = key_file_read(path, &o->key, e);
+    }
+    if (error == OK && o->key.role != KEY_COORDINATOR) {
+        error = err_set(e, ERR_REFUSED, "%s: is the key of %s '%s', not a coordinator's", path,
+                        key_role_name(o->key.role), o->key.name);
+    }
+    return error;
+}
+
+/* A connection is a descriptor: room for as many as the system lets us have. */
+static void raise_descriptors(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < DESCRIPTORS) {
+        limit.rlim_cur = limit.rlim_max < DESCRIPTORS ? limit.rlim_max : DESCRIPTORS;
+        (void)setrlimit(RLIMIT_NOFILE, &limit);
+    }
 }
 
 static void fill_server(const struct start *start, const struct model_description *d,
-                        const char *shape, const char *run, const struct address_file *address,
-                        struct server_config *c)
+                        const char *shape, const struct options *o,
+                        const struct address_file *address, struct server_config *c)
 {
     const struct setup *s = &start->setup;
-    *c = (struct server_config){.run = run,
+    *c = (struct server_config){.run = o->start.run,
+                                .key = o->keys ? &o->key : NULL,
+                                .keys_folder = o->keys,
                                 .bind = address->jobs,
                                 .status = address->status,
                                 .kernels_bit = s->kernels_bit,
@@ -189,12 +228,13 @@ static enum err serve(const struct options *o, struct start *start, struct addre
     char shape[WIRE_DIGEST_HEX];
     struct model_description d = model_describe(start->setup.model);
     shape_digest(model_shape(start->setup.model), shape);
-    enum err error = address_file_choose(o->start.run, o->bind, o->status, address, e);
+    enum err error =
+        address_file_choose(o->start.run, o->bind, o->status, o->keys != NULL, address, e);
     if (error == OK) {
         error = phases_open(start, o->start.run, o->start.eval_only, &phases, e);
     }
     if (error == OK) {
-        fill_server(start, &d, shape, o->start.run, address, &config);
+        fill_server(start, &d, shape, o, address, &config);
         const struct server_events events = phases_events(phases);
         error = server_open(&config, &events, &server, e);
     }
@@ -261,7 +301,11 @@ int main(int argc, char **argv)
     log_init("coordinator", LOG_INFO);
     (void)umask(077);
     enum err error = parse(argc, argv, &o, &e);
+    if (error == OK && o.keys) {
+        error = read_key(&o, &e);
+    }
     if (error == OK) {
+        raise_descriptors();
         error = start_open(&o.start, &start, &e);
     }
     if (error == OK) {
@@ -269,6 +313,7 @@ int main(int argc, char **argv)
     }
     enum exit_code code = error == OK ? conclude(&o, &start, &outcome) : explain(error, &e);
     str_free(&outcome.eval);
+    key_clear(&o.key);
     bool discard = error != OK && start.fresh;
     start_free(&start);
     if (discard) {

@@ -13,11 +13,6 @@
 #include "coordinator/server_state.h"
 
 enum {
-    CONTROL_QUEUE = 1024,
-    TENSOR_QUEUE = 4,
-    STATUS_QUEUE = 64,
-    STATUS_FRAME_BYTES = 4096,
-    LINGER_MS = 1000,
     BEAT_MS = 500,
     PARTING_MS = 1000, /* workers have this long to say goodbye back */
 };
@@ -298,6 +293,7 @@ static void on_check(uv_check_t *check)
 static void on_beat(uv_timer_t *timer)
 {
     struct server *s = timer->data;
+    server_report_turned_away(s);
     s->events.tick(s->events.ctx, clock_now_ms());
 }
 
@@ -306,45 +302,6 @@ static void on_signal(uv_signal_t *handle, int signum)
     struct server *s = handle->data;
     log_event(LOG_INFO, "signal", "number=%d", signum);
     s->events.signal(s->events.ctx);
-}
-
-static enum err open_socket(struct server *s, const char *address, int queue, int64_t frame,
-                            socket_receive receive, struct socket **out,
-                            char endpoint[ADDRESS_BYTES], struct errbuf *e)
-{
-    const struct socket_options options = {.type = SOCKET_ROUTER,
-                                           .queue_messages = queue,
-                                           .frame_bytes = frame,
-                                           .linger_ms = LINGER_MS};
-    enum err error = socket_open(s->context, &s->loop, &options, receive, s, out, e);
-    return error == OK ? socket_bind(*out, address, endpoint, e) : error;
-}
-
-static enum err open_sockets(struct server *s, struct errbuf *e)
-{
-    char tensor[ADDRESS_BYTES];
-    char derived[ADDRESS_BYTES];
-    enum err error = socket_context_open(&s->context, e);
-    if (error == OK) {
-        error = address_tensor(s->cfg.bind, tensor, e);
-    }
-    if (error == OK) {
-        error = open_socket(s, s->cfg.bind, CONTROL_QUEUE, LIMIT_JOB_BYTES, server_on_control,
-                            &s->control, s->jobs_address, e);
-    }
-    if (error == OK) {
-        error = open_socket(s, tensor, TENSOR_QUEUE, LIMIT_TENSOR_BYTES, server_on_tensor,
-                            &s->tensor, s->tensor_address, e);
-    }
-    if (error == OK) {
-        error = open_socket(s, s->cfg.status, STATUS_QUEUE, STATUS_FRAME_BYTES, server_on_status,
-                            &s->status, s->status_address, e);
-    }
-    if (error == OK) {
-        s->tell_tensor = address_tensor(s->jobs_address, derived, NULL) != OK ||
-                         strcmp(derived, s->tensor_address) != 0;
-    }
-    return error;
 }
 
 static void open_handles(struct server *s)
@@ -377,7 +334,7 @@ enum err server_open(const struct server_config *cfg, const struct server_events
         .strict = cfg->welcome.strict, .epoch = (uint32_t)cfg->start, .has_probe = cfg->has_probe};
     memcpy(dispatch.probe, cfg->probe, sizeof dispatch.probe);
     enum err error = dispatch_new(&dispatch, &s->dispatch);
-    error = error == OK ? open_sockets(s, e) : err_set(e, error, "no memory for the queue");
+    error = error == OK ? server_open_sockets(s, e) : err_set(e, error, "no memory for the queue");
     if (error != OK) {
         server_close(&s);
         return error;
@@ -472,6 +429,17 @@ void server_end(struct server *s, enum wire_parting why, const char *text)
     }
 }
 
+void server_drain_worker(struct server *s, struct peer *peer)
+{
+    struct wire_message m = {.kind = WIRE_DRAIN};
+    m.note.session = peer->session;
+    m.note.code = (uint32_t)WIRE_PARTING_SHUTDOWN;
+    (void)snprintf(m.note.text, sizeof m.note.text, "drained by an operator");
+    (void)server_send(s, peer, &m, NULL);
+    dispatch_drain(s->dispatch, peer->worker, server_now_ns());
+    server_pump(s);
+}
+
 void server_drain(struct server *s)
 {
     s->draining = true;
@@ -488,9 +456,7 @@ void server_close(struct server **server)
     }
     s->ended = true;
     server_probe_stop(s);
-    socket_close(&s->control);
-    socket_close(&s->tensor);
-    socket_close(&s->status);
+    server_close_sockets(s);
     uv_handle_t *const handles[] = {(uv_handle_t *)&s->timer,     (uv_handle_t *)&s->beat,
                                     (uv_handle_t *)&s->check,     (uv_handle_t *)&s->idle,
                                     (uv_handle_t *)&s->terminate, (uv_handle_t *)&s->interrupt};

@@ -12,6 +12,7 @@
 #include "common/base/err.h"
 #include "common/net/address.h"
 #include "common/net/blob.h"
+#include "common/net/key_file.h"
 #include "common/net/mailbox.h"
 #include "common/wire/message.h"
 #include "common/wire/status_message.h"
@@ -46,6 +47,8 @@ struct server_config {
     const char *run;  /* folder, for log lines */
     const char *bind; /* control address */
     const char *status;
+    const struct key_file *key;  /* the coordinator's; NULL: no keys. Borrowed like the next */
+    const char *keys_folder;     /* who may come in */
     struct wire_welcome welcome; /* session and tensor_endpoint are filled per worker */
     uint32_t kernels_bit;
     const char *model_hash, *model_name, *model_path;
@@ -56,7 +59,8 @@ struct server_config {
     uint8_t probe[WIRE_DIGEST_BYTES];
 };
 
-/* Binds everything; starts the probe process when the digest is not known. */
+/* Binds everything, with keys on tcp sockets if there are any, and proves that strangers stay out
+ * (ERR_REFUSED, ERR_IO: it could not); starts the probe process when the digest is not known. */
 MUST_USE enum err server_open(const struct server_config *cfg, const struct server_events *events,
                               struct server **out, struct errbuf *e);
 /* Endpoints that came out of the binds. */

@@ -1,4 +1,4 @@
-/* server_messages.c - what workers and status readers say, turned into calls of dispatch. */
+/* server_messages.c - what workers say, turned into calls of dispatch. */
 #include <stdio.h>
 #include <string.h>
 
@@ -70,13 +70,30 @@ static void welcome(struct server *s, struct peer *peer)
     (void)server_send(s, peer, &m, NULL);
 }
 
+/* A newer session of a worker ends the older one: with keys only the older one's key may do that.
+ */
+static bool owns_name(struct server *s, const struct socket_route *route,
+                      const struct wire_hello *h)
+{
+    const struct peer *holder = server_peer_by_name(s, h->worker);
+    if (!holder || strcmp(holder->user, socket_sender(s->control)) == 0) {
+        return true;
+    }
+    char text[WIRE_TEXT_BYTES];
+    (void)snprintf(text, sizeof text,
+                   "a worker named %s is here already, with another key; give this one --id",
+                   h->worker);
+    server_refuse(s, route, 0, WIRE_REFUSED_STALE, RETRY_LONG_MS, text);
+    return false;
+}
+
 static void on_hello(struct server *s, const struct socket_route *route, const struct wire_hello *h)
 {
     if (s->draining || s->ending) {
         server_refuse(s, route, 0, WIRE_REFUSED_STATE, RETRY_LONG_MS, "the run is ending");
         return;
     }
-    if (!fits(s, route, h)) {
+    if (!fits(s, route, h) || !owns_name(s, route, h)) {
         return;
     }
     const struct roster_hello hello = {.name = h->worker,
@@ -110,6 +127,7 @@ static void on_hello(struct server *s, const struct socket_route *route, const s
         peer->link = LINK_UP; /* what was lost was the connection before */
     }
     (void)snprintf(peer->name, sizeof peer->name, "%s", h->worker);
+    (void)snprintf(peer->user, sizeof peer->user, "%s", socket_sender(s->control));
     log_event(LOG_INFO, "worker_joined", "worker=%s host=%s slots=%u core=%s", h->worker, h->host,
               h->slots, h->core_type);
     welcome(s, peer);
@@ -359,7 +377,8 @@ void server_on_control(void *ctx, const struct socket_route *route, const uint8_
 {
     struct server *s = ctx;
     struct wire_message m;
-    if (s->ended || !read_message(s, route, header, bytes, &m)) {
+    if (s->ended || !server_admits(s, s->control, RIGHTS_JOBS) ||
+        !read_message(s, route, header, bytes, &m)) {
         return;
     }
     if (m.kind == WIRE_HELLO) {
@@ -404,11 +423,12 @@ void server_on_tensor(void *ctx, const struct socket_route *route, const uint8_t
 {
     struct server *s = ctx;
     struct wire_message m;
-    if (s->ended || s->ending || !read_message(s, route, header, bytes, &m)) {
+    if (s->ended || s->ending || !server_admits(s, s->tensor, RIGHTS_TENSORS) ||
+        !read_message(s, route, header, bytes, &m)) {
         return;
     }
     struct peer *peer = server_peer_by_session(s, wire_session_of(&m));
-    if (!peer) {
+    if (!peer || strcmp(peer->user, socket_sender(s->tensor)) != 0) {
         return; /* the control channel tells it to say hello again */
     }
     if (m.kind == WIRE_ATTACH) {
@@ -430,49 +450,4 @@ void server_on_tensor(void *ctx, const struct socket_route *route, const uint8_t
     } else {
         server_strike(s, route, NULL, "a message on the wrong channel");
     }
-}
-
-static void fill_workers(const struct server *s, struct status *status)
-{
-    const struct roster *roster = dispatch_roster(s->dispatch);
-    uint32_t n = roster_count(roster);
-    uint64_t now = server_now_ns();
-    status->workers = mem_calloc(n, sizeof *status->workers);
-    for (uint32_t i = 0; status->workers && i < n; i++) {
-        const struct worker *w = roster_at(roster, i);
-        struct status_worker *out = &status->workers[status->n_workers++];
-        out->slots = w->n_slots;
-        out->units_done = w->units_done;
-        out->tokens_per_s = w->tokens_per_s;
-        out->last_heard_ms = (now > w->heard_ns ? now - w->heard_ns : 0) / 1000000u;
-        out->strikes = w->strikes;
-        (void)snprintf(out->id, sizeof out->id, "%s", w->name);
-        (void)snprintf(out->host, sizeof out->host, "%s", w->host);
-        (void)snprintf(out->core_type, sizeof out->core_type, "%s", w->core_type);
-        (void)snprintf(out->state, sizeof out->state, "%s", worker_state_name(w->state));
-    }
-}
-
-void server_on_status(void *ctx, const struct socket_route *route, const uint8_t *header,
-                      size_t bytes, struct blob **payload)
-{
-    struct server *s = ctx;
-    struct errbuf e;
-    (void)payload;
-    if (s->ended || !header || status_request_decode(header, bytes, &e) != OK) {
-        return;
-    }
-    struct status status = {.schema = STATUS_SCHEMA};
-    uint8_t *reply = NULL;
-    size_t n = 0;
-    s->events.status(s->events.ctx, &status);
-    fill_workers(s, &status);
-    if (status_encode(&status, &reply, &n) == OK) {
-        enum err error = socket_send(s->status, route, reply, n, NULL);
-        if (error != OK) {
-            log_event(LOG_DEBUG, "status_unsent", "%s", err_text(error));
-        }
-    }
-    mem_free(reply);
-    status_free(&status);
 }

@@ -1,5 +1,6 @@
 /* server_state.h - what the parts of the server share. Private to coordinator/server*.c: server.c
- * (loop, sockets, actions out), server_peers.c (who is who), server_messages.c (messages in),
+ * (loop, actions out), server_gate.c (sockets, keys), server_peers.c (who is who),
+ * server_messages.c (workers' messages in), server_status.c (status and commands),
  * server_probe.c (the run's own probe). */
 #ifndef PFT_SERVER_STATE_H
 #define PFT_SERVER_STATE_H
@@ -7,7 +8,10 @@
 #include <uv.h>
 
 #include "common/base/log.h"
+#include "common/net/allow_list.h"
 #include "common/net/socket.h"
+#include "common/net/zap.h"
+#include "coordinator/rights.h"
 #include "coordinator/server.h"
 
 enum {
@@ -36,6 +40,7 @@ struct peer {
     uint64_t session;
     uint64_t worker; /* id in dispatch */
     char name[WIRE_NAME_BYTES];
+    char user[KEY_NAME_BYTES]; /* name of its key; "" on sockets without keys */
     struct socket_route control, tensor;
     bool has_tensor;
     bool slow;
@@ -72,6 +77,13 @@ struct server {
     struct socket_context *context;
     struct socket *control, *tensor, *status;
     char jobs_address[ADDRESS_BYTES], tensor_address[ADDRESS_BYTES], status_address[ADDRESS_BYTES];
+    struct zap *zap; /* with keys, like the next two */
+    struct mailbox *news;
+    struct allow_list allowed;
+    uint64_t news_ms;    /* when it last changed */
+    bool owner_commands; /* nobody but the owner reaches the status socket */
+    uint64_t turned_away_first, turned_away_told; /* in the self-attack; logged */
+    struct log_limit turned_away_limit;
     bool tell_tensor; /* the endpoint does not follow from the control address by the rule */
     struct dispatch *dispatch;
     struct peer *peers;
@@ -94,6 +106,21 @@ struct server {
     struct log_limit malformed_limit, refused_limit;
 };
 
+/* Opens the three sockets, with keys where they apply, and attacks those. */
+MUST_USE enum err server_open_sockets(struct server *s, struct errbuf *e);
+void server_close_sockets(struct server *s);
+/* In a receive callback: may the key of this message (still) use the socket? Always true without
+ * keys; after a false the sender is hung up on, a second after the list changed at the earliest. */
+bool server_admits(struct server *s, struct socket *socket, const char *domain);
+/* In the status callback: whom the message is from, as far as rights go. */
+enum key_role server_asker(const struct server *s);
+/* Connections that were turned away (socket_refusals), those of the self-attack apart. */
+uint64_t server_turned_away(const struct server *s);
+/* Logs them when there are new ones, once a minute at most. */
+void server_report_turned_away(struct server *s);
+/* Tells a worker to finish what it computes and leave. */
+void server_drain_worker(struct server *s, struct peer *peer);
+
 /* Ends the loop once the last peer has said goodbye. */
 void server_end_when_alone(struct server *s);
 
@@ -114,6 +141,7 @@ void server_send_params(struct server *s, struct peer *peer);
 struct peer *server_peer_new(struct server *s, uint64_t worker, const struct socket_route *route);
 struct peer *server_peer_by_session(const struct server *s, uint64_t session);
 struct peer *server_peer_by_worker(const struct server *s, uint64_t worker);
+struct peer *server_peer_by_name(const struct server *s, const char *name);
 void server_peer_free(struct server *s, struct peer *peer);
 /* Lets peers go whose link was lost and whose last messages are read; true: some wait a turn. */
 bool server_part_lost(struct server *s);

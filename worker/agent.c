@@ -282,6 +282,13 @@ void agent_hello_unsent(struct agent *a)
     a->hello_ms = 0;
 }
 
+void agent_key_denied(struct agent *a)
+{
+    leave(a, AGENT_EXIT_REFUSED,
+          "the coordinator does not let this key in: it is not on its list, was revoked, or is no "
+          "worker's (pft keys list DIR there)");
+}
+
 static void tick_connecting(struct agent *a, uint64_t now)
 {
     if (now < a->retry_ms) {

@@ -136,6 +136,8 @@ uint32_t agent_slot_done(struct agent *a, uint32_t slot, enum agent_outcome outc
 void agent_result_unsent(struct agent *a, uint32_t result, uint64_t now_ms);
 void agent_fetch_unsent(struct agent *a);
 void agent_hello_unsent(struct agent *a);
+/* The coordinator does not let the worker's key in: it leaves. */
+void agent_key_denied(struct agent *a);
 
 /* SIGTERM or SIGINT: the first drains, the second leaves at once. */
 void agent_signal(struct agent *a, uint64_t now_ms);

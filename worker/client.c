@@ -34,7 +34,8 @@ static enum err connect_socket(struct client *c, const char *address, int queue,
                                            .frame_bytes = frame,
                                            .linger_ms = LINGER_MS,
                                            .reconnect_ms = 100,
-                                           .reconnect_max_ms = 2000};
+                                           .reconnect_max_ms = 2000,
+                                           .key = address_ipc_path(address) ? NULL : c->cfg.key};
     enum err error = socket_open(c->context, &c->loop, &options, receive, c, out, e);
     if (error == OK) {
         error = socket_connect(*out, address, e);
@@ -420,10 +421,30 @@ static void on_reports(void *ctx)
     }
 }
 
+/* Why a coordinator that is there may never answer. */
+static void read_handshakes(struct client *c, uint64_t now)
+{
+    if (!c->control) {
+        return;
+    }
+    const struct socket_refusals h = socket_refusals(c->control);
+    if (h.denied > 0) {
+        agent_key_denied(c->agent);
+    } else if (h.broken > c->broken && !address_ipc_path(c->cfg.address)) {
+        log_limited(&c->broken_limit, now, LOG_WARN, "handshake_failed", "%s",
+                    c->cfg.key
+                        ? "the coordinator hangs up: --key belongs to another one, or it "
+                          "asks for no keys"
+                        : "the coordinator hangs up: it asks for a key, give one with --key");
+    }
+    c->broken = h.broken;
+}
+
 static void on_timer(uv_timer_t *timer)
 {
     struct client *c = timer->data;
     uint64_t now = clock_now_ms();
+    read_handshakes(c, now);
     uint64_t rest = agent_tick(c->agent, now);
     drain_actions(c, now);
     if (!c->ended) {

@@ -9,13 +9,15 @@
 #include "common/base/err.h"
 #include <stdbool.h>
 
+#include "common/net/key_file.h"
 #include "worker/agent.h"
 
 struct model_file;
 
 struct client_config {
-    const char *address; /* of the coordinator's control channel */
-    const char *id;      /* NULL: host.pid */
+    const char *address;        /* of the coordinator's control channel */
+    const char *id;             /* NULL: host.pid */
+    const struct key_file *key; /* for tcp addresses; NULL: none. Borrowed */
     uint32_t slots;
     uint32_t threads; /* of a slot */
     bool checkpointing;

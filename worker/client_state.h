@@ -47,7 +47,8 @@ struct client {
     bool ended;
     enum agent_exit exit;
     uint64_t malformed;
-    struct log_limit malformed_limit, unexpected_limit;
+    uint64_t broken; /* handshakes that failed, as last logged */
+    struct log_limit malformed_limit, unexpected_limit, broken_limit;
 };
 
 /* One message on the control (or tensor) socket; what the socket said. */

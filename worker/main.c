@@ -14,6 +14,7 @@
 #include "common/format/model_default.h"
 #include "common/format/model_file.h"
 #include "common/net/address.h"
+#include "common/net/key_file.h"
 #include "common/wire/shape_digest.h"
 #include "worker/backend/kernels_level.h"
 #include "worker/client.h"
@@ -23,7 +24,7 @@
 
 static const char USAGE[] =
     "usage: pft-worker ADDRESS --model FILE [--slots S] [--threads T] [--id NAME]\n"
-    "                  [--give-up-after SECONDS]\n"
+    "                  [--give-up-after SECONDS] [--key FILE]\n"
     "       pft-worker --probe --model FILE [--kernels LEVEL] [--tiles ROWS,COLS]\n"
     "                  [--lora R,ALPHA,TARGETS,DROPOUT] [--precision fp32|bf16] [--seed N]\n"
     "       pft-worker --profile UNITS --model FILE ...   (what pft profile starts)\n"
@@ -38,6 +39,7 @@ static const char USAGE[] =
     "                            less memory, a third slower, the same bits\n"
     "  --id NAME                 name of this worker, unique in a run (default host.pid)\n"
     "  --give-up-after SECONDS   leave when no coordinator was heard for so long (default: never)\n"
+    "  --key FILE                a worker's key, as pft keys add made it, for tcp addresses\n"
     "  --kernels LEVEL           start with this level: portable, x86-64-v3, x86-64-v4 (default:\n"
     "                            the best of this CPU; the run decides in the end)\n"
     "  --probe                   print the digest of this machine's arithmetic and leave\n"
@@ -46,7 +48,8 @@ static const char USAGE[] =
     "            5 left at once, 6 the run failed\n";
 
 struct options {
-    const char *address, *model, *id, *kernels, *lora, *tiles, *precision, *units;
+    const char *address, *model, *id, *key_path, *kernels, *lora, *tiles, *precision, *units;
+    struct key_file key;
     uint64_t slots, threads, repeat, give_up_s, seed;
     bool probe, layers, json, checkpointing;
 };
@@ -70,6 +73,7 @@ enum {
     OPT_THREADS,
     OPT_ID,
     OPT_GIVE_UP,
+    OPT_KEY,
     OPT_KERNELS,
     OPT_PROBE,
     OPT_LORA,
@@ -115,6 +119,9 @@ static enum err take_option(struct options *o, int option, const char *value, st
         return parse_number(value, 1, 1000000, &o->give_up_s)
                    ? OK
                    : bad_number("--give-up-after", value, 1, 1000000, e);
+    case OPT_KEY:
+        o->key_path = value;
+        return OK;
     case OPT_KERNELS:
         o->kernels = value;
         return OK;
@@ -163,6 +170,7 @@ static enum err parse(int argc, char **argv, struct options *o, struct errbuf *e
         {"threads", required_argument, NULL, OPT_THREADS},
         {"id", required_argument, NULL, OPT_ID},
         {"give-up-after", required_argument, NULL, OPT_GIVE_UP},
+        {"key", required_argument, NULL, OPT_KEY},
         {"kernels", required_argument, NULL, OPT_KERNELS},
         {"probe", no_argument, NULL, OPT_PROBE},
         {"lora", required_argument, NULL, OPT_LORA},
@@ -286,6 +294,7 @@ static enum agent_exit serve(const struct options *o, const struct model_file *m
     }
     const struct client_config client = {.address = o->address,
                                          .id = o->id,
+                                         .key = o->key_path ? &o->key : NULL,
                                          .slots = (uint32_t)o->slots,
                                          .threads = (uint32_t)o->threads,
                                          .checkpointing = o->checkpointing,
@@ -294,6 +303,17 @@ static enum agent_exit serve(const struct options *o, const struct model_file *m
                                          .model_hash = hash,
                                          .argv = argv};
     return client_run(&client);
+}
+
+static enum err read_key(struct options *o, struct errbuf *e)
+{
+    enum err error = o->key_path ? key_file_read(o->key_path, &o->key, e) : OK;
+    return error == OK && o->key_path && o->key.role != KEY_WORKER
+               ? err_set(e, ERR_REFUSED,
+                         "%s: is the key of %s '%s'; computing needs a worker's "
+                         "(pft keys add DIR NAME --role worker)",
+                         o->key_path, key_role_name(o->key.role), o->key.name)
+               : error;
 }
 
 int main(int argc, char **argv)
@@ -311,6 +331,11 @@ int main(int argc, char **argv)
     if (error != OK) {
         (void)fprintf(stderr, "pft-worker: %s\n", e.text);
         return AGENT_EXIT_USAGE;
+    }
+    error = read_key(&o, &e);
+    if (error != OK) {
+        (void)fprintf(stderr, "pft-worker: %s\n", e.text);
+        return error == ERR_REFUSED ? AGENT_EXIT_REFUSED : AGENT_EXIT_ERROR;
     }
     error = kernels_level_prepare(level, argv, &e);
     if (error != OK) {
@@ -336,5 +361,6 @@ int main(int argc, char **argv)
         (void)fprintf(stderr, "pft-worker: %s\n", e.text);
     }
     model_close(&mf);
+    key_clear(&o.key);
     return code;
 }

@@ -1,28 +1,57 @@
 /* status_message.c - byte form of the status reply. */
 #include "common/wire/status_message.h"
 
+#include <assert.h>
 #include <protobuf-c/protobuf-c.h>
+#include <stdbool.h>
 #include <string.h>
 
 #include "common/base/mem.h"
 #include "common/wire/wire_arena.h"
 #include "pft.pb-c.h"
 
-enum { STATUS_ARENA_BYTES = 8 << 20, REQUEST_BYTES_MAX = 64 };
+enum { STATUS_ARENA_BYTES = 8 << 20 };
 
-void status_request_encode(uint8_t out[16], size_t *bytes)
+static char *text(const char *s)
 {
+    return (char *)(uintptr_t)s; /* pack only reads */
+}
+
+/* False when it does not fit or holds control characters. */
+static bool copy_text(char *out, size_t room, const char *in)
+{
+    size_t n = strnlen(in, room);
+    if (n == room) {
+        return false;
+    }
+    for (size_t i = 0; i < n; i++) {
+        if ((unsigned char)in[i] < ' ') {
+            return false;
+        }
+    }
+    memcpy(out, in, n + 1);
+    return true;
+}
+
+void status_request_encode(const struct status_request *r, uint8_t out[STATUS_REQUEST_BYTES],
+                           size_t *bytes)
+{
+    static_assert(sizeof r->worker + 16 <= STATUS_REQUEST_BYTES, "every request fits");
     Pft__StatusRequest request = PFT__STATUS_REQUEST__INIT;
     request.schema = STATUS_SCHEMA;
+    request.command = (uint32_t)r->command;
+    request.worker = text(r->worker);
     *bytes = pft__status_request__pack(&request, out);
 }
 
-enum err status_request_decode(const uint8_t *data, size_t bytes, struct errbuf *e)
+enum err status_request_decode(const uint8_t *data, size_t bytes, struct status_request *out,
+                               struct errbuf *e)
 {
     _Alignas(16) uint8_t block[4096];
     struct wire_arena arena;
+    *out = (struct status_request){.command = STATUS_ASK};
     wire_arena_init(&arena, block, sizeof block);
-    Pft__StatusRequest *request = bytes <= REQUEST_BYTES_MAX
+    Pft__StatusRequest *request = bytes <= STATUS_REQUEST_BYTES
                                       ? pft__status_request__unpack(&arena.allocator, bytes, data)
                                       : NULL;
     if (!request) {
@@ -32,12 +61,13 @@ enum err status_request_decode(const uint8_t *data, size_t bytes, struct errbuf 
         return err_set(e, ERR_RANGE, "status request of schema %u, %d is known", request->schema,
                        STATUS_SCHEMA);
     }
+    if (request->command >= STATUS_COMMANDS ||
+        !copy_text(out->worker, sizeof out->worker, request->worker)) {
+        return err_set(e, ERR_RANGE, "status request: command %u, or a bad worker name",
+                       request->command);
+    }
+    out->command = (enum status_command)request->command;
     return OK;
-}
-
-static char *text(const char *s)
-{
-    return (char *)(uintptr_t)s; /* pack only reads */
 }
 
 static void pack_worker(const struct status_worker *w, Pft__StatusWorker *p)
@@ -73,6 +103,9 @@ static void pack_reply(const struct status *s, Pft__StatusReply *p)
     p->units_done = s->units_done;
     p->useful_slots = s->useful_slots;
     p->text = text(s->text);
+    p->refused = s->refused;
+    p->outcome = (uint32_t)s->outcome;
+    p->answer = text(s->answer);
 }
 
 enum err status_encode(const struct status *s, uint8_t **out, size_t *bytes)
@@ -103,22 +136,6 @@ enum err status_encode(const struct status *s, uint8_t **out, size_t *bytes)
     return error;
 }
 
-/* False when it does not fit or holds control characters. */
-static bool copy_text(char *out, size_t room, const char *in)
-{
-    size_t n = strnlen(in, room);
-    if (n == room) {
-        return false;
-    }
-    for (size_t i = 0; i < n; i++) {
-        if ((unsigned char)in[i] < ' ') {
-            return false;
-        }
-    }
-    memcpy(out, in, n + 1);
-    return true;
-}
-
 static bool unpack_worker(const Pft__StatusWorker *p, struct status_worker *w)
 {
     *w = (struct status_worker){.slots = p->slots,
@@ -144,18 +161,24 @@ static enum err unpack_reply(const Pft__StatusReply *p, struct status *s, struct
                          .units_queued = p->units_queued,
                          .units_leased = p->units_leased,
                          .units_done = p->units_done,
-                         .useful_slots = p->useful_slots};
+                         .useful_slots = p->useful_slots,
+                         .refused = p->refused};
     if (p->schema != STATUS_SCHEMA) {
         return err_set(e, ERR_UNSUPPORTED, "status reply of schema %u, %d is known", p->schema,
                        STATUS_SCHEMA);
     }
     if (!copy_text(s->run, sizeof s->run, p->run) || !copy_text(s->task, sizeof s->task, p->task) ||
         !copy_text(s->state, sizeof s->state, p->state) ||
-        !copy_text(s->text, sizeof s->text, p->text)) {
+        !copy_text(s->text, sizeof s->text, p->text) ||
+        !copy_text(s->answer, sizeof s->answer, p->answer)) {
         return err_set(e, ERR_RANGE,
                        "status reply: a text is too long or holds control "
                        "characters");
     }
+    if (p->outcome >= STATUS_OUTCOMES) {
+        return err_set(e, ERR_RANGE, "status reply: outcome %u", p->outcome);
+    }
+    s->outcome = (enum status_outcome)p->outcome;
     if (p->n_workers > LIMIT_WORKERS) {
         return err_set(e, ERR_RANGE, "status reply: %zu workers, at most %d", p->n_workers,
                        LIMIT_WORKERS);

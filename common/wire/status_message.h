@@ -9,7 +9,32 @@
 #include "common/base/err.h"
 #include "common/wire/message.h"
 
-enum { STATUS_SCHEMA = 1, STATUS_REPLY_BYTES = 2 << 20, STATUS_STATE_BYTES = 16 };
+enum {
+    STATUS_SCHEMA = 1,
+    STATUS_REQUEST_BYTES = 128,
+    STATUS_REPLY_BYTES = 2 << 20,
+    STATUS_STATE_BYTES = 16,
+};
+
+enum status_command {
+    STATUS_ASK,   /* nothing but the status */
+    STATUS_DRAIN, /* one worker, or all, finish what runs and leave */
+    STATUS_STOP,  /* the coordinator stops as after SIGTERM */
+    STATUS_COMMANDS,
+};
+
+enum status_outcome {
+    STATUS_NONE, /* no command was given, or none is known there */
+    STATUS_DONE,
+    STATUS_REFUSED,
+    STATUS_NO_WORKER,
+    STATUS_OUTCOMES,
+};
+
+struct status_request {
+    enum status_command command;
+    char worker[WIRE_NAME_BYTES]; /* of STATUS_DRAIN; "" means all */
+};
 
 struct status_worker {
     char id[WIRE_NAME_BYTES];
@@ -36,15 +61,20 @@ struct status {
     uint32_t units_queued, units_leased;
     uint64_t units_done;
     uint32_t useful_slots;
-    char text[WIRE_TEXT_BYTES]; /* why degraded or failed; "" otherwise */
+    uint64_t refused; /* connections: no key, a wrong one, too many bytes */
+    enum status_outcome outcome;
+    char answer[WIRE_TEXT_BYTES]; /* what came of a command */
+    char text[WIRE_TEXT_BYTES];   /* why degraded or failed; "" otherwise */
     uint32_t n_workers;
     struct status_worker *workers; /* [n_workers]; mem_free by status_free */
 };
 
-/* The one-frame request; out has room for 16 bytes. */
-void status_request_encode(uint8_t out[16], size_t *bytes);
+/* The one-frame request. */
+void status_request_encode(const struct status_request *r, uint8_t out[STATUS_REQUEST_BYTES],
+                           size_t *bytes);
 /* ERR_PARSE or ERR_RANGE for anything but a request of a known schema. */
-MUST_USE enum err status_request_decode(const uint8_t *data, size_t bytes, struct errbuf *e);
+MUST_USE enum err status_request_decode(const uint8_t *data, size_t bytes,
+                                        struct status_request *out, struct errbuf *e);
 
 /* *out is a block of *bytes of the caller's (mem_free). */
 MUST_USE enum err status_encode(const struct status *s, uint8_t **out, size_t *bytes);

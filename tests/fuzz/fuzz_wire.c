@@ -92,6 +92,7 @@ static void status(const uint8_t *data, size_t bytes)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 {
     struct errbuf e;
+    struct status_request request;
     if (bytes == 0) {
         return 0;
     }
@@ -108,7 +109,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
     case PARSE_REQUEST:
     case PARSERS:
     default:
-        CHECK(status_request_decode(data + 1, bytes - 1, &e) == OK || bytes > 0);
+        CHECK(status_request_decode(data + 1, bytes - 1, &request, &e) == OK || bytes > 0);
         break;
     }
     return 0;

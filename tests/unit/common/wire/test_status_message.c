@@ -102,13 +102,51 @@ static void test_more_workers_than_the_limit_are_refused(void **state)
 static void test_only_a_request_of_the_known_schema_is_one(void **state)
 {
     (void)state;
-    uint8_t request[16];
+    uint8_t request[STATUS_REQUEST_BYTES];
     size_t n;
     struct errbuf e;
-    status_request_encode(request, &n);
-    assert_int_equal(status_request_decode(request, n, &e), OK);
-    assert_int_equal(status_request_decode(request, 0, &e), ERR_RANGE);
-    assert_int_equal(status_request_decode((const uint8_t *)"GET / HTTP/1.1", 14, &e), ERR_PARSE);
+    struct status_request out;
+    const struct status_request ask = {.command = STATUS_ASK};
+    status_request_encode(&ask, request, &n);
+    assert_int_equal(status_request_decode(request, n, &out, &e), OK);
+    assert_int_equal(out.command, STATUS_ASK);
+    assert_int_equal(status_request_decode(request, 0, &out, &e), ERR_RANGE);
+    assert_int_equal(status_request_decode((const uint8_t *)"GET / HTTP/1.1", 14, &out, &e),
+                     ERR_PARSE);
+}
+
+static void test_a_command_comes_back_as_it_was_and_its_answer_too(void **state)
+{
+    (void)state;
+    uint8_t request[STATUS_REQUEST_BYTES];
+    size_t n;
+    struct errbuf e;
+    struct status_request in = {.command = STATUS_DRAIN};
+    struct status_request out;
+    memset(in.worker, 'w', sizeof in.worker - 1);
+    status_request_encode(&in, request, &n);
+    assert_int_equal(status_request_decode(request, n, &out, &e), OK);
+    assert_int_equal(out.command, STATUS_DRAIN);
+    assert_string_equal(out.worker, in.worker);
+    in.command = STATUS_COMMANDS;
+    status_request_encode(&in, request, &n);
+    assert_int_equal(status_request_decode(request, n, &out, &e), ERR_RANGE);
+
+    struct status told;
+    struct status heard;
+    uint8_t *bytes;
+    fill(&told, 0);
+    told.refused = 7;
+    told.outcome = STATUS_REFUSED;
+    (void)snprintf(told.answer, sizeof told.answer, "only an operator");
+    assert_int_equal(status_encode(&told, &bytes, &n), OK);
+    assert_int_equal(status_decode(bytes, n, &heard, &e), OK);
+    assert_int_equal(heard.refused, 7);
+    assert_int_equal(heard.outcome, STATUS_REFUSED);
+    assert_string_equal(heard.answer, "only an operator");
+    mem_free(bytes);
+    status_free(&heard);
+    status_free(&told);
 }
 
 int main(void)
@@ -118,6 +156,7 @@ int main(void)
         cmocka_unit_test(test_truncated_replies_never_crash),
         cmocka_unit_test(test_more_workers_than_the_limit_are_refused),
         cmocka_unit_test(test_only_a_request_of_the_known_schema_is_one),
+        cmocka_unit_test(test_a_command_comes_back_as_it_was_and_its_answer_too),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
