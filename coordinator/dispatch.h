@@ -21,7 +21,7 @@
  * - A want is parked until there is work; the same (slot, request id) again is answered again, or
  *   parked again when its job was given back unsent (dispatch_release). Likewise an announcement:
  *   the same (worker, job, attempt) again gets its CREDIT again.
- * - Waiting units become jobs when a slot asks, sized by plan_job_units; jobs that lost their
+ * - Waiting units become jobs when a slot asks, sized by plan_job_rows; jobs that lost their
  *   attempt go first, cut into smaller ones when other slots stand idle.
  * - A slot without work gets a backup copy of the job that has run longest alone, once that has
  *   run 1.5 times as long as expected (not before 1 s).
@@ -91,6 +91,7 @@ struct dispatch_result {
     uint32_t n_rows;
     const struct result_row *rows; /* must name the job's units in order */
     uint8_t digest[HASH_XXH128_BYTES];
+    uint64_t compute_ns; /* what the worker says it computed; 0: it does not say */
 };
 
 struct dispatch_running {

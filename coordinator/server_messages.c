@@ -8,6 +8,7 @@
 #include "coordinator/server_state.h"
 
 enum { RETRY_MS = 1000, RETRY_LONG_MS = 5000 };
+#define SECONDS_MAX 1e9f /* of a job; more says nothing */
 
 static const char *const levels[] = {"portable", "x86-64-v3", "x86-64-v4"};
 
@@ -184,11 +185,13 @@ static void fill_result(const struct peer *peer, const struct wire_result_ready 
                                       .sumsq = m->rows[i].sumsq,
                                       .labels = m->rows[i].labels};
     }
-    *out = (struct dispatch_result){.worker = peer->worker,
-                                    .job = m->job,
-                                    .attempt = m->attempt,
-                                    .n_rows = m->n_rows,
-                                    .rows = rows};
+    *out = (struct dispatch_result){
+        .worker = peer->worker,
+        .job = m->job,
+        .attempt = m->attempt,
+        .n_rows = m->n_rows,
+        .rows = rows,
+        .compute_ns = m->seconds < SECONDS_MAX ? (uint64_t)((double)m->seconds * 1e9) : 0};
     memcpy(out->digest, m->payload_hash, sizeof out->digest);
 }
 
