@@ -120,6 +120,8 @@ const uint8_t *dispatch_probe_digest(const struct dispatch *d); /* NULL while un
 void dispatch_expect_probe(struct dispatch *d, const uint8_t digest[HASH_XXH128_BYTES]);
 void dispatch_heartbeat(struct dispatch *d, uint64_t worker, const struct dispatch_running *running,
                         uint32_t n, uint64_t now_ns);
+/* What a heartbeat says the worker has computed in all: for the status only. */
+void dispatch_computed(struct dispatch *d, uint64_t worker, uint64_t computed_ms, uint64_t now_ns);
 void dispatch_drain(struct dispatch *d, uint64_t worker, uint64_t now_ns);
 /* BYE, unreachable socket, or refused: its jobs go back at once. */
 void dispatch_gone(struct dispatch *d, uint64_t worker, const char *why, uint64_t now_ns);

@@ -154,6 +154,7 @@ static void on_heartbeat(struct server *s, struct peer *peer, const struct wire_
     struct wire_message pong = {.kind = WIRE_PONG};
     pong.session.session = peer->session;
     dispatch_heartbeat(s->dispatch, peer->worker, running, m->n_slots, server_now_ns());
+    dispatch_computed(s->dispatch, peer->worker, m->computed_ms, server_now_ns());
     if (server_send(s, peer, &pong, NULL) == OK && peer->slow) {
         peer->slow = false;
         dispatch_slow(s->dispatch, peer->worker, false, server_now_ns());
@@ -435,11 +436,24 @@ void server_on_tensor(void *ctx, const struct socket_route *route, const uint8_t
     }
 }
 
+/* The worker's own share, its seconds added to those of all. */
+static double worker_utilisation(const struct worker *w, double *computed_s, double *wall_s)
+{
+    double computed = 0.0;
+    double wall = 0.0;
+    utilisation_add(&w->utilisation, w->n_slots, &computed, &wall);
+    *computed_s += computed;
+    *wall_s += wall;
+    return utilisation_share(computed, wall);
+}
+
 static void fill_workers(const struct server *s, struct status *status)
 {
     const struct roster *roster = dispatch_roster(s->dispatch);
     uint32_t n = roster_count(roster);
     uint64_t now = server_now_ns();
+    double computed_s = 0.0;
+    double wall_s = 0.0;
     status->workers = mem_calloc(n, sizeof *status->workers);
     for (uint32_t i = 0; status->workers && i < n; i++) {
         const struct worker *w = roster_at(roster, i);
@@ -449,11 +463,13 @@ static void fill_workers(const struct server *s, struct status *status)
         out->tokens_per_s = w->tokens_per_s;
         out->last_heard_ms = (now > w->heard_ns ? now - w->heard_ns : 0) / 1000000u;
         out->strikes = w->strikes;
+        out->utilisation = worker_utilisation(w, &computed_s, &wall_s);
         (void)snprintf(out->id, sizeof out->id, "%s", w->name);
         (void)snprintf(out->host, sizeof out->host, "%s", w->host);
         (void)snprintf(out->core_type, sizeof out->core_type, "%s", w->core_type);
         (void)snprintf(out->state, sizeof out->state, "%s", worker_state_name(w->state));
     }
+    status->utilisation = utilisation_share(computed_s, wall_s);
 }
 
 void server_on_status(void *ctx, const struct socket_route *route, const uint8_t *header,
