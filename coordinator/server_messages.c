@@ -461,7 +461,7 @@ static void fill_workers(const struct server *s, struct status *status)
         out->slots = w->n_slots;
         out->units_done = w->units_done;
         out->tokens_per_s = w->tokens_per_s;
-        out->last_heard_ms = (now > w->heard_ns ? now - w->heard_ns : 0) / 1000000u;
+        out->last_heard_ms = roster_silence_ns(roster, w, now) / 1000000u;
         out->strikes = w->strikes;
         out->utilisation = worker_utilisation(w, &computed_s, &wall_s);
         (void)snprintf(out->id, sizeof out->id, "%s", w->name);
