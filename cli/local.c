@@ -20,6 +20,7 @@
 
 enum {
     TICK_MS = 250,
+    LOOK_MS = 20, /* until the coordinator listens */
     ASK_TIMEOUT_MS = 200,
     ALONE_MS = 60000, /* after the workers said goodbye the coordinator has so long to end */
     RESTARTS = 3,
@@ -184,6 +185,7 @@ static void on_tick(uv_timer_t *timer)
             return;
         }
         r->workers_started = true;
+        uv_timer_set_repeat(timer, TICK_MS);
         for (uint32_t i = 0; i < r->n_workers; i++) {
             if (start_worker(r, i, &r->error) != OK) {
                 (void)fprintf(stderr, "pft: %s\n", r->error.text);
@@ -236,7 +238,7 @@ static int run_loop(struct local_run *r)
     (void)uv_signal_init(&r->loop, &r->terminate);
     (void)uv_signal_start(&r->interrupt, on_signal, SIGINT);
     (void)uv_signal_start(&r->terminate, on_signal, SIGTERM);
-    (void)uv_timer_start(&r->tick, on_tick, 50, TICK_MS);
+    (void)uv_timer_start(&r->tick, on_tick, LOOK_MS, LOOK_MS);
     (void)uv_run(&r->loop, UV_RUN_DEFAULT);
     progress_end(&r->progress);
     uv_walk(&r->loop, close_handle, NULL);

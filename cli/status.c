@@ -124,6 +124,7 @@ void status_json(const struct status *s, struct str *out)
     add_number(out, "pairs_per_s", s->pairs_per_s);
     add_number(out, "tokens_per_s", s->tokens_per_s);
     add_number(out, "eta_s", s->eta_s);
+    add_number(out, "utilisation", s->utilisation);
     str_addf(out, ",\"units\":{\"queued\":%u,\"leased\":%u,\"done\":%" PRIu64 "}", s->units_queued,
              s->units_leased, s->units_done);
     str_addf(out, ",\"useful_slots\":%u,\"refused\":%" PRIu64 ",\"workers\":[", s->useful_slots,
@@ -136,11 +137,22 @@ void status_json(const struct status *s, struct str *out)
         add_text(out, ",\"state\":", w->state);
         str_addf(out, ",\"units_done\":%" PRIu64, w->units_done);
         add_number(out, "tokens_per_s", w->tokens_per_s);
+        add_number(out, "utilisation", w->utilisation);
         str_addf(out, ",\"last_heard_ms\":%" PRIu64, w->last_heard_ms);
         add_text(out, ",\"core_type\":", w->core_type);
         str_addf(out, ",\"strikes\":%u}", w->strikes);
     }
     str_add(out, "]}");
+}
+
+/* Six columns. */
+static void add_share(struct str *out, double share)
+{
+    if (isnan(share)) {
+        str_addf(out, "%6s", "-");
+    } else {
+        str_addf(out, "%5.1f%%", 100.0 * share);
+    }
 }
 
 static void add_duration(struct str *out, double seconds)
@@ -170,19 +182,24 @@ void status_table(const struct status *s, struct str *out)
     }
     str_addf(out, "speed    %.2f pairs/s, %.0f tokens/s, to go ", s->pairs_per_s, s->tokens_per_s);
     add_duration(out, s->eta_s);
-    str_addf(out, "\nunits    %u queued, %u leased, %" PRIu64 " done; %u slots are useful\n",
+    str_add(out, "\nbusy     ");
+    add_share(out, s->utilisation);
+    str_addf(out,
+             " of the slots' time\nunits    %u queued, %u leased, %" PRIu64
+             " done; %u slots are useful\n",
              s->units_queued, s->units_leased, s->units_done, s->useful_slots);
     if (s->refused > 0) {
         str_addf(out, "refused  %" PRIu64 " connections (no key, a wrong one, too many bytes)\n",
                  s->refused);
     }
-    str_addf(out, "\n%-24s %-16s %5s %-12s %8s %9s %9s %-11s %s\n", "worker", "host", "slots",
-             "state", "units", "tokens/s", "heard ms", "core", "strikes");
+    str_addf(out, "\n%-24s %-16s %5s %-12s %8s %9s %6s %9s %-11s %s\n", "worker", "host", "slots",
+             "state", "units", "tokens/s", "busy", "heard ms", "core", "strikes");
     for (uint32_t i = 0; i < s->n_workers; i++) {
         const struct status_worker *w = &s->workers[i];
-        str_addf(out, "%-24s %-16s %5u %-12s %8" PRIu64 " %9.0f %9" PRIu64 " %-11s %u\n", w->id,
-                 w->host, w->slots, w->state, w->units_done, w->tokens_per_s, w->last_heard_ms,
-                 w->core_type, w->strikes);
+        str_addf(out, "%-24s %-16s %5u %-12s %8" PRIu64 " %9.0f ", w->id, w->host, w->slots,
+                 w->state, w->units_done, w->tokens_per_s);
+        add_share(out, w->utilisation);
+        str_addf(out, " %9" PRIu64 " %-11s %u\n", w->last_heard_ms, w->core_type, w->strikes);
     }
     if (s->n_workers == 0) {
         str_add(out, "(no workers)\n");

@@ -66,10 +66,16 @@ static uint64_t next_job(struct dispatch *d, uint64_t worker)
     if (job != 0 || c.waiting == 0) {
         return job;
     }
-    uint64_t unit_ns = lease_expected_ns(d->leases, d->kind, c.rows / c.units);
-    uint32_t n =
-        plan_job_units(c.waiting, roster_ready_slots(d->roster), unit_ns, d->cfg.job_target_ns);
-    if (queue_make(d->queue, n, &job) != OK) {
+    const struct plan_load load = {
+        .units_left = c.waiting,
+        .rows_left = c.rows_waiting,
+        .left_ns = lease_cost_ns(d->leases, d->kind, c.rows_waiting),
+        .rows_open = c.rows - c.rows_done,
+        .slots = roster_ready_slots(d->roster),
+        .target_ns = d->cfg.job_target_ns,
+        .way_ns = d->kind == JOB_GRADIENT ? d->way_ns : 0, /* scores come with the message */
+    };
+    if (queue_make(d->queue, LIMIT_JOB_UNITS, plan_job_rows(&load), &job) != OK) {
         d->out_of_memory = true;
         return 0;
     }

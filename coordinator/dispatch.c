@@ -327,6 +327,11 @@ void dispatch_heartbeat(struct dispatch *d, uint64_t worker, const struct dispat
     }
 }
 
+void dispatch_computed(struct dispatch *d, uint64_t worker, uint64_t computed_ms, uint64_t now_ns)
+{
+    roster_computed(d->roster, worker, computed_ms, now_ns);
+}
+
 void dispatch_drain(struct dispatch *d, uint64_t worker, uint64_t now_ns)
 {
     dispatch_wake(d, now_ns);

@@ -468,6 +468,14 @@ void roster_done(struct roster *r, uint64_t id, uint32_t units, uint64_t tokens,
     }
 }
 
+void roster_computed(struct roster *r, uint64_t id, uint64_t computed_ms, uint64_t now_ns)
+{
+    struct worker *w = roster_get(r, id);
+    if (w && (w->state == WORKER_READY || w->state == WORKER_DRAINING)) {
+        utilisation_note(&w->utilisation, computed_ms, now_ns);
+    }
+}
+
 uint32_t roster_count(const struct roster *r)
 {
     return r->n;

@@ -28,6 +28,7 @@
 
 #include "common/base/err.h"
 #include "common/base/limits.h"
+#include "coordinator/utilisation.h"
 
 enum {
     ROSTER_NAME_BYTES = 64, /* with the NUL */
@@ -74,6 +75,7 @@ struct worker {
     double tokens_per_s;        /* mean over about the last 30 s */
     uint32_t index, next, prev; /* place; the line by heard_ns */
     uint64_t rate_from_ns, rate_tokens;
+    struct utilisation utilisation; /* since it is READY */
 };
 
 struct roster;
@@ -120,6 +122,9 @@ void roster_hold(struct roster *r, uint64_t id, uint32_t slot, uint64_t job, uin
 void roster_free_slot(struct roster *r, uint64_t id, uint32_t slot);
 /* Work done by it, for the status. */
 void roster_done(struct roster *r, uint64_t id, uint32_t units, uint64_t tokens, uint64_t now_ns);
+
+/* What its heartbeat says it has computed in all; counts while it may work. */
+void roster_computed(struct roster *r, uint64_t id, uint64_t computed_ms, uint64_t now_ns);
 
 /* NULL when gone. */
 struct worker *roster_get(const struct roster *r, uint64_t id);

@@ -8,6 +8,7 @@
 #include "coordinator/server_state.h"
 
 enum { RETRY_MS = 1000, RETRY_LONG_MS = 5000 };
+#define SECONDS_MAX 1e9f /* of a job; more says nothing */
 
 static const char *const levels[] = {"portable", "x86-64-v3", "x86-64-v4"};
 
@@ -171,6 +172,7 @@ static void on_heartbeat(struct server *s, struct peer *peer, const struct wire_
     struct wire_message pong = {.kind = WIRE_PONG};
     pong.session.session = peer->session;
     dispatch_heartbeat(s->dispatch, peer->worker, running, m->n_slots, server_now_ns());
+    dispatch_computed(s->dispatch, peer->worker, m->computed_ms, server_now_ns());
     if (server_send(s, peer, &pong, NULL) == OK && peer->slow) {
         peer->slow = false;
         dispatch_slow(s->dispatch, peer->worker, false, server_now_ns());
@@ -202,11 +204,13 @@ static void fill_result(const struct peer *peer, const struct wire_result_ready 
                                       .sumsq = m->rows[i].sumsq,
                                       .labels = m->rows[i].labels};
     }
-    *out = (struct dispatch_result){.worker = peer->worker,
-                                    .job = m->job,
-                                    .attempt = m->attempt,
-                                    .n_rows = m->n_rows,
-                                    .rows = rows};
+    *out = (struct dispatch_result){
+        .worker = peer->worker,
+        .job = m->job,
+        .attempt = m->attempt,
+        .n_rows = m->n_rows,
+        .rows = rows,
+        .compute_ns = m->seconds < SECONDS_MAX ? (uint64_t)((double)m->seconds * 1e9) : 0};
     memcpy(out->digest, m->payload_hash, sizeof out->digest);
 }
 

@@ -5,11 +5,24 @@
 #include "common/base/mem.h"
 #include "coordinator/server_state.h"
 
+/* The worker's own share, its seconds added to those of all. */
+static double worker_utilisation(const struct worker *w, double *computed_s, double *wall_s)
+{
+    double computed = 0.0;
+    double wall = 0.0;
+    utilisation_add(&w->utilisation, w->n_slots, &computed, &wall);
+    *computed_s += computed;
+    *wall_s += wall;
+    return utilisation_share(computed, wall);
+}
+
 static void fill_workers(const struct server *s, struct status *status)
 {
     const struct roster *roster = dispatch_roster(s->dispatch);
     uint32_t n = roster_count(roster);
     uint64_t now = server_now_ns();
+    double computed_s = 0.0;
+    double wall_s = 0.0;
     status->workers = mem_calloc(n, sizeof *status->workers);
     for (uint32_t i = 0; status->workers && i < n; i++) {
         const struct worker *w = roster_at(roster, i);
@@ -17,13 +30,15 @@ static void fill_workers(const struct server *s, struct status *status)
         out->slots = w->n_slots;
         out->units_done = w->units_done;
         out->tokens_per_s = w->tokens_per_s;
-        out->last_heard_ms = (now > w->heard_ns ? now - w->heard_ns : 0) / 1000000u;
+        out->last_heard_ms = roster_silence_ns(roster, w, now) / 1000000u;
         out->strikes = w->strikes;
+        out->utilisation = worker_utilisation(w, &computed_s, &wall_s);
         (void)snprintf(out->id, sizeof out->id, "%s", w->name);
         (void)snprintf(out->host, sizeof out->host, "%s", w->host);
         (void)snprintf(out->core_type, sizeof out->core_type, "%s", w->core_type);
         (void)snprintf(out->state, sizeof out->state, "%s", worker_state_name(w->state));
     }
+    status->utilisation = utilisation_share(computed_s, wall_s);
 }
 
 static void drain(struct server *s, const char *worker, struct status *status)

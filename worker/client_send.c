@@ -131,6 +131,7 @@ void client_send_heartbeat(struct client *c, uint64_t now_ms)
 {
     struct wire_message m = {.kind = WIRE_HEARTBEAT};
     m.heartbeat.session = agent_session(c->agent);
+    m.heartbeat.computed_ms = slots_computed_ms(c->slots);
     for (uint32_t s = 0; s < c->cfg.slots; s++) {
         bool fetches = agent_slot_fetches(c->agent, s);
         if (!fetches && !agent_slot_computes(c->agent, s)) {

@@ -37,6 +37,9 @@ struct slot_thread {
     pthread_mutex_t busy;     /* held while the thread uses slot */
     atomic_bool stop;
     _Atomic(struct engine_slot *) watched; /* for slots_progress */
+    pthread_mutex_t time;                  /* over the next two */
+    uint64_t begun_ns;                     /* of the job that runs; 0: none */
+    uint64_t computed_ns;                  /* of the jobs before it */
 };
 
 struct slots {
@@ -112,6 +115,17 @@ static void post_report(struct slots *s, struct slot_report *report)
     }
 }
 
+/* The job that ran until now counts; begun_ns 0: no other begins. */
+static uint64_t keep_time(struct slot_thread *t, uint64_t now_ns, uint64_t begun_ns)
+{
+    (void)pthread_mutex_lock(&t->time);
+    uint64_t spent = t->begun_ns > 0 ? now_ns - t->begun_ns : 0;
+    t->computed_ns += spent;
+    t->begun_ns = begun_ns;
+    (void)pthread_mutex_unlock(&t->time);
+    return spent;
+}
+
 static void run_job(struct slot_thread *t, const struct task *task)
 {
     struct slot_report *report = new_report(SLOT_JOB, t->index);
@@ -123,9 +137,10 @@ static void run_job(struct slot_thread *t, const struct task *task)
         .lora_count = engine_lora_count(engine),
         .stop = &t->stop};
     uint64_t begin = clock_now_ns();
+    (void)keep_time(t, begin, begin);
     report->job = task->job;
     report->code = step_run(t->slot, &work, &report->result, &report->text);
-    report->seconds = (float)((double)(clock_now_ns() - begin) * 1e-9);
+    report->seconds = (float)((double)keep_time(t, clock_now_ns(), 0) * 1e-9);
     post_report(t->owner, report);
 }
 
@@ -257,6 +272,7 @@ static enum err start_threads(struct slots *s, struct errbuf *e)
         atomic_init(&t->stop, false);
         atomic_init(&t->watched, NULL);
         CHECK(pthread_mutex_init(&t->busy, NULL) == 0);
+        CHECK(pthread_mutex_init(&t->time, NULL) == 0);
         enum err error = mailbox_open(TASKS_MAX, &t->tasks);
         t->started = error == OK && pthread_create(&t->thread, NULL, slot_main, t) == 0;
         if (!t->started) {
@@ -334,6 +350,19 @@ uint64_t slots_progress(const struct slots *s, uint32_t slot)
 {
     const struct engine_slot *watched = atomic_load(&s->threads[slot].watched);
     return watched ? engine_slot_progress(watched) : 0;
+}
+
+uint64_t slots_computed_ms(struct slots *s)
+{
+    uint64_t now = clock_now_ns();
+    uint64_t ns = 0;
+    for (uint32_t i = 0; i < s->count; i++) {
+        struct slot_thread *t = &s->threads[i];
+        (void)pthread_mutex_lock(&t->time);
+        ns += t->computed_ns + (t->begun_ns > 0 && now > t->begun_ns ? now - t->begun_ns : 0);
+        (void)pthread_mutex_unlock(&t->time);
+    }
+    return ns / 1000000u;
 }
 
 void slots_close(struct slots **slots)

@@ -57,6 +57,9 @@ void slots_stop(struct slots *s, uint32_t slot);
 /* Grows while the slot computes. */
 uint64_t slots_progress(const struct slots *s, uint32_t slot);
 
+/* Time of all slots together in jobs since slots_open, those that run included. */
+uint64_t slots_computed_ms(struct slots *s);
+
 /* Stops what runs, waits for the threads (at most one unit's time), frees everything. */
 void slots_close(struct slots **s);
 

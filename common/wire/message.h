@@ -171,6 +171,7 @@ struct wire_heartbeat {
     uint64_t session;
     uint32_t n_slots;
     struct wire_progress slots[LIMIT_SLOTS];
+    uint64_t computed_ms; /* of all slots together since it started; 0: not said */
 };
 
 struct wire_unit_row {

@@ -6,6 +6,7 @@
 #include "common/wire/message.h"
 
 enum { SILENCE_MS_MAX = 600000, TILE_MAX = 1 << 16 };
+#define COMPUTED_MS_MAX 1000000000000000ull
 
 #define NEED(condition, ...)                                                                       \
     do {                                                                                           \
@@ -146,6 +147,8 @@ static enum err check_job_note(enum wire_kind kind, const struct wire_job_note *
 static enum err check_heartbeat(const struct wire_heartbeat *m, struct errbuf *e)
 {
     NEED(m->n_slots <= LIMIT_SLOTS, "heartbeat.slots: %u, at most %d", m->n_slots, LIMIT_SLOTS);
+    NEED(m->computed_ms <= COMPUTED_MS_MAX, "heartbeat.computed_ms: %llu, at most %llu",
+         (unsigned long long)m->computed_ms, COMPUTED_MS_MAX);
     return OK;
 }
 

@@ -94,6 +94,7 @@ static void pack_heartbeat(const struct wire_heartbeat *m, struct message_scratc
     p->session = m->session;
     p->n_slots = m->n_slots;
     p->slots = s->slots;
+    p->computed_ms = m->computed_ms;
     for (uint32_t i = 0; i < m->n_slots; i++) {
         pft__slot_progress__init(&s->slot[i]);
         s->slot[i].job = m->slots[i].job;

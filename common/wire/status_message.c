@@ -2,6 +2,7 @@
 #include "common/wire/status_message.h"
 
 #include <assert.h>
+#include <math.h>
 #include <protobuf-c/protobuf-c.h>
 #include <stdbool.h>
 #include <string.h>
@@ -82,6 +83,7 @@ static void pack_worker(const struct status_worker *w, Pft__StatusWorker *p)
     p->last_heard_ms = w->last_heard_ms;
     p->core_type = text(w->core_type);
     p->strikes = w->strikes;
+    p->utilisation = w->utilisation;
 }
 
 static void pack_reply(const struct status *s, Pft__StatusReply *p)
@@ -102,6 +104,7 @@ static void pack_reply(const struct status *s, Pft__StatusReply *p)
     p->units_leased = s->units_leased;
     p->units_done = s->units_done;
     p->useful_slots = s->useful_slots;
+    p->utilisation = s->utilisation;
     p->text = text(s->text);
     p->refused = s->refused;
     p->outcome = (uint32_t)s->outcome;
@@ -136,13 +139,19 @@ enum err status_encode(const struct status *s, uint8_t **out, size_t *bytes)
     return error;
 }
 
+static bool is_share(double value)
+{
+    return isnan(value) || (value >= 0.0 && value <= 1.0);
+}
+
 static bool unpack_worker(const Pft__StatusWorker *p, struct status_worker *w)
 {
     *w = (struct status_worker){.slots = p->slots,
                                 .units_done = p->units_done,
                                 .tokens_per_s = p->tokens_per_s,
                                 .last_heard_ms = p->last_heard_ms,
-                                .strikes = p->strikes};
+                                .strikes = p->strikes,
+                                .utilisation = p->utilisation};
     return copy_text(w->id, sizeof w->id, p->id) && copy_text(w->host, sizeof w->host, p->host) &&
            copy_text(w->state, sizeof w->state, p->state) &&
            copy_text(w->core_type, sizeof w->core_type, p->core_type);
@@ -162,7 +171,8 @@ static enum err unpack_reply(const Pft__StatusReply *p, struct status *s, struct
                          .units_leased = p->units_leased,
                          .units_done = p->units_done,
                          .useful_slots = p->useful_slots,
-                         .refused = p->refused};
+                         .refused = p->refused,
+                         .utilisation = p->utilisation};
     if (p->schema != STATUS_SCHEMA) {
         return err_set(e, ERR_UNSUPPORTED, "status reply of schema %u, %d is known", p->schema,
                        STATUS_SCHEMA);
@@ -179,6 +189,10 @@ static enum err unpack_reply(const Pft__StatusReply *p, struct status *s, struct
         return err_set(e, ERR_RANGE, "status reply: outcome %u", p->outcome);
     }
     s->outcome = (enum status_outcome)p->outcome;
+    if (!is_share(p->utilisation)) {
+        return err_set(e, ERR_RANGE, "status reply: utilisation %g, 0 to 1 are possible",
+                       p->utilisation);
+    }
     if (p->n_workers > LIMIT_WORKERS) {
         return err_set(e, ERR_RANGE, "status reply: %zu workers, at most %d", p->n_workers,
                        LIMIT_WORKERS);
@@ -191,6 +205,11 @@ static enum err unpack_reply(const Pft__StatusReply *p, struct status *s, struct
     for (uint32_t i = 0; i < s->n_workers; i++) {
         if (!unpack_worker(p->workers[i], &s->workers[i])) {
             return err_set(e, ERR_RANGE, "status reply: worker %u has a bad text", i);
+        }
+        if (!is_share(s->workers[i].utilisation)) {
+            return err_set(e, ERR_RANGE,
+                           "status reply: utilisation %g of worker %u, 0 to 1 are possible",
+                           s->workers[i].utilisation, i);
         }
     }
     return OK;

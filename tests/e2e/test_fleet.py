@@ -102,13 +102,15 @@ class Fleet(FleetCase):
                           (self.status()))
         self.assertEqual(set(status), {"schema", "run", "task", "state", "text", "step", "loss",
                                        "pairs_per_s", "tokens_per_s", "eta_s", "units",
-                                       "useful_slots", "refused", "workers"})
+                                       "utilisation", "useful_slots", "refused", "workers"})
         self.assertEqual((status["task"], status["state"]), ("train", "running"))
         self.assertEqual(status["step"]["total"], STEPS)
         self.assertGreater(status["useful_slots"], 1)
         self.assertEqual(set(status["workers"][0]), {
             "id", "host", "slots", "state", "units_done", "tokens_per_s", "last_heard_ms",
-            "core_type", "strikes"})
+            "core_type", "strikes", "utilisation"})
+        for busy in (status["utilisation"], status["workers"][0]["utilisation"]):
+            self.assertTrue(busy is None or 0.0 < busy <= 1.0, busy)
         coordinator.send(signal.SIGTERM)
         self.assertEqual(coordinator.end(), 5)
 

@@ -74,6 +74,7 @@ static void fill_result_ready(struct wire_result_ready *m)
 static void fill_heartbeat(struct wire_heartbeat *m)
 {
     m->session = 9;
+    m->computed_ms = 123456789;
     m->n_slots = LIMIT_SLOTS;
     for (uint32_t i = 0; i < LIMIT_SLOTS; i++) {
         m->slots[i] =
@@ -279,6 +280,9 @@ static void test_a_field_outside_its_range_is_named(void **state)
     fill(&m, WIRE_WELCOME);
     m.welcome.silence_ms = m.welcome.heartbeat_ms;
     expect_range(&m, "silence_ms");
+    fill(&m, WIRE_HEARTBEAT);
+    m.heartbeat.computed_ms = UINT64_MAX;
+    expect_range(&m, "heartbeat.computed_ms");
     fill(&m, WIRE_JOB);
     m.job.kind = (enum wire_job_kind)3;
     expect_range(&m, "job.kind");
