@@ -20,8 +20,9 @@
  * run.db: meta(key, value) · steps(step, loss, norm, lr, seconds, tokens, pairs, labels, segment,
  * offset, bytes, digest) · events(id, at, name, detail) · evals(name, json). WAL, synchronous FULL.
  *
- * ERR_NOSPACE: nothing was changed, the same call may be made again later. ERR_IO from a write or
- * an fsync: the state of the disk is unknown, the process must exit and recover. */
+ * ERR_NOSPACE: nothing is committed, the same call may be made again later. ERR_IO from a write or
+ * an fsync: the state of the disk is unknown, the process must exit and recover; the step may turn
+ * out to be committed then. */
 #ifndef PFT_JOURNAL_H
 #define PFT_JOURNAL_H
 
