@@ -411,15 +411,10 @@ void server_on_tensor(void *ctx, const struct socket_route *route, const uint8_t
     if (!peer) {
         return; /* the control channel tells it to say hello again */
     }
-    if (m.kind == WIRE_ATTACH) {
-        peer->tensor = *route;
-        peer->has_tensor = true;
-        return;
-    }
-    if (!peer->has_tensor || !socket_route_equal(&peer->tensor, route)) {
-        server_strike(s, route, NULL, "a tensor message before attach");
-        return;
-    }
+    /* Whatever names the session attaches it: a DEALER does not know that its connection is a new
+     * one, and would not say attach again. */
+    peer->tensor = *route;
+    peer->has_tensor = true;
     if (m.kind == WIRE_FETCH) {
         peer->fetch_waits = m.params.version == s->params_version && s->params;
         if (peer->fetch_waits) {
@@ -427,7 +422,7 @@ void server_on_tensor(void *ctx, const struct socket_route *route, const uint8_t
         }
     } else if (m.kind == WIRE_RESULT) {
         on_result(s, peer, &m.job_note, *payload);
-    } else {
+    } else if (m.kind != WIRE_ATTACH) {
         server_strike(s, route, NULL, "a message on the wrong channel");
     }
 }
