@@ -200,7 +200,12 @@ void agent_work_credit(struct agent *a, const struct wire_job_note *note, uint64
 {
     uint32_t r;
     struct agent_result *result = find_result(a, note, &r);
-    if (result && !result->score) {
+    if (!result) { /* dropped meanwhile, since nobody wanted it: its credit is free for others */
+        struct agent_action *action = agent_act(a, AGENT_RELEASE);
+        action->job = note->job;
+        action->attempt = note->attempt;
+        memcpy(action->token, note->token, sizeof action->token);
+    } else if (!result->score) {
         result->state = RESULT_SENT;
         result->said_ms = now;
         agent_act(a, AGENT_SEND_RESULT)->result = r;

@@ -499,6 +499,50 @@ static void test_job_given_back_unsent_is_asked_for_again_with_the_same_request(
     dispatch_free(&q.d);
 }
 
+static void test_accepted_result_that_is_given_back_goes_to_somebody_else_at_once(void **state)
+{
+    (void)state;
+    struct quiet q;
+    start_quiet(&q, 2, 1, JOB_GRADIENT);
+    struct dispatch_action a = want(&q, 0, 1);
+    assert_int_equal(want(&q, 1, 1).job, 0);
+    announce(&q, q.workers[0], &a, 1);
+    assert_non_null(action(&q, DISPATCH_CREDIT));
+    dispatch_release(q.d, a.worker, a.job, a.attempt, q.now); /* it has dropped it meanwhile */
+    collect(&q);
+    assert_int_equal(dispatch_stats(q.d).in_flight, 0);
+    assert_int_equal(action(&q, DISPATCH_SETTLED)->code, ERR_STALE);
+    const struct dispatch_action *again = action(&q, DISPATCH_ASSIGN);
+    assert_true(again && again->worker == q.workers[1] && again->job == a.job);
+    struct dispatch_action b = *again;
+    announce(&q, q.workers[1], &b, 1);
+    pay(&q, q.workers[1], &b);
+    assert_non_null(action(&q, DISPATCH_BATCH_DONE));
+    dispatch_free(&q.d);
+}
+
+static void test_worker_that_asks_on_though_it_must_probe_is_told_again(void **state)
+{
+    (void)state;
+    static const uint8_t probe[16] = {1};
+    struct quiet q;
+    start_quiet(&q, 2, 2, JOB_GRADIENT);
+    struct dispatch_action a = want(&q, 0, 1);
+    (void)want(&q, 1, 1);
+    announce(&q, q.workers[0], &a, 1);
+    pay(&q, q.workers[0], &a);
+    announce(&q, q.workers[1], &a, 2); /* other bits: both must probe, and the words get lost */
+    assert_non_null(action(&q, DISPATCH_PROBE));
+    (void)want(&q, 0, 2);
+    assert_null(action(&q, DISPATCH_PROBE));
+    (void)want(&q, 0, 2);
+    assert_int_equal(action(&q, DISPATCH_PROBE)->worker, q.workers[0]);
+    assert_int_equal(dispatch_probed(q.d, q.workers[0], probe, q.now, NULL), OK);
+    collect(&q);
+    assert_int_equal(action(&q, DISPATCH_ASSIGN)->worker, q.workers[0]);
+    dispatch_free(&q.d);
+}
+
 static void test_silent_worker_is_gone_within_three_seconds_and_its_job_goes_on(void **state)
 {
     (void)state;
@@ -769,6 +813,8 @@ int main(void)
         cmocka_unit_test(test_any_life_of_the_workers_gives_the_exact_sum_of_each_unit_once),
         cmocka_unit_test(test_same_request_is_answered_with_the_same_job),
         cmocka_unit_test(test_job_given_back_unsent_is_asked_for_again_with_the_same_request),
+        cmocka_unit_test(test_accepted_result_that_is_given_back_goes_to_somebody_else_at_once),
+        cmocka_unit_test(test_worker_that_asks_on_though_it_must_probe_is_told_again),
         cmocka_unit_test(test_silent_worker_is_gone_within_three_seconds_and_its_job_goes_on),
         cmocka_unit_test(test_own_stall_of_the_coordinator_costs_nobody_the_lease),
         cmocka_unit_test(test_late_result_of_a_settled_job_is_stale),

@@ -226,6 +226,22 @@ static void test_stale_stops_the_slot_and_its_late_answer_is_thrown_away(void **
     assert_int_equal(count(w, AGENT_SEND_REQUEST), 1);
 }
 
+static void test_credit_for_a_result_that_was_dropped_is_given_back(void **state)
+{
+    struct world *w = *state;
+    to_ready(w);
+    (void)job(w, 0, 7, 1, 3);
+    params(w, 3);
+    assert_true(agent_slot_done(w->a, 0, AGENT_COMPUTED, false, 0, w->now) != UINT32_MAX);
+    drain(w);
+    note(w, WIRE_STALE, 7);
+    assert_int_equal(count(w, AGENT_DROP_RESULT), 1);
+    note(w, WIRE_SEND, 7);
+    assert_int_equal(count(w, AGENT_SEND_RESULT), 0);
+    assert_int_equal(find(w, AGENT_RELEASE)->job, 7);
+    assert_int_equal(find(w, AGENT_RELEASE)->attempt, 1);
+}
+
 static void test_a_note_with_another_token_changes_nothing(void **state)
 {
     struct world *w = *state;
@@ -420,6 +436,7 @@ int main(void)
         CASE(test_a_job_fetches_its_parameters_once_and_brings_a_result),
         CASE(test_a_job_nobody_asked_for_is_given_back_and_a_repeat_is_ignored),
         CASE(test_stale_stops_the_slot_and_its_late_answer_is_thrown_away),
+        CASE(test_credit_for_a_result_that_was_dropped_is_given_back),
         CASE(test_a_note_with_another_token_changes_nothing),
         CASE(test_silence_drops_everything_and_connects_anew),
         CASE(test_an_unknown_session_says_hello_again),
