@@ -312,6 +312,10 @@ static void take_params(struct client *c, const struct wire_params *m, struct bl
     const struct lora_config lora = {.r = w->lora_r, .targets = w->lora_targets};
     uint8_t digest[WIRE_DIGEST_BYTES] = {0};
     size_t floats = lora_count(model_shape(c->cfg.model), &lora);
+    if (!*payload && m->floats == 0) {
+        agent_params_gone(c->agent, m->version, now);
+        return;
+    }
     if (*payload) {
         hash_xxh128(blob_data(*payload), blob_bytes(*payload), digest);
     }

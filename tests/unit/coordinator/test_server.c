@@ -526,10 +526,12 @@ static void *reconnecting_main(void *argument)
         size_t bytes;
         struct wire_message m = {.kind = WIRE_FETCH};
         m.params.session = session;
+        m.params.version = i == 3 ? 9 : 0; /* there is no version 9: said so without a payload */
         connect_tensor(p);
         wire_encode(&m, header, &bytes);
         send_bytes(p, p->tensor, header, bytes, NULL);
-        CHECK(hear(p, PATIENCE_MS) == WIRE_PARAMS);
+        CHECK(hear(p, PATIENCE_MS) == WIRE_PARAMS && p->got.params.version == m.params.version);
+        CHECK((p->payload != NULL) == (i != 3) && (p->got.params.floats != 0) == (i != 3));
     }
     work(p, session);
     peer_close(p);

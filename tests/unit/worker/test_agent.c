@@ -242,6 +242,22 @@ static void test_credit_for_a_result_that_was_dropped_is_given_back(void **state
     assert_int_equal(find(w, AGENT_RELEASE)->attempt, 1);
 }
 
+static void test_a_job_whose_parameters_are_gone_is_given_back_and_the_slot_asks_again(void **state)
+{
+    struct world *w = *state;
+    to_ready(w);
+    assert_true(job(w, 0, 7, 1, 3));
+    agent_params_gone(w->a, 2, w->now); /* an earlier version: nobody waits for it */
+    drain(w);
+    assert_int_equal(count(w, AGENT_RELEASE), 0);
+    agent_params_gone(w->a, 3, w->now);
+    drain(w);
+    assert_int_equal(find(w, AGENT_RELEASE)->job, 7);
+    assert_int_equal(find(w, AGENT_SEND_REQUEST)->number, 2);
+    tick(w, AGENT_ANNOUNCE_MS);
+    assert_int_equal(count(w, AGENT_FETCH), 0);
+}
+
 static void test_a_note_with_another_token_changes_nothing(void **state)
 {
     struct world *w = *state;
@@ -437,6 +453,7 @@ int main(void)
         CASE(test_a_job_nobody_asked_for_is_given_back_and_a_repeat_is_ignored),
         CASE(test_stale_stops_the_slot_and_its_late_answer_is_thrown_away),
         CASE(test_credit_for_a_result_that_was_dropped_is_given_back),
+        CASE(test_a_job_whose_parameters_are_gone_is_given_back_and_the_slot_asks_again),
         CASE(test_a_note_with_another_token_changes_nothing),
         CASE(test_silence_drops_everything_and_connects_anew),
         CASE(test_an_unknown_session_says_hello_again),
