@@ -128,6 +128,7 @@ struct sim_world {
     size_t n_events, events_capacity;
     bool healed; /* the faults are over */
     uint64_t healed_at;
+    uint64_t version, moved_at; /* the newest one ever published, and when */
     bool finished;
     uint64_t wall_offset_ns;
     uint64_t counts[FAULT_KINDS];
@@ -223,6 +224,7 @@ void sim_vfs_reset(void);
 
 /* Faults (sim_faults.c). */
 void sim_faults_plan(void);
+void sim_faults_reach(uint64_t version); /* it is published */
 void sim_count(enum sim_fault kind);
 
 /* Slots (sim_slots.c): the true gradient of a unit, and what was spoilt. */

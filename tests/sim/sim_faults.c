@@ -1,10 +1,19 @@
 /* sim_faults.c - which faults a seed makes, when, to whom, and for how long. */
 #include "tests/sim/sim.h"
 
-enum { FAULTS_MIN = 8, FAULTS_MAX = 24, FAULTS_SURE = 6, DAMAGES_MAX = 1 };
+enum { FAULTS_MIN = 8, FAULTS_MAX = 24, FAULTS_SURE = 6 };
 
+/* A fault strikes soon after a version was published, so that all parts of a run get their share.
+ */
+struct planned {
+    enum sim_fault kind;
+    uint64_t version;
+    bool begun;
+};
+
+static struct planned planned[FAULTS_MAX];
+static uint32_t n_planned, n_begun;
 static uint64_t over_at; /* every fault has ended by then */
-static uint32_t damages;
 
 static uint64_t lasts(uint64_t from_ms, uint64_t to_ms)
 {
@@ -113,9 +122,7 @@ static void strike_coordinator(enum sim_fault kind)
         break;
     case FAULT_CHECKPOINT_DAMAGE:
         sim_kill(0, false);
-        if (damages++ < DAMAGES_MAX) {
-            (void)sim_disk_damage_newest(".ckpt");
-        }
+        (void)sim_disk_damage_newest(".ckpt");
         break;
     default: /* FAULT_WALL_JUMP */
         sim.wall_offset_ns += sim_chance(0.5) ? 86400 * SIM_S : 0 - 86400 * SIM_S;
@@ -226,19 +233,34 @@ static bool allowed(enum sim_fault kind)
 
 void sim_faults_plan(void)
 {
-    uint32_t n = (uint32_t)sim_between(FAULTS_MIN, FAULTS_MAX);
+    n_planned = (uint32_t)sim_between(FAULTS_MIN, FAULTS_MAX);
+    n_begun = 0;
     over_at = 0;
-    damages = 0;
     sim.nodes[0].wrong[FAULT_OWN_PROBE] = sim_chance(0.1);
-    for (uint32_t i = 0; i < n;) {
+    for (uint32_t i = 0; i < n_planned;) {
         enum sim_fault kind = (enum sim_fault)sim_below(FAULT_TIMED);
-        uint64_t share = i < FAULTS_MIN ? sim_between(2, 35) : sim_between(2, 110);
         if (allowed(kind) && (i >= FAULTS_SURE || !counted_when_made(kind))) {
-            uint64_t at = sim.now + sim.plan.length_ns * share / 100;
-            sim_at(at, 0, 0, strike, NULL, kind);
-            over_at = at > over_at ? at : over_at;
-            i++;
+            planned[i++] = (struct planned){.kind = kind, .version = sim_below(sim.plan.steps - 2)};
         }
     }
-    sim_at(over_at + SIM_S, 0, 0, heal, NULL, 0);
+    sim_faults_reach(0);
+}
+
+void sim_faults_reach(uint64_t version)
+{
+    uint64_t step_ns = sim.plan.length_ns / sim.plan.steps;
+    for (uint32_t i = 0; i < n_planned; i++) {
+        if (planned[i].begun || planned[i].version > version) {
+            continue;
+        }
+        /* Those of the first step have the time in which workers come, too. */
+        uint64_t room = version == 0 ? 3 * SIM_S + step_ns : step_ns;
+        uint64_t at = sim.now + sim_below(room);
+        planned[i].begun = true;
+        sim_at(at, 0, 0, strike, NULL, planned[i].kind);
+        over_at = at > over_at ? at : over_at;
+        if (++n_begun == n_planned) {
+            sim_at(over_at + SIM_S, 0, 0, heal, NULL, 0);
+        }
+    }
 }

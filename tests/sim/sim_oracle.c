@@ -267,6 +267,13 @@ void sim_oracle_turn(void)
     if (!p || !serving->server || server_ended(serving->server)) {
         return;
     }
+    if (p->published > sim.version) {
+        sim.version = p->published;
+        sim.moved_at = sim.now;
+        if (!sim.healed) {
+            sim_faults_reach(sim.version);
+        }
+    }
     if (p->last && right(p->last->version) &&
         memcmp(p->last->digest, oracle.flat[p->last->version], HASH_XXH128_BYTES) != 0) {
         sim_fail("version %llu was published with other bits than in the quiet run",

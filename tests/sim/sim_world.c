@@ -245,6 +245,9 @@ void sim_run(uint64_t seed, bool quiet, bool trace, struct sim_outcome *out)
         if (++sim.events_fired > SIM_EVENTS_MAX) {
             sim_fail("more than %d events: a livelock", SIM_EVENTS_MAX);
         }
+        if (sim.now > sim.moved_at + FINISH_NS) {
+            sim_fail("no step since %.1f s", (double)sim.moved_at * 1e-9);
+        }
         if (healed_at && sim.now > healed_at + FINISH_NS) {
             sim_fail("the faults stopped at %.1f s, and the run is still not finished at %.1f s",
                      (double)healed_at * 1e-9, (double)sim.now * 1e-9);
