@@ -4,7 +4,10 @@ JOBS ?= $(shell nproc)
 BUILD := build/$(PRESET)
 TIDY = git ls-files '*.c' '*.h'
 
-.PHONY: help build run test check bench bench-check asan tsan format tidy clean
+SEEDS ?= 1000
+FIRST ?= 1
+
+.PHONY: help build run test check sim bench bench-check asan tsan format tidy clean
 
 help: ## print this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -22,6 +25,9 @@ test: build ## build and run every test
 
 check: build ## the quick tests only (unit and tidy; under a minute)
 	@ctest --test-dir $(BUILD) --output-on-failure -j $(JOBS) -R '^(unit|tidy|data|bench)\.'
+
+sim: build ## simulate whole clusters with faults: seeds FIRST .. FIRST+SEEDS-1
+	@$(BUILD)/tests/pft-sim --first $(FIRST) --seeds $(SEEDS) --jobs $(JOBS)
 
 bench: build ## beside PyTorch, in one run (ARGS='--scenarios 4 --rounds 1': a quick look)
 	@scripts/bench/run $(ARGS)

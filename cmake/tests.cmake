@@ -45,3 +45,19 @@ foreach(kind bench data e2e interop tidy)
                          ENVIRONMENT "PFT_BIN=${CMAKE_BINARY_DIR}/bin")
   endforeach()
 endforeach()
+
+# The simulator: the two programs over a virtual loop, network, clock and disk (docs/simulation.md).
+# File calls, random bits and a few seams of the project are sent to it by the linker; --as-needed
+# keeps the matrix libraries out, whose place it takes.
+file(GLOB SIM_SOURCES CONFIGURE_DEPENDS tests/sim/*.c)
+add_executable(pft-sim ${SIM_SOURCES})
+set_target_properties(pft-sim PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
+set(SIM_WRAPPED open close read pread write pwrite fsync fdatasync ftruncate rename unlink remove
+                mkdir stat fstat flock opendir readdir closedir getrandom model_shape model_describe
+                forest_groups forest_build reduce_begin reduce_add reduce_finish journal_append
+                queue_split)
+list(TRANSFORM SIM_WRAPPED PREPEND "LINKER:--wrap=")
+target_link_options(pft-sim PRIVATE LINKER:--as-needed ${SIM_WRAPPED})
+target_link_libraries(pft-sim PRIVATE pft_worker pft_coordinator)
+add_test(NAME sim.seeds COMMAND pft-sim --seeds 100 WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+set_tests_properties(sim.seeds PROPERTIES TIMEOUT 600)

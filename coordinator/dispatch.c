@@ -379,7 +379,14 @@ void dispatch_want(struct dispatch *d, uint64_t worker, uint32_t slot, uint64_t 
         return;
     }
     roster_heard(d->roster, worker, now_ns);
+    roster_asked(d->roster, worker, now_ns);
     struct roster_slot *s = &w->slots[slot];
+    if (request == s->request && s->state == SLOT_WAITING && w->state == WORKER_PROBING) {
+        /* It asks on, so it was not told, or has not heard, that it must probe again. */
+        dispatch_act(d, (struct dispatch_action){.act = DISPATCH_PROBE, .worker = worker},
+                     "%s: asked again", w->name);
+        return;
+    }
     if (request < s->request || (request == s->request && s->state == SLOT_WAITING)) {
         return; /* an old request, or one that waits already */
     }

@@ -133,6 +133,7 @@ void dispatch_blame(struct dispatch *d, uint64_t worker, const char *why, uint64
 /* Work. Unknown workers, slots and jobs are counted and ignored. */
 void dispatch_want(struct dispatch *d, uint64_t worker, uint32_t slot, uint64_t request,
                    uint64_t now_ns);
+/* The worker gives back a job it has, or a result that it announced and does not have any more. */
 void dispatch_release(struct dispatch *d, uint64_t worker, uint64_t job, uint32_t attempt,
                       uint64_t now_ns);
 /* The worker cannot compute it (not finite, out of memory, ...): text for the message. */

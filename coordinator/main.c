@@ -10,10 +10,9 @@
 #include <sys/stat.h>
 
 #include "common/base/log.h"
-#include "common/wire/shape_digest.h"
+#include "common/base/mem.h"
 #include "coordinator/address_file.h"
-#include "coordinator/phases.h"
-#include "coordinator/server.h"
+#include "coordinator/serving.h"
 #include "coordinator/start.h"
 #include "coordinator/summary.h"
 
@@ -181,66 +180,17 @@ static void raise_descriptors(void)
     }
 }
 
-static void fill_server(const struct start *start, const struct model_description *d,
-                        const char *shape, const struct options *o,
-                        const struct address_file *address, struct server_config *c)
-{
-    const struct setup *s = &start->setup;
-    *c = (struct server_config){.run = o->start.run,
-                                .key = o->keys ? &o->key : NULL,
-                                .keys_folder = o->keys,
-                                .bind = address->jobs,
-                                .status = address->status,
-                                .kernels_bit = s->kernels_bit,
-                                .model_hash = s->model_hash,
-                                .model_name = d->name,
-                                .model_path = s->model_path,
-                                .shape_digest = shape,
-                                .floats = setup_floats(s),
-                                .start = start->starts,
-                                .has_probe = start->has_probe,
-                                .welcome = {.protocol = WIRE_PROTOCOL,
-                                            .lora_r = s->cfg->lora.r,
-                                            .lora_alpha = s->cfg->lora.alpha,
-                                            .lora_dropout = s->cfg->lora.dropout,
-                                            .lora_targets = s->cfg->lora.targets,
-                                            .seed = s->cfg->train_seed,
-                                            .strict = s->cfg->strict,
-                                            .heartbeat_ms = SERVER_HEARTBEAT_MS,
-                                            .silence_ms = SERVER_SILENCE_MS,
-                                            .unit_tokens = s->cfg->unit_tokens,
-                                            .unit_rows = s->unit_rows,
-                                            .tree_tokens_max = s->cfg->tree_tokens_max,
-                                            .tile_rows = s->cfg->tile_rows,
-                                            .tile_cols = s->cfg->tile_cols}};
-    memcpy(c->probe, start->probe, sizeof c->probe);
-    (void)snprintf(c->welcome.run, sizeof c->welcome.run, "%s", start->run_id);
-    (void)snprintf(c->welcome.kernels, sizeof c->welcome.kernels, "%s", s->kernels);
-    (void)snprintf(c->welcome.precision, sizeof c->welcome.precision, "%s", s->precision);
-}
-
 static enum err serve(const struct options *o, struct start *start, struct address_file *address,
                       struct phases_outcome *outcome, struct errbuf *e)
 {
-    struct phases *phases = NULL;
-    struct server *server = NULL;
-    struct server_config config;
-    char shape[WIRE_DIGEST_HEX];
-    struct model_description d = model_describe(start->setup.model);
-    shape_digest(model_shape(start->setup.model), shape);
+    const struct serving_keys keys = {.key = o->keys ? &o->key : NULL, .folder = o->keys};
+    struct serving serving = {0};
     enum err error =
         address_file_choose(o->start.run, o->bind, o->status, o->keys != NULL, address, e);
     if (error == OK) {
-        error = phases_open(start, o->start.run, o->start.eval_only, &phases, e);
+        error = serving_open(start, o->start.run, o->start.eval_only, address, &keys, &serving, e);
     }
-    if (error == OK) {
-        fill_server(start, &d, shape, o, address, &config);
-        const struct server_events events = phases_events(phases);
-        error = server_open(&config, &events, &server, e);
-    }
-    if (error == OK) {
-        error = phases_attach(phases, server, e);
-    }
+    struct server *server = serving.server;
     if (error == OK) {
         error = address_file_write(address, server_jobs_address(server),
                                    server_status_address(server), e);
@@ -248,13 +198,11 @@ static enum err serve(const struct options *o, struct start *start, struct addre
     if (error == OK) {
         log_event(LOG_INFO, "serving", "run=%s jobs=%s status=%s kernels=%s", o->start.run,
                   server_jobs_address(server), server_status_address(server), start->setup.kernels);
-        phases_begin(phases);
+        phases_begin(serving.phases);
         server_run(server);
     }
-    bool served = server != NULL;
-    phases_close(&phases, outcome);
-    server_close(&server);
-    address_file_remove(address, served);
+    serving_close(&serving, outcome);
+    address_file_remove(address, server != NULL);
     return error;
 }
 

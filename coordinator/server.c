@@ -366,7 +366,7 @@ enum err server_attach(struct server *s, struct mailbox *m, void (*ready)(void *
     return mailbox_attach(m, &s->loop, ready, ctx);
 }
 
-void server_run(struct server *s)
+void server_start(struct server *s)
 {
     (void)uv_signal_start(&s->terminate, on_signal, SIGTERM);
     (void)uv_signal_start(&s->interrupt, on_signal, SIGINT);
@@ -375,6 +375,16 @@ void server_run(struct server *s)
         (void)uv_timer_start(&s->beat, on_beat, 0, BEAT_MS);
     }
     (void)uv_check_start(&s->check, on_check);
+}
+
+bool server_ended(const struct server *s)
+{
+    return s->ended;
+}
+
+void server_run(struct server *s)
+{
+    server_start(s);
     while (!s->ended) {
         (void)uv_run(&s->loop, UV_RUN_DEFAULT);
     }

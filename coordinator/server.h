@@ -71,8 +71,11 @@ const char *server_status_address(const struct server *s);
 MUST_USE enum err server_attach(struct server *s, struct mailbox *m, void (*ready)(void *ctx),
                                 void *ctx);
 
-/* Runs the loop until server_end. */
+/* Runs the loop until server_end. start: arms timers and signals, for whoever turns the loop
+ * itself; ended: there is no more turn to make. */
 void server_run(struct server *s);
+void server_start(struct server *s);
+bool server_ended(const struct server *s);
 /* Says goodbye to every worker and stops the loop. */
 void server_end(struct server *s, enum wire_parting why, const char *text);
 void server_close(struct server **s);

@@ -422,6 +422,18 @@ static void on_result(struct server *s, struct peer *peer, const struct wire_job
     server_pump(s);
 }
 
+/* A version that is not served any more: whoever waits for it missed the word that its job is over.
+ */
+static void no_params(struct server *s, struct peer *peer, uint64_t version)
+{
+    struct wire_message m = {.kind = WIRE_PARAMS};
+    m.params.session = peer->session;
+    m.params.version = version;
+    if (server_send_tensor(s, peer, &m, NULL) != OK) {
+        log_event(LOG_DEBUG, "unsent", "message=params"); /* it will ask again */
+    }
+}
+
 void server_on_tensor(void *ctx, const struct socket_route *route, const uint8_t *header,
                       size_t bytes, struct blob **payload)
 {
@@ -435,23 +447,20 @@ void server_on_tensor(void *ctx, const struct socket_route *route, const uint8_t
     if (!peer || strcmp(peer->user, socket_sender(s->tensor)) != 0) {
         return; /* the control channel tells it to say hello again */
     }
-    if (m.kind == WIRE_ATTACH) {
-        peer->tensor = *route;
-        peer->has_tensor = true;
-        return;
-    }
-    if (!peer->has_tensor || !socket_route_equal(&peer->tensor, route)) {
-        server_strike(s, route, NULL, "a tensor message before attach");
-        return;
-    }
+    /* Whatever names the session attaches it: a DEALER does not know that its connection is a new
+     * one, and would not say attach again. */
+    peer->tensor = *route;
+    peer->has_tensor = true;
     if (m.kind == WIRE_FETCH) {
         peer->fetch_waits = m.params.version == s->params_version && s->params;
         if (peer->fetch_waits) {
             server_send_params(s, peer);
+        } else {
+            no_params(s, peer, m.params.version);
         }
     } else if (m.kind == WIRE_RESULT) {
         on_result(s, peer, &m.job_note, *payload);
-    } else {
+    } else if (m.kind != WIRE_ATTACH) {
         server_strike(s, route, NULL, "a message on the wrong channel");
     }
 }

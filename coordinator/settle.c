@@ -408,15 +408,6 @@ static bool runs_there(struct dispatch *d, uint64_t worker, uint64_t job, uint32
     return there;
 }
 
-void dispatch_release(struct dispatch *d, uint64_t worker, uint64_t job, uint32_t attempt,
-                      uint64_t now_ns)
-{
-    if (runs_there(d, worker, job, attempt, now_ns)) {
-        dispatch_end(d, job, attempt, ATTEMPT_RELEASED, NULL, now_ns);
-        dispatch_pump(d, now_ns);
-    }
-}
-
 void dispatch_failed(struct dispatch *d, uint64_t worker, uint64_t job, uint32_t attempt,
                      const char *text, uint64_t now_ns)
 {
@@ -432,6 +423,50 @@ static void reopen(struct dispatch *d, const struct transfer *t)
     if (!t->dropped && queue_settle(d->queue, t->job, false) != OK) {
         CHECK(!"a job that waits for its payload was SETTLING");
     }
+}
+
+/* A result that was accepted is not there any more: what waits for it goes back in line. */
+static bool take_back(struct dispatch *d, uint64_t worker, uint64_t job, uint32_t attempt)
+{
+    for (uint32_t i = 0; i < d->n_credited; i++) {
+        struct transfer t = d->credited[i];
+        if (t.worker == worker && t.job == job && t.attempt == attempt &&
+            t.state == TRANSFER_CREDITED) {
+            reopen(d, &t);
+            drop_credit(d, i);
+            return true;
+        }
+    }
+    bool found = false;
+    size_t kept = 0;
+    for (size_t i = 0; i < d->line_count; i++) {
+        struct transfer t = d->line[(d->line_first + i) % d->line_capacity];
+        if (t.worker == worker && t.job == job && t.attempt == attempt) {
+            reopen(d, &t);
+            found = true;
+        } else {
+            d->line[(d->line_first + kept++) % d->line_capacity] = t;
+        }
+    }
+    d->line_count = kept;
+    return found;
+}
+
+void dispatch_release(struct dispatch *d, uint64_t worker, uint64_t job, uint32_t attempt,
+                      uint64_t now_ns)
+{
+    dispatch_wake(d, now_ns);
+    roster_heard(d->roster, worker, now_ns);
+    if (dispatch_slot(d, worker, job, attempt) >= 0) {
+        dispatch_end(d, job, attempt, ATTEMPT_RELEASED, NULL, now_ns);
+    } else if (take_back(d, worker, job, attempt)) {
+        answer(d, worker, job, attempt, ERR_STALE);
+        grant_credit(d, now_ns);
+    } else {
+        d->stats.unknown++;
+        return;
+    }
+    dispatch_pump(d, now_ns);
 }
 
 void settle_gone(struct dispatch *d, uint64_t worker, uint64_t now_ns)
@@ -464,6 +499,7 @@ void settle_tick(struct dispatch *d, uint64_t now_ns)
         }
         reopen(d, &t);
         drop_credit(d, i);
+        answer(d, t.worker, t.job, t.attempt, ERR_STALE);
         if (!t.dropped) {
             dispatch_quarantine(d, t.worker, false, "a payload that was asked for did not come",
                                 now_ns);

@@ -131,7 +131,7 @@ static enum err name_run(struct start *s, struct errbuf *e)
 }
 
 /* Parameters of this run as of its last committed step. */
-static enum err recover_own(const struct start_options *o, struct start *s, struct errbuf *e)
+static enum err recover_own(const char *run, struct start *s, struct errbuf *e)
 {
     struct str warnings = {0};
     enum err error = params_new(model_shape(s->setup.model), &s->setup.cfg->lora,
@@ -140,7 +140,7 @@ static enum err recover_own(const struct start_options *o, struct start *s, stru
         return err_set(e, error, "no memory for the parameters");
     }
     if (journal_steps(s->journal) > 0) {
-        error = recover_params(o->run, s->journal, s->setup.fixed, s->params, &warnings, e);
+        error = recover_params(run, s->journal, s->setup.fixed, s->params, &warnings, e);
         if (warnings.len > 0) {
             log_event(LOG_WARN, "recovered_with", "%s", warnings.data);
         }
@@ -205,6 +205,28 @@ static enum err find_reference(struct start *s, struct errbuf *e)
     return error == ERR_NOT_FOUND ? OK : error;
 }
 
+/* What every start writes down and reads back. */
+static enum err keep_books(struct start *s, struct errbuf *e)
+{
+    enum err error = name_run(s, e);
+    if (error == OK) {
+        error = keep_settings(s, e);
+    }
+    if (error == OK) {
+        error = journal_meta_count(s->journal, "starts", &s->starts, e);
+    }
+    if (error == OK) {
+        error = find_evals(s, e);
+    }
+    return error == OK && s->setup.reference ? find_reference(s, e) : error;
+}
+
+enum err start_go_on(const char *run, struct start *s, struct errbuf *e)
+{
+    enum err error = keep_books(s, e);
+    return error == OK ? recover_own(run, s, e) : error;
+}
+
 static enum err open_all(const struct start_options *o, struct run_config **cfg, struct start *s,
                          struct errbuf *e)
 {
@@ -233,21 +255,6 @@ static enum err open_all(const struct start_options *o, struct run_config **cfg,
     if (error == OK && o->resume) {
         error = check_fixed(o, s, fixed.data ? fixed.data : "", e);
     }
-    if (error == OK) {
-        error = name_run(s, e);
-    }
-    if (error == OK) {
-        error = keep_settings(s, e);
-    }
-    if (error == OK) {
-        error = journal_meta_count(s->journal, "starts", &s->starts, e);
-    }
-    if (error == OK) {
-        error = find_evals(s, e);
-    }
-    if (error == OK && s->setup.reference) {
-        error = find_reference(s, e);
-    }
     str_free(&kernels);
     str_free(&precision);
     str_free(&fixed);
@@ -262,8 +269,11 @@ enum err start_open(const struct start_options *o, struct start *s, struct errbu
     if (error == OK) {
         error = open_all(o, &cfg, s, e);
     }
-    if (error == OK) {
-        error = o->eval_only ? recover_other(o, s, e) : recover_own(o, s, e);
+    if (error == OK && o->eval_only) {
+        error = keep_books(s, e);
+        error = error == OK ? recover_other(o, s, e) : error;
+    } else if (error == OK) {
+        error = start_go_on(o->run, s, e);
     }
     config_free(&cfg);
     if (error != OK) {

@@ -42,6 +42,10 @@ struct start {
 /* ERR_BUSY: another coordinator holds the folder. ERR_REFUSED: the folder holds a run and resume is
  * not set, or the settings differ from those the run was made with. */
 MUST_USE enum err start_open(const struct start_options *o, struct start *s, struct errbuf *e);
+/* The second half of it, once s->journal is open and s->setup made: writes the settings down,
+ * counts the start, finds probe and evaluations, brings the parameters to the last committed step.
+ */
+MUST_USE enum err start_go_on(const char *run, struct start *s, struct errbuf *e);
 void start_free(struct start *s); /* fine on a zeroed struct */
 
 #endif

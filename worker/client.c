@@ -316,6 +316,10 @@ static void take_params(struct client *c, const struct wire_params *m, struct bl
     const struct lora_config lora = {.r = w->lora_r, .targets = w->lora_targets};
     uint8_t digest[WIRE_DIGEST_BYTES] = {0};
     size_t floats = lora_count(model_shape(c->cfg.model), &lora);
+    if (!*payload && m->floats == 0) {
+        agent_params_gone(c->agent, m->version, now);
+        return;
+    }
     if (*payload) {
         hash_xxh128(blob_data(*payload), blob_bytes(*payload), digest);
     }
@@ -515,9 +519,10 @@ static void stop(struct client *c)
     socket_close(&c->control);
     socket_close(&c->tensor);
     socket_context_close(&c->context);
-    if (c->ended && c->exit == AGENT_EXIT_HURRIED) {
-        _Exit((int)c->exit); /* threads may be in the middle of a unit */
-    }
+}
+
+static void release(struct client *c)
+{
     slots_close(&c->slots);
     mailbox_close(&c->reports);
     for (uint32_t s = 0; s < c->cfg.slots; s++) {
@@ -535,33 +540,61 @@ static void stop(struct client *c)
     CHECK(uv_loop_close(&c->loop) == 0);
 }
 
-enum agent_exit client_run(const struct client_config *cfg)
+enum err client_open(const struct client_config *cfg, struct client **out, struct errbuf *e)
 {
     struct client *c = mem_calloc(1, sizeof *c);
     if (!c) {
-        log_event(LOG_ERROR, "no_memory", "bytes=%zu", sizeof *c);
-        return AGENT_EXIT_ERROR;
+        return err_set(e, ERR_NOMEM, "no memory for the worker's shell");
     }
     c->cfg = *cfg;
     name_self(c);
     shape_digest(model_shape(cfg->model), c->shape);
-    struct errbuf e;
-    enum agent_exit code = AGENT_EXIT_ERROR;
-    if (start(c, &e) != OK) {
-        log_event(LOG_ERROR, "start_failed", "%s", e.text);
-    } else {
-        log_event(LOG_INFO, "started", "id=%s slots=%u coordinator=%s core=%s", c->id, c->cfg.slots,
-                  c->cfg.address, kernels_level_loaded_core());
-        uint64_t now = clock_now_ms();
-        agent_start(c->agent, now);
-        drain_actions(c, now);
-        (void)uv_timer_start(&c->timer, on_timer, 0, 0);
-        while (!c->ended) {
-            (void)uv_run(&c->loop, UV_RUN_DEFAULT);
-        }
-        code = c->exit;
+    enum err error = start(c, e);
+    if (error != OK) {
+        client_close(&c);
+        return error;
     }
+    log_event(LOG_INFO, "started", "id=%s slots=%u coordinator=%s core=%s", c->id, c->cfg.slots,
+              c->cfg.address, kernels_level_loaded_core());
+    uint64_t now = clock_now_ms();
+    agent_start(c->agent, now);
+    drain_actions(c, now);
+    (void)uv_timer_start(&c->timer, on_timer, 0, 0);
+    *out = c;
+    return OK;
+}
+
+bool client_ended(const struct client *c, enum agent_exit *code)
+{
+    *code = c->exit;
+    return c->ended;
+}
+
+void client_close(struct client **client)
+{
+    struct client *c = *client;
+    *client = NULL;
     stop(c);
+    release(c);
     mem_free(c);
+}
+
+enum agent_exit client_run(const struct client_config *cfg)
+{
+    struct errbuf e;
+    struct client *c = NULL;
+    if (client_open(cfg, &c, &e) != OK) {
+        log_event(LOG_ERROR, "start_failed", "%s", e.text);
+        return AGENT_EXIT_ERROR;
+    }
+    while (!c->ended) {
+        (void)uv_run(&c->loop, UV_RUN_DEFAULT);
+    }
+    enum agent_exit code = c->exit;
+    if (code == AGENT_EXIT_HURRIED) {
+        stop(c);
+        _Exit((int)code); /* threads may be in the middle of a unit */
+    }
+    client_close(&c);
     return code;
 }

@@ -28,7 +28,7 @@ ALLOWED = {"malloc": ["common/base/mem.c"], "calloc": ["common/base/mem.c"],
 HOMES = [  # header pattern, where it may be included, why
     (r"zmq\.h", r"^(common/net/|coordinator/server|coordinator/status|worker/client|cli/status|tests/unit/common/net/)",
      "ZeroMQ lives in common/net and the shells"),
-    (r"uv\.h", r"^(common/net/|common/base/clock|coordinator/(server|status|main)|worker/(client|main)|cli/|tests/unit/)",
+    (r"uv\.h", r"^(common/net/|common/base/clock|coordinator/(server|status|main)|worker/(client|main)|cli/|tests/(unit|sim)/)",
      "libuv lives in common/net, clock and the shells"),
     (r".*\.pb-c\.h", r"^common/wire/", "generated messages are seen by common/wire alone"),
     (r"(cblas|dnnl|oneapi/.*)\.h", r"^worker/backend/", "matrix libraries live in worker/backend"),

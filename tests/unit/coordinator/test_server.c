@@ -283,6 +283,18 @@ static void connect_control(struct peer_side *p)
     CHECK(socket_connect(p->control, p->w->jobs, &e) == OK);
 }
 
+static void connect_tensor(struct peer_side *p)
+{
+    const struct socket_options options = {
+        .type = SOCKET_DEALER, .queue_messages = 4, .frame_bytes = 1 << 20, .linger_ms = 500};
+    struct errbuf e;
+    char address[ADDRESS_BYTES];
+    socket_close(&p->tensor);
+    CHECK(address_tensor(p->w->jobs, address, &e) == OK);
+    CHECK(socket_open(p->context, &p->loop, &options, on_control, p, &p->tensor, &e) == OK);
+    CHECK(socket_connect(p->tensor, address, &e) == OK);
+}
+
 static struct wire_message hello(const struct peer_side *p)
 {
     struct wire_message m = {.kind = WIRE_HELLO};
@@ -435,6 +447,7 @@ static void peer_open(struct peer_side *p)
 static void peer_close(struct peer_side *p)
 {
     socket_close(&p->control);
+    socket_close(&p->tensor);
     blob_free(&p->payload);
     uv_close((uv_handle_t *)&p->limit, NULL);
     (void)uv_run(&p->loop, UV_RUN_DEFAULT);
@@ -501,6 +514,49 @@ static void test_a_peer_is_refused_malformed_and_then_does_a_whole_batch(void **
     assert_int_equal(pthread_join(thread, NULL), 0);
 }
 
+/* A connection that is lost and made again by ZeroMQ is a new one to the coordinator, and the
+ * worker does not know: four times, for three strikes would silence it. */
+static void *reconnecting_main(void *argument)
+{
+    struct peer_side *p = argument;
+    peer_open(p);
+    uint64_t session = join(p);
+    for (int i = 0; i < 4; i++) {
+        uint8_t header[LIMIT_HEADER_BYTES];
+        size_t bytes;
+        struct wire_message m = {.kind = WIRE_FETCH};
+        m.params.session = session;
+        m.params.version = i == 3 ? 9 : 0; /* there is no version 9: said so without a payload */
+        connect_tensor(p);
+        wire_encode(&m, header, &bytes);
+        send_bytes(p, p->tensor, header, bytes, NULL);
+        CHECK(hear(p, PATIENCE_MS) == WIRE_PARAMS && p->got.params.version == m.params.version);
+        CHECK((p->payload != NULL) == (i != 3) && (p->got.params.floats != 0) == (i != 3));
+    }
+    work(p, session);
+    peer_close(p);
+    return NULL;
+}
+
+static void test_a_tensor_connection_made_anew_is_served_without_a_word(void **state)
+{
+    struct world *w = *state;
+    struct peer_side p = {.w = w, .name = "by-hand"};
+    const struct adamw_config adamw = {.beta1 = 0.9};
+    struct params *params = NULL;
+    struct params_snapshot *snapshot = NULL;
+    pthread_t thread;
+    assert_int_equal(params_new_empty(8, &adamw, &params), OK);
+    assert_int_equal(params_snapshot(params, &snapshot), OK);
+    params_free(&params);
+    assert_int_equal(server_publish(w->server, snapshot), OK);
+    assert_int_equal(pthread_create(&thread, NULL, reconnecting_main, &p), 0);
+    server_run(w->server);
+    assert_true(w->done);
+    server_close(&w->server);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+}
+
 /* stderr of what runs between the two calls. */
 static int listen_in(FILE **file)
 {
@@ -549,6 +605,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(
             test_a_peer_is_refused_malformed_and_then_does_a_whole_batch, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_tensor_connection_made_anew_is_served_without_a_word,
+                                        setup, teardown),
         cmocka_unit_test_setup_teardown(
             test_a_goodbye_counts_though_a_message_failed_before_it_was_read, setup, teardown),
     };
