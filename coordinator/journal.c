@@ -38,6 +38,8 @@ struct journal {
     int lock; /* -1 for a reader */
     struct journal_log log;
     uint64_t steps; /* committed */
+    bool recorded;  /* the next step's record is in the log, at place; its row is not */
+    struct journal_place place;
 };
 
 static enum err db_code(int code)
@@ -121,6 +123,7 @@ static enum err take_lock(struct journal *j, struct errbuf *e)
                        j->folder, pid);
     }
     int n = snprintf(pid, sizeof pid, "%ld", (long)getpid());
+    errno = ENOSPC; /* of a short write */
     if (ftruncate(j->lock, 0) != 0 || pwrite(j->lock, pid, (size_t)n, 0) != n) {
         return err_set(e, err_from_errno(errno), "%s: cannot be written: %s", path,
                        strerror(errno));
@@ -330,24 +333,43 @@ static enum err insert_row(struct journal *j, const struct journal_step *step,
     return error;
 }
 
+/* The record of the step in the log: put there now, or by an earlier call whose row found no room.
+ */
+static enum err record_step(struct journal *j, const struct journal_step *step,
+                            const float *gradient, size_t count, struct errbuf *e)
+{
+    if (j->recorded) {
+        uint8_t digest[HASH_XXH128_BYTES];
+        hash_xxh128(gradient, count * sizeof *gradient, digest);
+        return memcmp(digest, j->place.digest, sizeof digest) == 0
+                   ? OK
+                   : err_set(e, ERR_STATE, "step %llu comes again with another gradient",
+                             (unsigned long long)step->step);
+    }
+    enum err error = journal_log_append(&j->log, step->step, step->loss, step->lr, gradient, count,
+                                        &j->place, e);
+    j->recorded = error == OK;
+    return error;
+}
+
+/* A commit that failed may be on the disk all the same, and is then found by the next start: the
+ * record stays, and what has no row is cut when the log is opened. */
 enum err journal_append(struct journal *j, const struct journal_step *step, const float *gradient,
                         size_t count, struct errbuf *e)
 {
-    struct journal_place place;
     if (step->step != j->steps) {
         return err_set(e, ERR_STATE, "step %llu is not the next one to commit (%llu)",
                        (unsigned long long)step->step, (unsigned long long)j->steps);
     }
-    enum err error =
-        journal_log_append(&j->log, step->step, step->loss, step->lr, gradient, count, &place, e);
+    enum err error = record_step(j, step, gradient, count, e);
     if (error != OK) {
         return error;
     }
-    error = insert_row(j, step, &place, e);
+    error = insert_row(j, step, &j->place, e);
     if (error != OK) {
-        enum err undone = journal_log_undo(&j->log, &place, e);
-        return error == ERR_NOSPACE && undone == OK ? ERR_NOSPACE : ERR_IO;
+        return error == ERR_NOSPACE ? ERR_NOSPACE : ERR_IO;
     }
+    j->recorded = false;
     j->steps++;
     return OK;
 }

@@ -191,13 +191,6 @@ enum err journal_log_append(struct journal_log *log, uint64_t step, double loss,
     return OK;
 }
 
-enum err journal_log_undo(struct journal_log *log, const struct journal_place *place,
-                          struct errbuf *e)
-{
-    log->end = place->offset;
-    return cut_back(log, e) == OK ? OK : ERR_IO;
-}
-
 static enum err read_at(int fd, void *out, size_t bytes, uint64_t offset)
 {
     char *at = out;
