@@ -501,6 +501,24 @@ static void test_damaged_newest_checkpoint_falls_back_to_the_older_one(void **st
     params_free(&want);
 }
 
+static void test_a_damaged_checkpoint_is_not_one_of_the_two_that_are_kept(void **state)
+{
+    const char *folder = ((struct place *)*state)->folder;
+    char path[256];
+    struct params *p = train(folder, 12, 5);
+    params_free(&p);
+    path_in(path, folder, "checkpoints/step-0000000010.ckpt");
+    flip(path, 200);
+    p = train(folder, 15, 5); /* falls back to 5, writes 15 */
+    params_free(&p);
+    assert_false(file_exists(path));
+    path_in(path, folder, "checkpoints/step-0000000015.ckpt");
+    flip(path, 200);
+    p = train(folder, 17, 100); /* falls back to 5 once more */
+    assert_int_equal(p->version, 17);
+    params_free(&p);
+}
+
 static void test_checkpoint_of_other_settings_is_refused(void **state)
 {
     const char *folder = ((struct place *)*state)->folder;
@@ -536,6 +554,7 @@ int main(void)
         CASE(test_restarts_end_in_the_same_bits_as_one_life),
         CASE(test_kill_at_any_moment_loses_no_committed_step),
         CASE(test_damaged_newest_checkpoint_falls_back_to_the_older_one),
+        CASE(test_a_damaged_checkpoint_is_not_one_of_the_two_that_are_kept),
         CASE(test_checkpoint_of_other_settings_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
