@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "common/base/bytes.h"
+#include "common/base/failpoint.h"
 #include "coordinator/journal.h"
 
 enum { CHECKED_BYTES = 72 }; /* of the header, under its own digest */
@@ -176,10 +177,13 @@ enum err journal_log_append(struct journal_log *log, uint64_t step, double loss,
     hash_xxh128(gradient, bytes, place->digest);
     make_header(header, step, loss, lr, count, place->digest);
     enum err error = write_all(log, header, sizeof header, e);
+    if (error == OK && FAILPOINT_FAILS("journal.append")) {
+        error = fail(e, log->folder, "be written");
+    }
     if (error == OK) {
         error = write_all(log, gradient, bytes, e);
     }
-    if (error == OK && log_sync(log->fd) != 0) {
+    if (error == OK && (FAILPOINT_FAILS("journal.fsync") || log_sync(log->fd) != 0)) {
         /* What a failed fsync left behind is unknown; even "no space" must not be retried here. */
         (void)fail(e, log->folder, "be synced");
         return ERR_IO;
@@ -279,7 +283,7 @@ enum err journal_log_rotate(struct journal_log *log, uint64_t next, struct errbu
     if (error != OK) {
         return error;
     }
-    if (rename(from, to) != 0) {
+    if (FAILPOINT_FAILS("journal.rotate") || rename(from, to) != 0) {
         return fail(e, log->folder, "be renamed");
     }
     journal_log_close(log);

@@ -6,6 +6,7 @@
 #include <sys/random.h>
 
 #include "common/base/check.h"
+#include "common/base/failpoint.h"
 #include "common/base/hash.h"
 #include "common/base/log.h"
 #include "common/base/mem.h"
@@ -103,6 +104,7 @@ static enum err keep_settings(struct start *s, struct errbuf *e)
                 {"run_id", s->run_id},
                 {"fixed", s->setup.fixed_hex}};
     for (size_t i = 0; i < sizeof list / sizeof list[0] && error == OK; i++) {
+        FAILPOINT("start.settings");
         error = journal_meta_set(s->journal, list[i].key, list[i].value, e);
     }
     str_free(&config);
@@ -263,8 +265,10 @@ enum err start_open(const struct start_options *o, struct start *s, struct errbu
         error = open_all(o, &cfg, s, e);
     }
     if (error == OK) {
+        FAILPOINT("start.kept");
         error = o->eval_only ? recover_other(o, s, e) : recover_own(o, s, e);
     }
+    FAILPOINT("start.recovered");
     config_free(&cfg);
     if (error != OK) {
         bool fresh = s->fresh;
