@@ -465,7 +465,8 @@ enum err journal_step_get(struct journal *j, uint64_t step, struct journal_step 
 enum err journal_prune(struct journal *j, uint64_t keep_from, struct errbuf *e)
 {
     sqlite3_stmt *s = NULL;
-    enum err error = j->log.end > 0 ? journal_log_rotate(&j->log, j->steps, e) : OK;
+    bool open_anew = j->log.end > 0 || j->log.fd < 0;
+    enum err error = open_anew ? journal_log_rotate(&j->log, j->steps, e) : OK;
     error = error == OK ? prepare(j,
                                   "SELECT segment FROM steps GROUP BY segment "
                                   "HAVING MAX(step) < ?",

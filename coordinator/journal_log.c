@@ -98,9 +98,10 @@ enum err journal_log_open(struct journal_log *log, const char *folder, uint64_t 
                         "%s: ends at byte %lld, but steps up to byte %llu are "
                         "committed; restore the file or remove the run folder",
                         path, (long long)info.st_size, (unsigned long long)end);
-    } else if ((uint64_t)info.st_size > end &&
-               (ftruncate(log->fd, (off_t)end) != 0 || fsync(log->fd) != 0)) {
-        error = fail(e, folder, "be cut to its committed part");
+    } else if ((uint64_t)info.st_size > end) {
+        error = ftruncate(log->fd, (off_t)end) == 0
+                    ? file_sync(log->fd, path, e)
+                    : fail(e, folder, "be cut to its committed part");
     } else if (made) {
         error = file_sync_folder(folder, e);
     }
@@ -278,16 +279,21 @@ enum err journal_log_rotate(struct journal_log *log, uint64_t next, struct errbu
 {
     char from[FILE_PATH_BYTES];
     char to[FILE_PATH_BYTES];
+    char folder[FILE_PATH_BYTES];
     enum err error = path_of(log, false, log->segment, from, e);
     error = error == OK ? path_of(log, true, log->segment, to, e) : error;
     if (error != OK) {
         return error;
     }
-    if (FAILPOINT_FAILS("journal.rotate") || rename(from, to) != 0) {
-        return fail(e, log->folder, "be renamed");
+    if (log->fd >= 0) { /* else an earlier call found no room for the new file */
+        if (FAILPOINT_FAILS("journal.rotate") || rename(from, to) != 0) {
+            return fail(e, log->folder, "be renamed");
+        }
+        journal_log_close(log);
     }
-    journal_log_close(log);
-    char folder[FILE_PATH_BYTES];
+    if (FAILPOINT_FAILS("journal.rotated")) {
+        return fail(e, log->folder, "be opened");
+    }
     (void)snprintf(folder, sizeof folder, "%s", log->folder);
     return journal_log_open(log, folder, next, 0, e);
 }

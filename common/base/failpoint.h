@@ -47,6 +47,7 @@
     X("checkpoint.renamed", "coordinator", "pass", "checkpoint")                                   \
     X("checkpoint.thin_out", "coordinator", "pass", "checkpoint")                                  \
     X("journal.rotate", "coordinator", "io", "checkpoint")                                         \
+    X("journal.rotated", "coordinator", "io", "checkpoint")                                        \
     X("journal.prune", "coordinator", "pass", "checkpoint")                                        \
     X("export.before", "coordinator", "io", "end")                                                 \
     X("export.weights", "coordinator", "io", "end")                                                \
