@@ -17,44 +17,6 @@ enum { CHECKED_BYTES = 72 }; /* of the header, under its own digest */
 
 static const char magic[8] = {'P', 'F', 'T', 'S', 'T', 'E', 'P', '\n'};
 
-/* Test hook: see journal_fail_after. */
-static unsigned long fail_countdown;
-static int fail_errno;
-static int fail_sync;
-
-void journal_fail_after(unsigned long n, int errnum, int sync)
-{
-    fail_countdown = n;
-    fail_errno = errnum;
-    fail_sync = sync;
-}
-
-static bool must_fail(int sync)
-{
-    return fail_countdown > 0 && sync == fail_sync && --fail_countdown == 0;
-}
-
-static ssize_t log_write(int fd, const void *data, size_t bytes)
-{
-    if (must_fail(0)) {
-        if (bytes > 1 && write(fd, data, bytes / 2) < 0) {
-            return -1;
-        }
-        errno = fail_errno;
-        return -1;
-    }
-    return write(fd, data, bytes);
-}
-
-static int log_sync(int fd)
-{
-    if (must_fail(1)) {
-        errno = fail_errno;
-        return -1;
-    }
-    return fdatasync(fd);
-}
-
 static enum err fail(struct errbuf *e, const char *folder, const char *what)
 {
     int errnum = errno;
@@ -153,7 +115,7 @@ static enum err write_all(const struct journal_log *log, const void *data, size_
 {
     const char *at = data;
     while (bytes > 0) {
-        ssize_t n = log_write(log->fd, at, bytes);
+        ssize_t n = write(log->fd, at, bytes);
         if (n < 0 && errno == EINTR) {
             continue;
         }
@@ -184,7 +146,7 @@ enum err journal_log_append(struct journal_log *log, uint64_t step, double loss,
     if (error == OK) {
         error = write_all(log, gradient, bytes, e);
     }
-    if (error == OK && (FAILPOINT_FAILS("journal.fsync") || log_sync(log->fd) != 0)) {
+    if (error == OK && (FAILPOINT_FAILS("journal.fsync") || fdatasync(log->fd) != 0)) {
         /* What a failed fsync left behind is unknown; even "no space" must not be retried here. */
         (void)fail(e, log->folder, "be synced");
         return ERR_IO;
