@@ -76,6 +76,14 @@ static int sqlite_open(sqlite3_vfs *self, const char *path, sqlite3_file *file, 
     return code;
 }
 
+/* Without the sync of the folder, for the same reason as in disk_faults.h. */
+static int sqlite_delete(sqlite3_vfs *self, const char *path, int sync)
+{
+    (void)self;
+    (void)sync;
+    return sqlite_faults.plain->xDelete(sqlite_faults.plain, path, 0);
+}
+
 static bool sqlite_no_memory(void)
 {
     if (sqlite_faults.allocation == 0 || --sqlite_faults.allocation > 0) {
@@ -109,6 +117,7 @@ static inline void sqlite_faults_install(void)
     sqlite_faults.vfs = *sqlite_faults.plain;
     sqlite_faults.vfs.zName = "faults";
     sqlite_faults.vfs.xOpen = sqlite_open;
+    sqlite_faults.vfs.xDelete = sqlite_delete;
     CHECK(sqlite3_vfs_register(&sqlite_faults.vfs, 1) == SQLITE_OK);
 }
 
