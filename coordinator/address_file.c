@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "common/base/failpoint.h"
 #include "common/base/str.h"
 
 static enum err default_address(const char *folder, const char *name, char out[ADDRESS_BYTES])
@@ -75,9 +76,14 @@ enum err address_file_write(const struct address_file *a, const char *jobs, cons
     str_add_json(&text, status, strlen(status));
     str_addf(&text, ", \"pid\": %ld}\n", (long)getpid());
     enum err error = str_ok(&text);
+    if (error == OK && FAILPOINT_FAILS("address.write")) {
+        error = err_set(e, err_from_errno(errno), "%s: cannot be written: %s", a->path,
+                        strerror(errno));
+    }
     if (error == OK) {
         error = file_write_atomic(a->path, text.data, text.len, e);
     }
+    FAILPOINT("address.written");
     str_free(&text);
     return error;
 }

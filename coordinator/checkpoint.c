@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "common/base/bytes.h"
+#include "common/base/failpoint.h"
 #include "common/base/file.h"
 #include "common/base/hash.h"
 #include "common/base/limits.h"
@@ -138,8 +139,11 @@ static enum err write_file(int fd, const char *path, const struct params *p,
     for (int i = 0; error == OK && i < 3; i++) {
         error = write_all(fd, path, vectors[i], p->adam.count * sizeof(float), e);
     }
+    if (error == OK && FAILPOINT_FAILS("checkpoint.write")) {
+        error = fail(e, path, "be written");
+    }
     error = error == OK ? write_all(fd, path, body, sizeof body, e) : error;
-    if (error == OK && fsync(fd) != 0) {
+    if (error == OK && (FAILPOINT_FAILS("checkpoint.fsync") || fsync(fd) != 0)) {
         (void)fail(e, path, "be synced");
         error = ERR_IO;
     }
@@ -222,6 +226,7 @@ static uint64_t thin_out(const char *folder)
             kept++;
             oldest = steps[i];
         } else {
+            FAILPOINT("checkpoint.thin_out");
             (void)unlink(path);
         }
     }
@@ -241,6 +246,7 @@ enum err checkpoint_write(const char *run, const struct params *p,
     if (error != OK) {
         return error;
     }
+    FAILPOINT("checkpoint.before_write");
     (void)snprintf(temporary, sizeof temporary, "%s.tmp", path);
     (void)unlink(temporary);
     int fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
@@ -251,13 +257,14 @@ enum err checkpoint_write(const char *run, const struct params *p,
     if (close(fd) != 0 && error == OK) {
         error = fail(e, temporary, "be closed");
     }
-    if (error == OK && rename(temporary, path) != 0) {
+    if (error == OK && (FAILPOINT_FAILS("checkpoint.rename") || rename(temporary, path) != 0)) {
         error = fail(e, path, "be put in place");
     }
     if (error != OK) {
         (void)unlink(temporary);
         return error;
     }
+    FAILPOINT("checkpoint.renamed");
     error = file_sync_folder(folder, e);
     if (error == OK) {
         *oldest = thin_out(folder);

@@ -100,8 +100,4 @@ MUST_USE enum err journal_eval_get(struct journal *j, const char *name, struct s
 MUST_USE enum err journal_event(struct journal *j, const char *name, const char *detail,
                                 struct errbuf *e);
 
-/* Test hook: the n-th write to the log from now on fails with errnum after half its bytes (1 = the
- * next one, 0 = off); sync = the n-th fsync instead. */
-void journal_fail_after(unsigned long n, int errnum, int sync);
-
 #endif

@@ -41,7 +41,8 @@ MUST_USE enum err journal_log_read(const struct journal_log *log, const struct j
                                    uint64_t step, float *gradient, size_t count, struct errbuf *e);
 
 /* Closes the segment under its own name and starts steps.log anew at step next. A crash in between
- * leaves no steps.log: open makes it. */
+ * leaves no steps.log: open makes it. ERR_NOSPACE: the same call again goes on where it stopped,
+ * even when there is no steps.log (fd -1) at the moment. */
 MUST_USE enum err journal_log_rotate(struct journal_log *log, uint64_t next, struct errbuf *e);
 /* Removes the file of a closed segment; fine when it is gone. */
 void journal_log_remove(const struct journal_log *log, uint64_t segment);

@@ -9,6 +9,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 
+#include "common/base/failpoint.h"
 #include "common/base/log.h"
 #include "common/base/mem.h"
 #include "coordinator/address_file.h"
@@ -224,6 +225,7 @@ static enum exit_code conclude(const struct options *o, struct start *start,
             outcome->eval.len > 0 && puts(outcome->eval.data) >= 0 && fflush(stdout) == 0;
         return written ? EXIT_FINISHED : EXIT_ERROR;
     }
+    FAILPOINT("report.before");
     error = summary_write(start, o->start.run, outcome, &e);
     if (error != OK) {
         (void)fprintf(stderr, "pft-coordinator: %s\n", e.text);
@@ -248,7 +250,10 @@ int main(int argc, char **argv)
     struct errbuf e = {{0}};
     log_init("coordinator", LOG_INFO);
     (void)umask(077);
-    enum err error = parse(argc, argv, &o, &e);
+    enum err error = FAILPOINT_SETUP("coordinator", &e);
+    if (error == OK) {
+        error = parse(argc, argv, &o, &e);
+    }
     if (error == OK && o.keys) {
         error = read_key(&o, &e);
     }

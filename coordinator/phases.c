@@ -8,6 +8,7 @@
 
 #include "common/base/check.h"
 #include "common/base/clock.h"
+#include "common/base/failpoint.h"
 #include "common/base/log.h"
 #include "common/base/mem.h"
 #include "common/wire/shape_digest.h"
@@ -286,6 +287,7 @@ void phases_reduced(void *ctx)
             p->cost.jobs += r->code == OK;
             p->cost.adding_s += r->seconds;
             server_summed(p->server, r->job, r->code);
+            FAILPOINT("result.settled");
         } else if (!failed(p, r->code, "finishing a step")) {
             on_stepped(p, r);
         }

@@ -5,6 +5,7 @@
 
 #include "common/base/check.h"
 #include "common/base/clock.h"
+#include "common/base/failpoint.h"
 #include "common/base/limits.h"
 #include "common/base/mem.h"
 #include "common/net/desk.h"
@@ -97,12 +98,14 @@ static void finish(struct reducer *r, const struct order *order, struct reducer_
         return;
     }
     float *gradient = (float *)(void *)blob_data_mut(report->gradient);
+    FAILPOINT("reduce.finish");
     report->code = reduce_finish(r->reduce, gradient, &report->total);
     if (report->code != OK) {
         return;
     }
     CHECK(r->params->version == order->step);
     params_step(r->params, gradient, order->lr, &report->norm);
+    FAILPOINT("reduce.stepped");
     report->code = params_snapshot(r->params, &report->snapshot);
     if (report->code == OK && order->checkpoint) {
         report->code = copy_state(r->params, &report->state);
@@ -120,6 +123,7 @@ static void add(struct reducer *r, const struct order *order, struct reducer_rep
     memcpy(job.digest, order->digest, sizeof job.digest);
     report->kind = REDUCER_SUMMED;
     report->job = order->job;
+    FAILPOINT("reduce.add");
     report->code = reduce_add(r->reduce, order->step, &job);
 }
 

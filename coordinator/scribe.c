@@ -17,6 +17,8 @@ struct order {
     struct journal_step step;
     struct blob *gradient;
     struct params *state;
+    bool prune; /* the checkpoint is written, the journal not pruned to oldest */
+    uint64_t oldest;
     char *name, *value;
     struct export_input input;
     struct params_snapshot *snapshot;
@@ -71,11 +73,18 @@ static void tell(struct scribe *s, const struct order *o, enum scribe_news news,
 
 static enum err write_checkpoint(struct scribe *s, struct order *o, struct errbuf *e)
 {
-    uint64_t oldest = 0;
-    enum err error = checkpoint_write(s->run, o->state, s->fixed, &oldest, e);
-    if (error == OK) {
+    enum err error = OK;
+    if (o->state) {
+        error = checkpoint_write(s->run, o->state, s->fixed, &o->oldest, e);
+        if (error != OK) {
+            return error;
+        }
         params_free(&o->state);
-        error = journal_prune(s->journal, oldest, e);
+        o->prune = true;
+    }
+    if (o->prune) {
+        error = journal_prune(s->journal, o->oldest, e);
+        o->prune = error != OK;
     }
     return error;
 }
@@ -95,7 +104,7 @@ static enum err write_order(struct scribe *s, struct order *o, struct errbuf *e)
                 blob_free(&o->gradient);
             }
         }
-        return error == OK && o->state ? write_checkpoint(s, o, e) : error;
+        return error == OK ? write_checkpoint(s, o, e) : error;
     case SCRIBE_META:
         return journal_meta_set(s->journal, o->name, o->value, e);
     case SCRIBE_EVAL:

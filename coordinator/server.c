@@ -8,6 +8,7 @@
 
 #include "common/base/check.h"
 #include "common/base/clock.h"
+#include "common/base/failpoint.h"
 #include "common/base/mem.h"
 #include "common/wire/units_frame.h"
 #include "coordinator/server_state.h"
@@ -492,6 +493,7 @@ static void release_snapshot(void *snapshot)
 
 enum err server_publish(struct server *s, struct params_snapshot *snapshot)
 {
+    FAILPOINT("params.publish");
     struct blob *blob = blob_wrap(snapshot->flat, snapshot->count * sizeof *snapshot->flat,
                                   release_snapshot, snapshot);
     if (!blob) {
@@ -502,6 +504,7 @@ enum err server_publish(struct server *s, struct params_snapshot *snapshot)
     s->params = blob;
     s->params_version = snapshot->version;
     memcpy(s->params_digest, snapshot->digest, sizeof s->params_digest);
+    FAILPOINT("params.published");
     return OK;
 }
 

@@ -4,6 +4,7 @@
 
 #include "common/base/check.h"
 #include "common/base/clock.h"
+#include "common/base/failpoint.h"
 #include "common/base/mem.h"
 #include "coordinator/server_state.h"
 
@@ -271,6 +272,7 @@ static void on_result_ready(struct server *s, struct peer *peer, const struct wi
     struct result_row rows[LIMIT_JOB_UNITS];
     struct dispatch_result result;
     fill_result(peer, m, rows, &result);
+    FAILPOINT("result.announced");
     dispatch_announce(s->dispatch, &result, server_now_ns());
 }
 
@@ -411,6 +413,7 @@ static void on_result(struct server *s, struct peer *peer, const struct wire_job
     const struct announced *a = server_find_announced(peer, m->job, m->attempt);
     enum err error =
         dispatch_payload(s->dispatch, peer->worker, m->job, m->attempt, server_now_ns());
+    FAILPOINT("result.received");
     if (error == OK) {
         const struct job *job = dispatch_job(s->dispatch, m->job);
         if (a && job && payload && a->ready.n_rows == job->n_units) {

@@ -3,8 +3,8 @@
  * them. Never: sockets, threads. Blocks on the disk; before the loop starts.
  *
  * meta in run.db: run_id · config (dump) · values (text) · model_hash · model_name ·
- * model_quantisation · kernels · precision · fixed (SHA-256 of what must not change) · probe (hex)
- * · starts */
+ * model_quantisation · kernels · precision · fixed_text (what must not change) · fixed (its
+ * SHA-256) · probe · starts */
 #ifndef PFT_START_H
 #define PFT_START_H
 

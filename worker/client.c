@@ -10,6 +10,7 @@
 
 #include "common/base/check.h"
 #include "common/base/clock.h"
+#include "common/base/failpoint.h"
 #include "common/base/hash.h"
 #include "common/base/mem.h"
 #include "common/format/model_file.h"
@@ -122,6 +123,7 @@ static bool precision_from(const char *name, enum engine_precision *precision)
 
 static void prepare(struct client *c, uint64_t now)
 {
+    FAILPOINT("worker.welcomed");
     const struct wire_welcome *w = agent_settings(c->agent);
     enum kernels_level level;
     enum engine_precision precision;
@@ -367,8 +369,10 @@ static void on_message(struct client *c, const uint8_t *header, size_t bytes, st
     }
     if (wanted && m.kind == WIRE_JOB) {
         take_job(c, &m.job, *payload);
+        FAILPOINT("job.taken");
     } else if (wanted) {
         take_params(c, &m.params, payload, now);
+        FAILPOINT("params.received");
     }
     drain_actions(c, now);
 }
@@ -393,6 +397,7 @@ static void job_reported(struct client *c, struct slot_report *report, uint64_t 
     enum agent_outcome outcome = report->code != OK       ? AGENT_FAILED
                                  : report->result.stopped ? AGENT_ABANDONED
                                                           : AGENT_COMPUTED;
+    FAILPOINT("job.computed");
     c->slot[s].failed = report->text;
     uint32_t r = agent_slot_done(c->agent, s, outcome, report->job.kind == WIRE_SCORE,
                                  report->result.failure, now);

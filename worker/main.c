@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "common/base/failpoint.h"
 #include "common/base/log.h"
 #include "common/format/model_default.h"
 #include "common/format/model_file.h"
@@ -323,7 +324,10 @@ int main(int argc, char **argv)
     enum kernels_level level;
     log_init("worker", LOG_INFO);
     (void)umask(077);
-    enum err error = parse(argc, argv, &o, &e);
+    enum err error = FAILPOINT_SETUP("worker", &e);
+    if (error == OK) {
+        error = parse(argc, argv, &o, &e);
+    }
     if (error == OK && !kernels_level_from(o.kernels ? o.kernels : "native", &level)) {
         error = err_set(&e, ERR_USAGE, "--kernels %s: portable, x86-64-v3, x86-64-v4 or native",
                         o.kernels);

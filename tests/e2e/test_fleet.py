@@ -159,6 +159,13 @@ class Fleet(FleetCase):
                              "--resume", "--set", "train.seed=8")
         self.assertEqual(changed.end(), 3)
         self.assertIn("other settings", changed.text())
+        self.assertIn("train.seed: was 7, now 8)", changed.text())
+        changed = self.start("other", "pft-coordinator", self.config, "--out", self.run_folder, "--resume",
+                             "--set", f"model.path={OTHER_MODEL}", "--set",
+                             f"data.train={ROOT}/data/starter_test.json", "--set", "lora.r=4")
+        self.assertEqual(changed.end(), 3)
+        for field in ("lora.r: was 16, now 4", "model.path", "data.train"):
+            self.assertIn(field, changed.text())
 
     def test_wrong_words_on_the_command_line_are_usage(self):
         for args in (["pft-worker"], ["pft-worker", "nowhere", "--model", MODEL],

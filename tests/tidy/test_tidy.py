@@ -134,6 +134,12 @@ class Tidy(unittest.TestCase):
                     if re.search(r'#include [<"]' + re.escape(header), read(path))]
         self.fail_with(problems)
 
+    def test_failpoints_are_those_of_the_list_each_in_one_place(self):
+        listed = re.findall(r'X\("([a-z_.]+)"', read("common/base/failpoint.h"))
+        used = [name for path in self.c_files if not path.startswith("tests/")
+                for name in re.findall(r'\bFAILPOINT(?:_FAILS)?\("([a-z_.]+)"\)', read(path))]
+        self.assertEqual(sorted(used), sorted(listed))
+
     def test_every_c_file_says_what_it_owns_and_names_are_unique(self):
         problems, seen = [], {}
         for path in self.c_files:

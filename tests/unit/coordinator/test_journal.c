@@ -24,6 +24,7 @@
 #include "coordinator/checkpoint.h"
 #include "coordinator/journal.h"
 #include "coordinator/recover.h"
+#include "tests/support/disk_faults.h"
 
 enum { COUNT = 40, RECORD = 80 + COUNT * 4 };
 
@@ -258,11 +259,11 @@ static void test_full_disk_leaves_everything_as_it_was_and_can_be_tried_again(vo
     struct errbuf e;
     assert_int_equal(append(j, 0, &e), OK);
     for (unsigned long n = 1; n <= 2; n++) {
-        journal_fail_after(n, ENOSPC, 0);
+        disk_fail(DISK_WRITE, n, ENOSPC, false);
         assert_int_equal(append(j, 1, &e), ERR_NOSPACE);
         assert_int_equal(journal_steps(j), 1);
     }
-    journal_fail_after(0, 0, 0);
+    disk_fail(0, 0, 0, false);
     assert_int_equal(append(j, 1, &e), OK);
     struct seen seen = {0};
     assert_int_equal(journal_replay(j, 0, COUNT, check_record, &seen, &e), OK);
@@ -277,9 +278,9 @@ static void test_failed_write_or_sync_is_an_error_to_exit_on(void **state)
     for (int sync = 0; sync <= 1; sync++) {
         struct journal *j = opened(folder);
         uint64_t steps = journal_steps(j);
-        journal_fail_after(1, sync ? ENOSPC : EIO, sync);
+        disk_fail(sync ? DISK_SYNC : DISK_WRITE, 1, sync ? ENOSPC : EIO, false);
         assert_int_equal(append(j, steps, &e), ERR_IO);
-        journal_fail_after(0, 0, 0);
+        disk_fail(0, 0, 0, false);
         journal_close(&j);
         j = opened(folder); /* as the next process does */
         assert_int_equal(journal_steps(j), steps);
