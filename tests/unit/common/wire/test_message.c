@@ -139,6 +139,12 @@ static void test_a_field_outside_its_range_is_named(void **state)
     wire_sample(&m, WIRE_JOB);
     m.job.units = 0;
     expect_range(&m, "job.units");
+    wire_sample(&m, WIRE_JOB);
+    m.job.version = UINT64_MAX;
+    expect_range(&m, "job.version");
+    wire_sample(&m, WIRE_PARAMS);
+    m.params.version = UINT64_MAX;
+    expect_range(&m, "params.version");
     wire_sample(&m, WIRE_RESULT_READY);
     m.result_ready.rows[63].sumsq = INFINITY;
     expect_range(&m, "rows[63].sumsq");
