@@ -7,7 +7,7 @@ TIDY = git ls-files '*.c' '*.h'
 SEEDS ?= 1000
 FIRST ?= 1
 
-.PHONY: help build run test check sim bench bench-check asan tsan format tidy clean
+.PHONY: help build run test check sim bench bench-check asan tsan fuzz format tidy clean
 
 help: ## print this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -42,6 +42,9 @@ asan: ## unit, fuzz and end-to-end tests under ASan and UBSan
 tsan: ## unit and end-to-end tests under TSan
 	@$(MAKE) --no-print-directory build PRESET=tsan
 	@PFT_SLOW=1 TSAN_OPTIONS=ignore_noninstrumented_modules=1 ctest --test-dir build/tsan --output-on-failure -j $(JOBS) -R '^(unit|e2e)\.'
+
+fuzz: ## every fuzz target for SECONDS (default 60); SEED=n repeats
+	@JOBS=$(JOBS) SEED=$(SEED) scripts/fuzz $(or $(SECONDS),60)
 
 format: ## clang-format every C file in place
 	@command -v clang-format >/dev/null || { echo "format: clang-format is missing: scripts/setup --dev" >&2; exit 1; }

@@ -20,16 +20,28 @@ foreach(source ${UNIT_TESTS})
   set_tests_properties(unit.${name} PROPERTIES TIMEOUT 120 SKIP_RETURN_CODE 77)
 endforeach()
 
-# Fuzz targets: LLVMFuzzerTestOneInput plus a driver of our own that mutates seeds for a bounded time.
+# Fuzz targets: LLVMFuzzerTestOneInput and seeds. A driver of our own mutates them for a bounded time;
+# with PFT_LIBFUZZER (preset fuzz, clang) libFuzzer does, for as long as scripts/fuzz says.
 file(GLOB FUZZ_TARGETS CONFIGURE_DEPENDS tests/fuzz/fuzz_*.c)
+add_custom_target(fuzz_targets)
 foreach(source ${FUZZ_TARGETS})
   get_filename_component(name ${source} NAME_WE)
-  add_executable(${name} ${source} tests/fuzz/driver.c)
+  add_executable(${name} ${source} tests/fuzz/seeds.c)
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
   target_link_libraries(${name} PRIVATE ${PFT_LIBS})
-  add_test(NAME fuzz.${name} COMMAND ${name} WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
-  set_tests_properties(fuzz.${name} PROPERTIES TIMEOUT 120)
+  add_dependencies(fuzz_targets ${name})
+  if(PFT_LIBFUZZER)
+    target_sources(${name} PRIVATE tests/fuzz/libfuzzer.c)
+    target_link_options(${name} PRIVATE -fsanitize=fuzzer)
+  else()
+    target_sources(${name} PRIVATE tests/fuzz/driver.c)
+    add_test(NAME fuzz.${name} COMMAND ${name} WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+    set_tests_properties(fuzz.${name} PROPERTIES TIMEOUT 300)
+  endif()
 endforeach()
+if(NOT PFT_LIBFUZZER) # a whole server, a file of weights for every input: slower than a parser
+  set_tests_properties(fuzz.fuzz_server fuzz.fuzz_weights PROPERTIES ENVIRONMENT PFT_FUZZ_RUNS=4000)
+endif()
 
 file(GLOB TOOLS CONFIGURE_DEPENDS tests/interop/*_tool.c tests/e2e/*_tool.c tests/bench/*_tool.c)
 foreach(source ${TOOLS})

@@ -248,32 +248,56 @@ static void on_score(struct server *s, struct peer *peer, const struct wire_resu
     }
 }
 
-static void on_result_ready(struct server *s, struct peer *peer, const struct wire_result_ready *m,
-                            const struct blob *payload)
+/* The same announcement again, word for word? What is judged once must be what is summed. */
+static bool same_result(const struct wire_result_ready *a, const struct wire_result_ready *b)
 {
-    if (m->kind == WIRE_SCORE) {
-        if (!s->batch || s->batch->kind == JOB_SCORE) {
-            on_score(s, peer, m, payload);
-        }
-        return;
+    bool same = a->n_rows == b->n_rows &&
+                memcmp(a->payload_hash, b->payload_hash, sizeof a->payload_hash) == 0;
+    for (uint32_t i = 0; same && i < a->n_rows; i++) {
+        const struct wire_unit_row *x = &a->rows[i];
+        const struct wire_unit_row *y = &b->rows[i];
+        same = x->unit == y->unit && x->loss == y->loss && x->labels == y->labels &&
+               x->sumsq == y->sumsq;
     }
+    return same;
+}
+
+static void on_gradient(struct server *s, struct peer *peer, const struct wire_result_ready *m)
+{
     if (m->payload_bytes != s->cfg.floats * 8) {
         server_strike(s, &peer->control, peer, "a gradient of a wrong size");
         return;
     }
     struct announced *a = server_find_announced(peer, m->job, m->attempt);
+    if (a && !same_result(&a->ready, m)) {
+        server_strike(s, &peer->control, peer, "a result announced twice, not the same");
+        return;
+    }
     if (!a) {
         a = mem_calloc(1, sizeof *a);
         CHECK(a != NULL);
         a->next = peer->announced;
+        a->ready = *m;
         peer->announced = a;
     }
-    a->ready = *m;
     struct result_row rows[LIMIT_JOB_UNITS];
     struct dispatch_result result;
     fill_result(peer, m, rows, &result);
     FAILPOINT("result.announced");
     dispatch_announce(s->dispatch, &result, server_now_ns());
+}
+
+static void on_result_ready(struct server *s, struct peer *peer, const struct wire_result_ready *m,
+                            const struct blob *payload)
+{
+    bool score = m->kind == WIRE_SCORE;
+    if (dispatch_job(s->dispatch, m->job) && score != (s->batch->kind == JOB_SCORE)) {
+        server_strike(s, &peer->control, peer, "a result of another kind than its job");
+    } else if (score) {
+        on_score(s, peer, m, payload);
+    } else {
+        on_gradient(s, peer, m);
+    }
 }
 
 static bool token_fits(struct server *s, const struct peer *peer, uint64_t job, uint32_t attempt,

@@ -104,6 +104,7 @@ static enum err check_job(const struct wire_job *m, struct errbuf *e)
     NEED(m->job != 0, "job.job: 0");
     NEED(m->kind == WIRE_GRADIENT || m->kind == WIRE_SCORE, "job.kind: %u, 1 and 2 are known",
          (unsigned)m->kind);
+    NEED(m->version != UINT64_MAX, "job.version: no such version");
     NEED(m->slot < LIMIT_SLOTS, "job.slot: %u, below %d wanted", m->slot, LIMIT_SLOTS);
     NEED(m->units >= 1 && m->units <= LIMIT_JOB_UNITS, "job.units: %u, 1 to %d are possible",
          m->units, LIMIT_JOB_UNITS);
@@ -156,6 +157,7 @@ static enum err check_params(enum wire_kind kind, const struct wire_params *m, s
 {
     NEED(m->floats <= LIMIT_TENSOR_BYTES / 4, "%s.floats: %llu, at most %d", wire_kind_name(kind),
          (unsigned long long)m->floats, LIMIT_TENSOR_BYTES / 4);
+    NEED(m->version != UINT64_MAX, "%s.version: no such version", wire_kind_name(kind));
     return OK;
 }
 
