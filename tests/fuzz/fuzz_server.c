@@ -24,6 +24,7 @@
 #include "coordinator/reduce.h"
 #include "coordinator/server_state.h"
 #include "tests/fuzz/driver.h"
+#include "tests/support/no_keys.h"
 #include "tests/support/wire_sample.h"
 
 enum { OP_RAW, OP_HONEST, OP_TIME, OP_SUMMED, OP_FULL, OP_STATUS, OPS };

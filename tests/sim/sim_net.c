@@ -286,24 +286,6 @@ bool socket_route_equal(const struct socket_route *a, const struct socket_route 
     return a->length == b->length && memcmp(a->bytes, b->bytes, a->length) == 0;
 }
 
-/* The simulated network knows no keys and no floods. */
-const char *socket_sender(const struct socket *s)
-{
-    (void)s;
-    return "";
-}
-
-void socket_hang_up_sender(struct socket *s)
-{
-    (void)s;
-}
-
-struct socket_refusals socket_refusals(struct socket *s)
-{
-    (void)s;
-    return (struct socket_refusals){0};
-}
-
 static void arrive(void *ctx, uint64_t a)
 {
     struct parcel *p = ctx;
