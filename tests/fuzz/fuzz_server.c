@@ -161,7 +161,8 @@ enum err socket_send(struct socket *s, const struct socket_route *route, const u
         return r->full == 1 ? ERR_BUSY : ERR_GONE;
     }
     if (wire_decode(header, header_bytes, &m, &e) == OK) {
-        CHECK(payload || (m.kind != WIRE_JOB && m.kind != WIRE_PARAMS));
+        /* Parameters are never published here: the answer is that the version is not served. */
+        CHECK(m.kind == WIRE_PARAMS ? !payload : payload || m.kind != WIRE_JOB);
         hear(r, &m);
     } else {
         struct status status; /* the only frame that is no message of the two channels */

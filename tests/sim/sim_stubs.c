@@ -218,5 +218,6 @@ enum err sim_setup(struct setup *s, struct errbuf *e)
     (void)snprintf(s->model_hash, sizeof s->model_hash, SIM_MODEL);
     (void)snprintf(s->fixed_hex, sizeof s->fixed_hex, "%016llx", (unsigned long long)p->seed);
     memcpy(s->fixed, &p->seed, sizeof p->seed);
+    str_addf(&s->fixed_text, "train.seed: %llu\n", (unsigned long long)p->seed);
     return plan_new(&plan, plan_groups, p->groups, &s->plan, e);
 }
