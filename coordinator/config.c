@@ -12,8 +12,8 @@ static const char *const layouts[] = {"preference_last", "paper", NULL};
 static const char *const groups[] = {"scenario", "pair", NULL};
 static const char *const targets[] = {"q", "k", "v", "o", "gate", "up", "down", NULL};
 static const char *const normalisations[] = {"mean", "paper", NULL};
-static const char *const objectives[] = {"pft",          "sft",     "dpo", "simpo",
-                                         "pft-contrast", "ranking", NULL};
+static const char *const objectives[] = {
+    "pft", "sft", "dpo", "simpo", "pft-contrast", "ranking", "pft-contrast-ranking", NULL};
 static const char *const sft_sides[] = {"a", "b", "mix", NULL};
 static const char *const kernels[] = {"native", "portable", "x86-64-v3", "x86-64-v4", NULL};
 static const char *const precisions[] = {"auto", "fp32", "bf16", NULL};
@@ -399,8 +399,8 @@ static const struct conf_section sections[] = {
     {"sft", "Settings of train.objective: sft."},
     {"dpo", "Settings of train.objective: dpo, named as in TRL's DPOConfig."},
     {"simpo", "Settings of train.objective: simpo, named as in TRL's CPOConfig."},
-    {"pft_contrast", "Settings of train.objective: pft-contrast."},
-    {"ranking", "Settings of train.objective: ranking."},
+    {"pft_contrast", "Settings of train.objective: pft-contrast and pft-contrast-ranking."},
+    {"ranking", "Settings of train.objective: ranking and pft-contrast-ranking."},
     {"checkpoint", "What survives a restart."},
     {"eval", "Evaluation before and after training."},
 };

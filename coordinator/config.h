@@ -25,6 +25,7 @@ enum config_objective {
     OBJECTIVE_SIMPO,
     OBJECTIVE_PFT_CONTRAST,
     OBJECTIVE_RANKING,
+    OBJECTIVE_PFT_CONTRAST_RANKING, /* the PFT loss and both terms */
 };
 enum config_sft_side { SFT_SIDE_A, SFT_SIDE_B, SFT_SIDE_MIX };
 enum config_kernels { CONFIG_NATIVE, CONFIG_PORTABLE, CONFIG_X86_64_V3, CONFIG_X86_64_V4 };

@@ -12,6 +12,18 @@ static enum config_objective kind(const struct run_config *cfg)
     return (enum config_objective)cfg->train_objective;
 }
 
+/* Does a term tie the two sides of a pair together? */
+static bool contrasts(const struct run_config *cfg)
+{
+    return kind(cfg) == OBJECTIVE_PFT_CONTRAST || kind(cfg) == OBJECTIVE_PFT_CONTRAST_RANKING;
+}
+
+/* Is an answer compared with the other side's under one preference? */
+static bool ranks(const struct run_config *cfg)
+{
+    return objective_crosses(cfg) && kind(cfg) != OBJECTIVE_PFT_CONTRAST;
+}
+
 uint32_t objective_groups(const struct run_config *cfg, uint32_t sides[OBJECTIVE_GROUPS_MAX])
 {
     const uint32_t a = 1u << READOUT_A;
@@ -22,9 +34,7 @@ uint32_t objective_groups(const struct run_config *cfg, uint32_t sides[OBJECTIVE
         sides[1] = b;
         return mix ? 2 : 1;
     }
-    sides[0] = kind(cfg) == OBJECTIVE_PFT_CONTRAST
-                   ? a | b
-                   : (cfg->train_w_a > 0 ? a : 0) | (cfg->train_w_b > 0 ? b : 0);
+    sides[0] = contrasts(cfg) ? a | b : (cfg->train_w_a > 0 ? a : 0) | (cfg->train_w_b > 0 ? b : 0);
     return 1;
 }
 
@@ -38,7 +48,7 @@ uint32_t objective_loss_group(const struct run_config *cfg, uint32_t side, uint3
     if (!objective_crosses(cfg)) {
         return index;
     }
-    return kind(cfg) == OBJECTIVE_PFT_CONTRAST ? 0 : side;
+    return contrasts(cfg) ? 0 : side;
 }
 
 double objective_ce_weight(const struct run_config *cfg)
@@ -52,6 +62,7 @@ double objective_ce_weight(const struct run_config *cfg)
     case OBJECTIVE_SFT:
     case OBJECTIVE_PFT_CONTRAST:
     case OBJECTIVE_RANKING:
+    case OBJECTIVE_PFT_CONTRAST_RANKING:
         break;
     }
     return 1.0;
@@ -145,16 +156,18 @@ enum err objective_terms(const struct run_config *cfg, const struct data_group *
     for (uint32_t i = 0; i < tree->tree.n_leaves; i++) {
         m.at[tree->leaves[i].side][tree->leaves[i].option] = i;
     }
-    if (tree_alloc_terms(&tree->tree, 2 * group->n_pairs) != OK) {
+    const uint32_t terms_a_pair = (contrasts(cfg) ? 1u : 0u) + (ranks(cfg) ? 2u : 0u);
+    if (tree_alloc_terms(&tree->tree, terms_a_pair * group->n_pairs) != OK) {
         return err_set(e, ERR_NOMEM, "no memory for the terms of %u pairs", group->n_pairs);
     }
     struct tree_term *terms = tree->tree.terms;
     uint32_t n = 0;
     for (uint32_t i = 0; i < group->n_pairs; i++) {
         const struct data_pair *pair = &pairs[group->first_pair + i];
-        if (kind(cfg) == OBJECTIVE_PFT_CONTRAST) {
+        if (contrasts(cfg)) {
             n += contrast(&m, pair->a, pair->b, &terms[n]);
-        } else {
+        }
+        if (ranks(cfg)) {
             n += compare(&m, READOUT_A, pair->a, pair->b, &terms[n]);
             n += compare(&m, READOUT_B, pair->b, pair->a, &terms[n]);
         }

@@ -122,6 +122,10 @@ CASES = {
     ),
     "pft-contrast": ("train.objective: pft-contrast", lambda g, a, b: g.contrast(a, b, 0.3, 3.0)),
     "ranking": ("train.objective: ranking", lambda g, a, b: g.ranking(a, b, 5.0, 3.0)),
+    "pft-contrast-ranking": (
+        "train.objective: pft-contrast-ranking\nranking.weight: 2",
+        lambda g, a, b: g.contrast(a, b, 0.3, 3.0) + g.ranking(a, b, 5.0, 2.0) - g.pft(a, b),
+    ),
 }
 
 

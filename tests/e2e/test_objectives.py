@@ -43,6 +43,7 @@ OBJECTIVES = {
     "simpo": ["train.objective=simpo"],
     "pft-contrast": ["train.objective=pft-contrast"],
     "ranking": ["train.objective=ranking"],
+    "pft-contrast-ranking": ["train.objective=pft-contrast-ranking"],
 }
 
 
@@ -135,7 +136,7 @@ class Objectives(unittest.TestCase):
         # B = 0 at the start: the policy is the reference, log 2 for each side
         self.assertLess(abs(losses["dpo"][0] - 2 * math.log(2)), 1e-4)
         # and every objective with a PFT term starts above it
-        for name in ("simpo", "pft-contrast", "ranking"):
+        for name in ("simpo", "pft-contrast", "ranking", "pft-contrast-ranking"):
             self.assertGreater(losses[name][0], losses["pft"][0])
 
     def test_the_reference_is_scored_once_and_survives_a_kill(self):

@@ -108,7 +108,7 @@ static void test_settings_that_do_not_go_together_are_refused(void **state)
     expect_refused(
         "train.objective: orpo\n",
         "x.yaml:1:18: train.objective: 'orpo' is unknown: expected one of pft, sft, dpo, "
-        "simpo, pft-contrast, ranking; did you mean 'dpo'?");
+        "simpo, pft-contrast, ranking, pft-contrast-ranking; did you mean 'dpo'?");
     expect_refused(
         "dpo.label_smoothing: 0.5\n",
         "x.yaml:1:22: dpo.label_smoothing: '0.5' is out of range: expected a number, 0 to "

@@ -84,7 +84,8 @@ static void test_a_tree_holds_the_answers_that_the_objective_reads(void **state)
     expect_leaves("train.w_b: 0", "A0");
     expect_leaves("train.objective: sft\nsft.side: a", "A0");
     expect_leaves("train.objective: sft\nsft.side: b", "B1 B2");
-    static const char *const comparing[] = {"dpo", "simpo", "pft-contrast", "ranking"};
+    static const char *const comparing[] = {"dpo", "simpo", "pft-contrast", "ranking",
+                                            "pft-contrast-ranking"};
     for (size_t i = 0; i < sizeof comparing / sizeof comparing[0]; i++) {
         char config[64];
         (void)snprintf(config, sizeof config, "train.objective: %s", comparing[i]);
@@ -162,6 +163,15 @@ static void test_terms_carry_scales_offsets_and_weights_of_the_formula(void **st
         assert_true(near((double)t->terms[1].coef[k], k == 0 || k == 3 ? 0.5 : -0.5));
     }
     assert_true(near((double)t->terms[1].weight, 2 * 0.5 / 2));
+    unmake(&m);
+
+    make(&m, "train.objective: pft-contrast-ranking\nranking: {beta: 4, weight: 2}", 0, 1);
+    t = &m.trees.items[0].tree;
+    assert_int_equal(t->n_terms, 6); /* of each pair: the contrast, a's ranking, b's */
+    assert_int_equal(t->terms[0].n, 4);
+    assert_true(t->terms[1].n == 2 && t->terms[1].leaf[0] == 0 && t->terms[1].leaf[1] == 1);
+    assert_true(t->terms[2].n == 2 && t->terms[2].leaf[0] == 4 && t->terms[2].leaf[1] == 3);
+    assert_true(near((double)t->terms[0].weight, 3 / 2.0) && near((double)t->terms[1].weight, 1));
     unmake(&m);
 }
 
