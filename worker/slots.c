@@ -39,6 +39,7 @@ struct slot_thread {
     struct engine_slot *slot; /* made by the maker while the slot is idle */
     pthread_mutex_t busy;     /* held while the thread uses slot */
     atomic_bool stop;
+    struct payload_room room;              /* the thread's */
     _Atomic(struct engine_slot *) watched; /* for slots_progress */
     pthread_mutex_t time;                  /* over the next two */
     uint64_t begun_ns;                     /* of the job that runs; 0: none */
@@ -138,7 +139,8 @@ static void run_job(struct slot_thread *t, const struct task *task)
         .units = task->units,
         .lora = task->params ? (const float *)(const void *)blob_data(task->params) : NULL,
         .lora_count = engine_lora_count(engine),
-        .stop = &t->stop};
+        .stop = &t->stop,
+        .room = &t->room};
     uint64_t begin = clock_now_ns();
     (void)keep_time(t, begin, begin);
     report->job = task->job;
@@ -395,6 +397,7 @@ void slots_close(struct slots **slots)
             pthread_join(t->thread, NULL);
         }
         mailbox_close(&t->tasks);
+        payload_room_clear(&t->room);
     }
     if (s->engine) {
         free_engine(s);

@@ -92,7 +92,7 @@ enum err step_run(struct engine_slot *slot, const struct step_work *work,
         return err_set(e, ERR_RANGE, "job %llx asks for no values",
                        (unsigned long long)work->job->job);
     }
-    result->payload = blob_new(values * 8);
+    result->payload = gradient ? payload_room_take(work->room, values * 8) : blob_new(values * 8);
     if (!result->payload) {
         result->failure = WIRE_FAILURE_RESOURCES;
         return err_set(e, ERR_NOMEM, "no memory for %llu values", (unsigned long long)values);

@@ -12,6 +12,7 @@
 #include "common/tree/tree.h"
 #include "common/wire/message.h"
 #include "worker/engine.h"
+#include "worker/payload_room.h"
 
 struct step_work {
     const struct wire_job *job;
@@ -19,6 +20,7 @@ struct step_work {
     const float *lora;        /* [lora_count], NULL: adapter off */
     size_t lora_count;        /* elements of a gradient */
     const atomic_bool *stop;
+    struct payload_room *room; /* where a gradient's payload comes from */
 };
 
 struct step_result {

@@ -235,14 +235,17 @@ static void finish(struct sim_slot *t)
     if (!atomic_load(&t->stop)) {
         engine.wrong = next_wrong(&sim.nodes[s->node]);
     }
+    struct payload_room room = {{NULL}};
     const struct step_work work = {
         .job = &t->job,
         .units = t->units,
         .lora = t->params ? (const float *)(const void *)blob_data(t->params) : NULL,
         .lora_count = engine.floats,
-        .stop = &t->stop};
+        .stop = &t->stop,
+        .room = &room};
     report->job = t->job;
     report->code = step_run(&engine, &work, &report->result, &report->text);
+    payload_room_clear(&room);
     report->seconds = (float)((double)(sim.now - t->started) * 1e-9);
     s->computed_ns += sim.now - t->started;
     if (engine.wrong == FAULT_BAND || engine.wrong == FAULT_SILENT) {
