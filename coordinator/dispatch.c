@@ -11,7 +11,7 @@
 #include "coordinator/dispatch_state.h"
 
 #define STALL_NS 500000000ull
-#define JOB_TARGET_NS 2000000000ull
+#define JOB_TARGET_NS 6000000000ull
 #define BACKUP_POLL_NS 200000000ull
 
 enum err dispatch_new(const struct dispatch_config *cfg, struct dispatch **out)

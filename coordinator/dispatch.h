@@ -45,7 +45,7 @@
 struct dispatch_config {
     bool strict;
     uint32_t epoch;         /* new for every start of the coordinator; keeps job ids apart */
-    uint64_t job_target_ns; /* wanted length of a job; 0 = 2 s */
+    uint64_t job_target_ns; /* most a job should take; 0 = 6 s */
     bool has_probe;         /* the run's digest is known (run.db) */
     uint8_t probe[HASH_XXH128_BYTES];
 };
