@@ -24,6 +24,7 @@ static const struct command {
      "what more workers would make of it: step time, bytes, where the link is full"},
     {"config", cli_config, "keys|sample|docs|show FILE [KEY=VALUE]...",
      "every key of a config with its bounds"},
+    {"scale", cli_scale, "RUN N", "N local workers from now on, while pft run goes on"},
     {"status", cli_status, "RUN|ADDRESS [--json]", "what a running coordinator is doing"},
 };
 
