@@ -21,6 +21,7 @@ struct task {
     enum task_kind kind;
     struct engine_config config; /* TASK_PREPARE */
     uint32_t unit_rows;
+    uint64_t number;
     struct wire_job job; /* TASK_JOB */
     struct unit *units;
     struct blob *params;
@@ -51,6 +52,8 @@ struct slots {
     struct engine *engine;
     struct engine_config config;
     uint32_t unit_rows;
+    uint64_t asked;            /* calls of slots_prepare */
+    atomic_uint_fast64_t made; /* the call that the engine is of */
     uint32_t count;
     struct slot_thread threads[];
 };
@@ -131,6 +134,7 @@ static void run_job(struct slot_thread *t, const struct task *task)
 static void run_probe(struct slot_thread *t)
 {
     struct slot_report *report = new_report(SLOT_PROBED, t->index);
+    report->engine = atomic_load(&t->owner->made);
     report->code = engine_probe(t->slot, report->digest, &report->text);
     post_report(t->owner, report);
 }
@@ -172,15 +176,17 @@ static bool same_config(const struct engine_config *a, const struct engine_confi
            a->tile_cols == b->tile_cols && a->seed == b->seed && a->precision == b->precision;
 }
 
-static enum err make_engine(struct slots *s, const struct task *task, struct errbuf *e)
+static enum err make_engine(struct slots *s, const struct task *task, bool *fresh, struct errbuf *e)
 {
     if (s->loaded != OK) {
         *e = s->loaded_text;
         return s->loaded;
     }
     if (s->engine && same_config(&s->config, &task->config) && s->unit_rows == task->unit_rows) {
+        atomic_store(&s->made, task->number);
         return OK;
     }
+    *fresh = true;
     free_engine(s);
     enum err error = engine_new(&task->config, &s->weights, &s->engine, e);
     for (uint32_t i = 0; i < s->count && error == OK; i++) {
@@ -196,6 +202,7 @@ static enum err make_engine(struct slots *s, const struct task *task, struct err
     }
     s->config = task->config;
     s->unit_rows = task->unit_rows;
+    atomic_store(&s->made, task->number);
     return OK;
 }
 
@@ -218,7 +225,8 @@ static void *maker_main(void *argument)
             load_weights(s);
         } else {
             struct slot_report *report = new_report(SLOT_PREPARED, 0);
-            report->code = make_engine(s, task, &report->text);
+            report->engine = task->number;
+            report->code = make_engine(s, task, &report->fresh, &report->text);
             post_report(s, report);
         }
         drop_task(l);
@@ -271,10 +279,13 @@ enum err slots_open(const struct model_file *mf, const char *model_hash, uint32_
     return OK;
 }
 
-enum err slots_prepare(struct slots *s, const struct engine_config *config, uint32_t unit_rows)
+enum err slots_prepare(struct slots *s, const struct engine_config *config, uint32_t unit_rows,
+                       uint64_t *engine)
 {
     struct task *task = new_task(TASK_PREPARE);
+    *engine = ++s->asked;
     if (task) {
+        task->number = *engine;
         task->config = *config;
         task->unit_rows = unit_rows;
     }
