@@ -21,7 +21,7 @@
 
 enum {
     TICK_MS = 250,
-    STATUS_TIMEOUT_MS = 200,
+    ASK_TIMEOUT_MS = 200,
     ALONE_MS = 60000, /* after the workers said goodbye the coordinator has so long to end */
     RESTARTS = 3,
     ADDRESS_FILE_BYTES = 1 << 16,
@@ -278,7 +278,8 @@ static void on_tick(uv_timer_t *timer)
         give_up_without_workers(r);
     }
     struct status s = {0};
-    if (status_fetch(r->status, &s, STATUS_TIMEOUT_MS, NULL) == OK) {
+    const struct status_request ask = {.command = STATUS_ASK};
+    if (status_fetch(r->status, &ask, &s, ASK_TIMEOUT_MS, NULL) == OK) {
         progress_show(&r->progress, &s, now);
         status_free(&s);
     }

@@ -11,18 +11,19 @@
 #include "common/base/mem.h"
 #include "common/net/socket.h"
 
-enum { SHOW_TIMEOUT_MS = 3000, ADDRESS_FILE_BYTES = 1 << 16 };
+enum { ADDRESS_FILE_BYTES = 1 << 16 };
 
-enum err status_fetch(const char *address, struct status *out, int timeout_ms, struct errbuf *e)
+enum err status_fetch(const char *address, const struct status_request *request, struct status *out,
+                      int timeout_ms, struct errbuf *e)
 {
-    uint8_t request[16];
-    size_t bytes;
+    uint8_t bytes[STATUS_REQUEST_BYTES];
+    size_t n;
     uint8_t *reply = NULL;
     size_t reply_bytes = 0;
     *out = (struct status){0};
-    status_request_encode(request, &bytes);
-    enum err error = socket_request(address, request, bytes, STATUS_REPLY_BYTES, timeout_ms, &reply,
-                                    &reply_bytes, e);
+    status_request_encode(request, bytes, &n);
+    enum err error =
+        socket_request(address, bytes, n, STATUS_REPLY_BYTES, timeout_ms, &reply, &reply_bytes, e);
     if (error == OK) {
         error = status_decode(reply, reply_bytes, out, e);
         if (error != OK) {
@@ -175,9 +176,10 @@ enum err status_show(const char *target, bool json, struct errbuf *e)
     char address[ADDRESS_BYTES];
     struct status s = {0};
     struct str out = {0};
+    const struct status_request ask = {.command = STATUS_ASK};
     enum err error = status_address(target, address, e);
     if (error == OK) {
-        error = status_fetch(address, &s, SHOW_TIMEOUT_MS, e);
+        error = status_fetch(address, &ask, &s, STATUS_TIMEOUT_MS, e);
     }
     if (error == OK) {
         if (json) {

@@ -16,10 +16,12 @@
 #include "common/net/address.h"
 #include "common/wire/status_message.h"
 
+enum { STATUS_TIMEOUT_MS = 3000 };
+
 /* One question to a status address (ipc://... or tcp://...): OK fills *out (status_free).
  * ERR_TIMEOUT when nobody answers within timeout_ms. */
-MUST_USE enum err status_fetch(const char *address, struct status *out, int timeout_ms,
-                               struct errbuf *e);
+MUST_USE enum err status_fetch(const char *address, const struct status_request *request,
+                               struct status *out, int timeout_ms, struct errbuf *e);
 
 /* The status address of a run folder (RUN/address.json), or the target itself when it is an
  * address. ERR_NOT_FOUND when the folder has no address.json: no coordinator has served it yet. */

@@ -458,8 +458,9 @@ void server_on_status(void *ctx, const struct socket_route *route, const uint8_t
 {
     struct server *s = ctx;
     struct errbuf e;
+    struct status_request request;
     (void)payload;
-    if (s->ended || !header || status_request_decode(header, bytes, &e) != OK) {
+    if (s->ended || !header || status_request_decode(header, bytes, &request, &e) != OK) {
         return;
     }
     struct status status = {.schema = STATUS_SCHEMA};
