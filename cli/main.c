@@ -25,6 +25,11 @@ static const struct command {
     {"config", cli_config, "keys|sample|docs|show FILE [KEY=VALUE]...",
      "every key of a config with its bounds"},
     {"scale", cli_scale, "RUN N", "N local workers from now on, while pft run goes on"},
+    {"submit", cli_submit, "CONFIG|eval RUN|eval TASK --to ADDRESS [--set KEY=VALUE]...",
+     "add a task to the list of a standing coordinator"},
+    {"jobs", cli_jobs, "--to ADDRESS [--json]", "the list, in order"},
+    {"cancel", cli_cancel, "TASK --to ADDRESS", "take a task off, or stop it"},
+    {"logs", cli_logs, "TASK --to ADDRESS [--follow] [--result]", "what was said, what came out"},
     {"status", cli_status, "RUN|ADDRESS [--json]", "what a running coordinator is doing"},
 };
 

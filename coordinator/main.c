@@ -10,9 +10,10 @@
 
 #include "common/base/log.h"
 #include "common/base/mem.h"
-#include "common/wire/shape_digest.h"
 #include "coordinator/address_file.h"
+#include "coordinator/fleet.h"
 #include "coordinator/phases.h"
+#include "coordinator/run_settings.h"
 #include "coordinator/server.h"
 #include "coordinator/start.h"
 #include "coordinator/summary.h"
@@ -32,6 +33,7 @@ static const char USAGE[] =
     "                       [--set KEY=VALUE]...\n"
     "       pft-coordinator [CONFIG] --eval-only [--from RUN] --out FOLDER [--bind ADDRESS]\n"
     "                       [--set KEY=VALUE]...\n"
+    "       pft-coordinator --serve DIR [--bind ADDRESS] [--status ADDRESS]\n"
     "\n"
     "Serves the run that CONFIG describes to workers (pft-worker) until it is finished: "
     "evaluates,\n"
@@ -45,17 +47,21 @@ static const char USAGE[] =
     "  --status ADDRESS   for pft status (default ipc://RUN/status.sock)\n"
     "  --resume           go on with the run in RUN\n"
     "  --set KEY=VALUE    override a key of the config\n"
+    "  --serve DIR        keep a list of tasks in DIR and do them one after another on the "
+    "workers\n"
+    "                     that are there (pft submit, jobs, cancel, logs); sockets lie in DIR\n"
     "  --eval-only        score data.test once, print the result as JSON, train nothing\n"
     "  --from RUN         with --eval-only: the adapter of that run (and its config, when no "
     "CONFIG\n"
     "                     is given); without it the bare model is scored\n"
     "\n"
-    "exit codes: 0 finished, 1 error, 2 usage, 3 refused, 5 stopped before the end\n";
+    "exit codes: 0 finished (--serve: stopped, nothing was left to do), 1 error, 2 usage,\n"
+    "            3 refused, 5 stopped before the end\n";
 
 struct options {
     struct start_options start;
     const char *sets[SETS_MAX];
-    const char *bind, *status;
+    const char *bind, *status, *serve;
 };
 
 enum {
@@ -66,6 +72,7 @@ enum {
     OPT_SET,
     OPT_EVAL,
     OPT_FROM,
+    OPT_SERVE,
     OPT_HELP,
     OPT_VERSION
 };
@@ -94,6 +101,9 @@ static enum err take_option(struct options *o, int option, const char *value, st
     case OPT_EVAL:
         o->start.eval_only = true;
         return OK;
+    case OPT_SERVE:
+        o->serve = value;
+        return OK;
     case OPT_FROM:
         o->start.from = value;
         return OK;
@@ -112,6 +122,7 @@ static enum err parse(int argc, char **argv, struct options *o, struct errbuf *e
         {"set", required_argument, NULL, OPT_SET},
         {"eval-only", no_argument, NULL, OPT_EVAL},
         {"from", required_argument, NULL, OPT_FROM},
+        {"serve", required_argument, NULL, OPT_SERVE},
         {"help", no_argument, NULL, OPT_HELP},
         {"version", no_argument, NULL, OPT_VERSION},
         {0},
@@ -129,6 +140,14 @@ static enum err parse(int argc, char **argv, struct options *o, struct errbuf *e
     }
     o->start.sets = o->sets;
     o->start.config = optind < argc ? argv[optind] : NULL;
+    if (o->serve && (o->start.config || o->start.run || o->start.n_sets > 0 || o->start.resume ||
+                     o->start.eval_only || o->start.from)) {
+        return err_set(e, ERR_USAGE,
+                       "--serve DIR goes with --bind and --status only; tasks are submitted");
+    }
+    if (o->serve) {
+        return OK;
+    }
     if (argc - optind > 1) {
         return err_set(e, ERR_USAGE, "one CONFIG is wanted, then comes %s", argv[optind + 1]);
     }
@@ -144,58 +163,20 @@ static enum err parse(int argc, char **argv, struct options *o, struct errbuf *e
     return OK;
 }
 
-static void fill_server(const struct start *start, const struct model_description *d,
-                        const char *shape, const char *run, const struct address_file *address,
-                        struct server_config *c)
-{
-    const struct setup *s = &start->setup;
-    *c = (struct server_config){.run = run,
-                                .bind = address->jobs,
-                                .status = address->status,
-                                .kernels_bit = s->kernels_bit,
-                                .model_hash = s->model_hash,
-                                .model_name = d->name,
-                                .model_path = s->model_path,
-                                .shape_digest = shape,
-                                .floats = setup_floats(s),
-                                .start = start->starts,
-                                .has_probe = start->has_probe,
-                                .welcome = {.protocol = WIRE_PROTOCOL,
-                                            .lora_r = s->cfg->lora.r,
-                                            .lora_alpha = s->cfg->lora.alpha,
-                                            .lora_dropout = s->cfg->lora.dropout,
-                                            .lora_targets = s->cfg->lora.targets,
-                                            .seed = s->cfg->train_seed,
-                                            .strict = s->cfg->strict,
-                                            .heartbeat_ms = SERVER_HEARTBEAT_MS,
-                                            .silence_ms = SERVER_SILENCE_MS,
-                                            .unit_tokens = s->cfg->unit_tokens,
-                                            .tree_tokens_max = s->cfg->tree_tokens_max,
-                                            .tile_rows = s->cfg->tile_rows,
-                                            .tile_cols = s->cfg->tile_cols}};
-    memcpy(c->probe, start->probe, sizeof c->probe);
-    (void)snprintf(c->welcome.run, sizeof c->welcome.run, "%s", start->run_id);
-    (void)snprintf(c->welcome.kernels, sizeof c->welcome.kernels, "%s", s->kernels);
-    (void)snprintf(c->welcome.precision, sizeof c->welcome.precision, "%s", s->precision);
-}
-
 static enum err serve(const struct options *o, struct start *start, struct address_file *address,
                       struct phases_outcome *outcome, struct errbuf *e)
 {
     struct phases *phases = NULL;
     struct server *server = NULL;
-    struct server_config config;
-    char shape[WIRE_DIGEST_HEX];
-    struct model_description d = model_describe(start->setup.model);
-    shape_digest(model_shape(start->setup.model), shape);
+    struct run_settings settings;
     enum err error = address_file_choose(o->start.run, o->bind, o->status, address, e);
     if (error == OK) {
         error = phases_open(start, o->start.run, o->start.eval_only, &phases, e);
     }
     if (error == OK) {
-        fill_server(start, &d, shape, o->start.run, address, &config);
+        run_settings_fill(&settings, start, o->start.run, address->jobs, address->status);
         const struct server_events events = phases_events(phases);
-        error = server_open(&config, &events, &server, e);
+        error = server_open(&settings.server, &events, &server, e);
     }
     if (error == OK) {
         error = phases_attach(phases, server, e);
@@ -235,7 +216,7 @@ static enum exit_code conclude(const struct options *o, struct start *start,
             outcome->eval.len > 0 && puts(outcome->eval.data) >= 0 && fflush(stdout) == 0;
         return written ? EXIT_FINISHED : EXIT_ERROR;
     }
-    error = summary_write(start, o->start.run, outcome, &e);
+    error = summary_write(start, o->start.run, outcome, true, &e);
     if (error != OK) {
         (void)fprintf(stderr, "pft-coordinator: %s\n", e.text);
     }
@@ -260,6 +241,15 @@ int main(int argc, char **argv)
     log_init("coordinator", LOG_INFO);
     (void)umask(077);
     enum err error = parse(argc, argv, &o, &e);
+    if (error == OK && o.serve) {
+        bool left = false;
+        const struct fleet_options fleet = {.dir = o.serve, .bind = o.bind, .status = o.status};
+        error = fleet_run(&fleet, &left, &e);
+        if (error != OK) {
+            return explain(error, &e);
+        }
+        return left ? EXIT_STOPPED : EXIT_FINISHED;
+    }
     if (error == OK) {
         error = start_open(&o.start, &start, &e);
     }

@@ -32,8 +32,7 @@ static void on_idle(uv_idle_t *idle)
     (void)idle; /* the poll must not block: a tick is due after what waits in the sockets */
 }
 
-/* on_check has work to do once the sockets had their turn. */
-static void wake(struct server *s)
+void server_wake(struct server *s)
 {
     s->due = true;
     (void)uv_idle_start(&s->idle, on_idle);
@@ -43,7 +42,7 @@ static void peer_trouble(struct server *s, struct peer *peer, enum err error)
 {
     if (error == ERR_GONE && peer->link == LINK_UP) {
         peer->link = LINK_LOST;
-        wake(s);
+        server_wake(s);
     } else if (error != ERR_GONE && !peer->slow) {
         peer->slow = true;
         log_event(LOG_WARN, "worker_slow", "worker=%s %s", peer->name, err_text(error));
@@ -263,14 +262,14 @@ static void carry_out(struct server *s, const struct dispatch_action *a)
 void server_pump(struct server *s)
 {
     struct dispatch_action action;
-    while (!s->ended && !s->ending && dispatch_next(s->dispatch, &action)) {
+    while (s->dispatch && !s->ended && !s->ending && dispatch_next(s->dispatch, &action)) {
         carry_out(s, &action);
     }
 }
 
 static void on_timer(uv_timer_t *timer)
 {
-    wake(timer->data);
+    server_wake(timer->data);
 }
 
 /* After the sockets had their turn, so that no deadline fires on a message that is already here. */
@@ -283,10 +282,17 @@ static void on_check(uv_check_t *check)
     s->due = false;
     (void)uv_idle_stop(&s->idle);
     if (server_part_lost(s)) {
-        wake(s);
+        server_wake(s);
+    }
+    if (s->ending && s->dispatch && s->standing) {
+        s->owner.task_over(s->owner.ctx);
+        return;
     }
     if (s->ending) {
         server_end_when_alone(s);
+        return;
+    }
+    if (!s->dispatch) {
         return;
     }
     uint64_t rest_ns = dispatch_tick(s->dispatch, server_now_ns());
@@ -298,14 +304,23 @@ static void on_check(uv_check_t *check)
 static void on_beat(uv_timer_t *timer)
 {
     struct server *s = timer->data;
-    s->events.tick(s->events.ctx, clock_now_ms());
+    if (s->standing) {
+        server_forget_silent(s);
+        s->owner.tick(s->owner.ctx, clock_now_ms());
+    } else {
+        s->events.tick(s->events.ctx, clock_now_ms());
+    }
 }
 
 static void on_signal(uv_signal_t *handle, int signum)
 {
     struct server *s = handle->data;
     log_event(LOG_INFO, "signal", "number=%d", signum);
-    s->events.signal(s->events.ctx);
+    if (s->standing) {
+        s->owner.signal(s->owner.ctx);
+    } else {
+        s->events.signal(s->events.ctx);
+    }
 }
 
 static enum err open_socket(struct server *s, const char *address, int queue, int64_t frame,
@@ -360,8 +375,7 @@ static void open_handles(struct server *s)
     (void)signal(SIGPIPE, SIG_IGN);
 }
 
-enum err server_open(const struct server_config *cfg, const struct server_events *events,
-                     struct server **out, struct errbuf *e)
+enum err server_shell_open(const struct server_config *cfg, struct server **out, struct errbuf *e)
 {
     *out = NULL;
     struct server *s = mem_calloc(1, sizeof *s);
@@ -369,26 +383,13 @@ enum err server_open(const struct server_config *cfg, const struct server_events
         return err_set(e, ERR_NOMEM, "no memory for the server");
     }
     s->cfg = *cfg;
-    s->events = *events;
     CHECK(uv_loop_init(&s->loop) == 0);
     open_handles(s);
     CHECK(getrandom(s->secret, sizeof s->secret, 0) == (ssize_t)sizeof s->secret);
-    struct dispatch_config dispatch = {
-        .strict = cfg->welcome.strict, .epoch = (uint32_t)cfg->start, .has_probe = cfg->has_probe};
-    memcpy(dispatch.probe, cfg->probe, sizeof dispatch.probe);
-    enum err error = dispatch_new(&dispatch, &s->dispatch);
-    error = error == OK ? open_sockets(s, e) : err_set(e, error, "no memory for the queue");
+    enum err error = open_sockets(s, e);
     if (error != OK) {
         server_close(&s);
         return error;
-    }
-    s->own_probe_known = cfg->has_probe;
-    if (!cfg->has_probe) {
-        struct errbuf why;
-        s->own_probe_pending = server_probe_start(s, &why) == OK;
-        if (!s->own_probe_pending) {
-            log_event(LOG_WARN, "probe_failed", "%s; the first worker's decides", why.text);
-        }
     }
     *out = s;
     return OK;
@@ -461,10 +462,14 @@ void server_end_when_alone(struct server *s)
 }
 
 /* A DEALER that does not queue to absent peers drops what it has not read yet when its peer closes:
- * so the sockets stay open until every worker has answered, or for a second. */
+ * so the sockets stay open until every worker has answered, or for a second. A task of a standing
+ * server ends without goodbyes: the owner closes it, and its workers wait for the next. */
 void server_end(struct server *s, enum wire_parting why, const char *text)
 {
-    if (!s->ended && !s->ending) {
+    if (s->standing && s->dispatch) {
+        s->ending = true;
+        server_wake(s);
+    } else if (!s->ended && !s->ending) {
         tell_all(s, WIRE_GOODBYE, why, text);
         s->ending = true;
         (void)uv_timer_start(&s->beat, on_parted, PARTING_MS, 0);
@@ -506,6 +511,7 @@ void server_close(struct server **server)
     dispatch_free(&s->dispatch);
     blob_free(&s->params);
     mem_free(s->peers);
+    mem_free(s->parked);
     mem_free(s);
 }
 

@@ -2,7 +2,10 @@
  * calls of dispatch and dispatch's actions into messages, and hands what concerns the run
  * (payloads, scores, a finished batch) to the phases. Owns: the loop, sockets, sessions, dispatch,
  * the published parameters, the process that computes the run's probe. Never: sums, writes files,
- * decides what comes next. Everything on the loop's thread; nothing blocks. */
+ * decides what comes next. Everything on the loop's thread; nothing blocks.
+ *
+ * With an owner (a standing coordinator) the loop and the sockets outlive the run, here a task: its
+ * end is told to the owner, sessions end with it, and workers are told when to ask again. */
 #ifndef PFT_SERVER_H
 #define PFT_SERVER_H
 
@@ -13,6 +16,7 @@
 #include "common/net/address.h"
 #include "common/net/blob.h"
 #include "common/net/mailbox.h"
+#include "common/net/socket.h"
 #include "common/wire/message.h"
 #include "common/wire/status_message.h"
 #include "coordinator/batch.h"
@@ -55,6 +59,33 @@ struct server_config {
     bool has_probe; /* known from an earlier start */
     uint8_t probe[WIRE_DIGEST_BYTES];
 };
+
+/* What the owner of a server that outlives its tasks is told; ctx comes first. */
+struct server_owner {
+    void *ctx;
+    void (*task_over)(void *ctx); /* the task called server_end: server_task_close is due */
+    void (*status)(void *ctx, struct status *status); /* all but the workers */
+    /* A command about tasks. True: the reply in status goes out now; false: the owner gives it to
+     * server_reply later. The request may be changed. */
+    bool (*command)(void *ctx, const struct socket_route *route, struct status_request *request,
+                    struct status *status);
+    void (*signal)(void *ctx);
+    void (*tick)(void *ctx, uint64_t now_ms);
+};
+
+/* Binds everything of a server without a task: of cfg only run, bind and status count. */
+MUST_USE enum err server_open_standing(const struct server_config *cfg,
+                                       const struct server_owner *owner, struct server **out,
+                                       struct errbuf *e);
+/* The rest of cfg and the events are the task's until server_task_close, which ends every session;
+ * why goes to the workers. Not while another task is open. */
+MUST_USE enum err server_task_open(struct server *s, const struct server_config *cfg,
+                                   const struct server_events *events, struct errbuf *e);
+void server_task_close(struct server *s, const char *why);
+/* What workers are told while no task is open. */
+void server_waits_for(struct server *s, const char *why);
+/* Sends a status reply; what cannot be sent is dropped. */
+void server_reply(struct server *s, const struct socket_route *route, const struct status *status);
 
 /* Binds everything; starts the probe process when the digest is not known. */
 MUST_USE enum err server_open(const struct server_config *cfg, const struct server_events *events,

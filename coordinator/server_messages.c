@@ -1,4 +1,4 @@
-/* server_messages.c - what workers and status readers say, turned into calls of dispatch. */
+/* server_messages.c - what workers say, turned into calls of dispatch. */
 #include <stdio.h>
 #include <string.h>
 
@@ -7,7 +7,7 @@
 #include "common/base/mem.h"
 #include "coordinator/server_state.h"
 
-enum { RETRY_MS = 1000, RETRY_LONG_MS = 5000 };
+enum { RETRY_MS = 1000, RETRY_LONG_MS = 5000, RETRY_UNFIT_MS = 30000 };
 
 static const char *const levels[] = {"portable", "x86-64-v3", "x86-64-v4"};
 
@@ -15,6 +15,17 @@ static const char *const levels[] = {"portable", "x86-64-v3", "x86-64-v4"};
 static const char *best_level(uint32_t bits)
 {
     return (bits & 4u) ? levels[2] : (bits & 2u) ? levels[1] : levels[0];
+}
+
+/* For good; of a standing coordinator only until a task comes that it fits. */
+static void turn_away(struct server *s, const struct socket_route *route,
+                      const struct wire_hello *h, enum wire_refusal code, const char *text)
+{
+    if (s->standing) {
+        server_park(s, route, h, code, text);
+    } else {
+        server_refuse(s, route, 0, code, 0, text);
+    }
 }
 
 /* Does the worker fit the run? False: it was refused. */
@@ -35,7 +46,7 @@ static bool fits(struct server *s, const struct socket_route *route, const struc
                        "model: the run is on %s, SHA-256 %.16s..., the worker has %.16s...; give "
                        "it --model with that file",
                        c->model_name, c->model_hash, h->model_hash);
-        server_refuse(s, route, 0, WIRE_REFUSED_MODEL, 0, text);
+        turn_away(s, route, h, WIRE_REFUSED_MODEL, text);
         return false;
     }
     if (strcmp(h->shape_digest, c->shape_digest) != 0) {
@@ -43,7 +54,7 @@ static bool fits(struct server *s, const struct socket_route *route, const struc
                        "shape: the run's model has digest %s, the worker reads %s from the same "
                        "file: use the same build on both sides",
                        c->shape_digest, h->shape_digest);
-        server_refuse(s, route, 0, WIRE_REFUSED_SHAPE, 0, text);
+        turn_away(s, route, h, WIRE_REFUSED_SHAPE, text);
         return false;
     }
     if ((h->kernel_levels & c->kernels_bit) == 0) {
@@ -52,7 +63,7 @@ static bool fits(struct server *s, const struct socket_route *route, const struc
                        "in its config would admit it",
                        c->welcome.kernels, best_level(h->kernel_levels),
                        best_level(h->kernel_levels));
-        server_refuse(s, route, 0, WIRE_REFUSED_KERNELS, 0, text);
+        turn_away(s, route, h, WIRE_REFUSED_KERNELS, text);
         return false;
     }
     return true;
@@ -72,6 +83,10 @@ static void welcome(struct server *s, struct peer *peer)
 
 static void on_hello(struct server *s, const struct socket_route *route, const struct wire_hello *h)
 {
+    if (s->standing && (!s->dispatch || s->draining || s->ending)) {
+        server_park(s, route, h, WIRE_REFUSED_STATE, s->waits_for);
+        return;
+    }
     if (s->draining || s->ending) {
         server_refuse(s, route, 0, WIRE_REFUSED_STATE, RETRY_LONG_MS, "the run is ending");
         return;
@@ -110,6 +125,7 @@ static void on_hello(struct server *s, const struct socket_route *route, const s
         peer->link = LINK_UP; /* what was lost was the connection before */
     }
     (void)snprintf(peer->name, sizeof peer->name, "%s", h->worker);
+    server_unpark(s, h->worker);
     log_event(LOG_INFO, "worker_joined", "worker=%s host=%s slots=%u core=%s", h->worker, h->host,
               h->slots, h->core_type);
     welcome(s, peer);
@@ -127,7 +143,8 @@ void server_judge_probe(struct server *s, struct peer *peer,
         m.session.session = peer->session;
         (void)server_send(s, peer, &m, NULL);
     } else {
-        server_refuse(s, &route, peer->session, WIRE_REFUSED_PROBE, 0, e.text);
+        server_refuse(s, &route, peer->session, WIRE_REFUSED_PROBE,
+                      s->standing ? RETRY_UNFIT_MS : 0, e.text);
         server_peer_free(s, peer);
     }
     server_pump(s);
@@ -430,50 +447,4 @@ void server_on_tensor(void *ctx, const struct socket_route *route, const uint8_t
     } else {
         server_strike(s, route, NULL, "a message on the wrong channel");
     }
-}
-
-static void fill_workers(const struct server *s, struct status *status)
-{
-    const struct roster *roster = dispatch_roster(s->dispatch);
-    uint32_t n = roster_count(roster);
-    uint64_t now = server_now_ns();
-    status->workers = mem_calloc(n, sizeof *status->workers);
-    for (uint32_t i = 0; status->workers && i < n; i++) {
-        const struct worker *w = roster_at(roster, i);
-        struct status_worker *out = &status->workers[status->n_workers++];
-        out->slots = w->n_slots;
-        out->units_done = w->units_done;
-        out->tokens_per_s = w->tokens_per_s;
-        out->last_heard_ms = (now > w->heard_ns ? now - w->heard_ns : 0) / 1000000u;
-        out->strikes = w->strikes;
-        (void)snprintf(out->id, sizeof out->id, "%s", w->name);
-        (void)snprintf(out->host, sizeof out->host, "%s", w->host);
-        (void)snprintf(out->core_type, sizeof out->core_type, "%s", w->core_type);
-        (void)snprintf(out->state, sizeof out->state, "%s", worker_state_name(w->state));
-    }
-}
-
-void server_on_status(void *ctx, const struct socket_route *route, const uint8_t *header,
-                      size_t bytes, struct blob **payload)
-{
-    struct server *s = ctx;
-    struct errbuf e;
-    struct status_request request;
-    (void)payload;
-    if (s->ended || !header || status_request_decode(header, bytes, &request, &e) != OK) {
-        return;
-    }
-    struct status status = {.schema = STATUS_SCHEMA};
-    uint8_t *reply = NULL;
-    size_t n = 0;
-    s->events.status(s->events.ctx, &status);
-    fill_workers(s, &status);
-    if (status_encode(&status, &reply, &n) == OK) {
-        enum err error = socket_send(s->status, route, reply, n, NULL);
-        if (error != OK) {
-            log_event(LOG_DEBUG, "status_unsent", "%s", err_text(error));
-        }
-    }
-    mem_free(reply);
-    status_free(&status);
 }

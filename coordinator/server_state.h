@@ -1,6 +1,7 @@
 /* server_state.h - what the parts of the server share. Private to coordinator/server*.c: server.c
  * (loop, sockets, actions out), server_peers.c (who is who), server_messages.c (messages in),
- * server_probe.c (the run's own probe). */
+ * server_probe.c (the run's own probe), server_task.c (what belongs to one task), server_parked.c
+ * (workers that wait for another task), server_status.c (the status socket). */
 #ifndef PFT_SERVER_STATE_H
 #define PFT_SERVER_STATE_H
 
@@ -52,12 +53,22 @@ struct bad_route {
     uint32_t strikes;
 };
 
+/* A process may outlive the task that asked for it: it frees itself when it has ended. */
 struct server_probe {
+    struct server *server; /* NULL: nobody wants the digest any more */
     uv_process_t process;
     uv_pipe_t out;
-    bool running;
+    int open; /* handles */
     char line[SERVER_PROBE_LINE];
     size_t length;
+};
+
+/* A worker that was told to come back. */
+struct parked {
+    char name[WIRE_NAME_BYTES], host[WIRE_HOST_BYTES], core_type[WIRE_NAME_BYTES];
+    uint32_t slots;
+    uint64_t heard_ns;
+    bool unfit; /* the open task is not for it */
 };
 
 struct server {
@@ -87,12 +98,29 @@ struct server {
     uint8_t params_digest[WIRE_DIGEST_BYTES];
     bool own_probe_known, own_probe_pending;
     uint8_t own_probe[WIRE_DIGEST_BYTES];
-    struct server_probe probe;
+    struct server_probe *probe;
+    bool standing;
+    struct server_owner owner;
+    char waits_for[WIRE_TEXT_BYTES];
+    struct parked *parked; /* [n_parked] */
+    size_t n_parked, parked_capacity;
     bool ending; /* goodbyes are said, theirs are waited for */
     bool ended, draining;
     uint64_t malformed, bad_tokens;
     struct log_limit malformed_limit, refused_limit;
 };
+
+/* Looks after deadlines once the sockets had their turn. */
+void server_wake(struct server *s);
+/* The loop, the handles, the sockets; no task. On an error there is no server. */
+MUST_USE enum err server_shell_open(const struct server_config *cfg, struct server **out,
+                                    struct errbuf *e);
+
+/* Refuses for now, and remembers the worker for the status. */
+void server_park(struct server *s, const struct socket_route *route, const struct wire_hello *h,
+                 enum wire_refusal code, const char *text);
+void server_unpark(struct server *s, const char *name);
+void server_forget_silent(struct server *s);
 
 /* Ends the loop once the last peer has said goodbye. */
 void server_end_when_alone(struct server *s);
@@ -132,6 +160,7 @@ void server_on_control(void *ctx, const struct socket_route *route, const uint8_
                        size_t bytes, struct blob **payload);
 void server_on_tensor(void *ctx, const struct socket_route *route, const uint8_t *header,
                       size_t bytes, struct blob **payload);
+void server_fill_workers(struct server *s, struct status *status);
 void server_on_status(void *ctx, const struct socket_route *route, const uint8_t *header,
                       size_t bytes, struct blob **payload);
 /* Judges a worker's digest, by the run's own first. */
