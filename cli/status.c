@@ -39,9 +39,15 @@ static enum err no_address(const char *target, enum err error, struct errbuf *e)
 {
     char report[FILE_PATH_BYTES];
     char db[FILE_PATH_BYTES];
+    char list[FILE_PATH_BYTES];
     if (error != ERR_NOT_FOUND || file_join(report, target, "report.md", NULL) != OK ||
         file_join(db, target, "run.db", NULL) != OK) {
         return error;
+    }
+    if (file_join(list, target, "tasks.json", NULL) == OK && file_exists(list)) {
+        return err_set(e, error,
+                       "%s: nothing serves it; pft-coordinator --serve %s goes on with it", target,
+                       target);
     }
     if (!file_exists(db)) {
         return err_set(e, error, "%s: holds no run (there is no run.db in it)", target);

@@ -1,7 +1,8 @@
 /* status.h - asks a coordinator how it is, and shows the answer.
  * Owns: the JSON and the table. Never: how the figures come about. Blocks; no loop needed.
  *
- * JSON, one object: schema, run, task, state (starting running degraded draining finished failed),
+ * JSON, one object: schema, run, task, state (starting running degraded draining finished failed
+ * waiting),
  * text (why degraded or failed; else ""), step {open, committed, total}, loss (null: none yet),
  * pairs_per_s, tokens_per_s (means of the last 30 s), eta_s (null: unknown), units {queued, leased,
  * done}, useful_slots, workers [{id, host, slots, state, units_done, tokens_per_s, last_heard_ms,

@@ -14,7 +14,7 @@
 #include "common/wire/status_message.h"
 #include "coordinator/task_folder.h"
 
-enum { WORK_MAX = 1024 };
+enum { WORK_MAX = 256 };
 
 struct work {
     struct letter letter; /* first */

@@ -16,7 +16,6 @@ enum {
     CONTROL_QUEUE = 1024,
     TENSOR_QUEUE = 4,
     STATUS_QUEUE = 64,
-    STATUS_FRAME_BYTES = 4096,
     LINGER_MS = 1000,
     BEAT_MS = 500,
     PARTING_MS = 1000, /* workers have this long to say goodbye back */
@@ -76,6 +75,13 @@ enum err server_send_tensor(struct server *s, struct peer *peer, const struct wi
 void server_refuse(struct server *s, const struct socket_route *route, uint64_t session,
                    enum wire_refusal code, uint32_t retry_ms, const char *text)
 {
+    log_limited(&s->refused_limit, clock_now_ms(), LOG_WARN, "refused", "%s", text);
+    server_put_off(s, route, session, code, retry_ms, text);
+}
+
+void server_put_off(struct server *s, const struct socket_route *route, uint64_t session,
+                    enum wire_refusal code, uint32_t retry_ms, const char *text)
+{
     struct wire_message m = {.kind = WIRE_REFUSED};
     uint8_t header[LIMIT_HEADER_BYTES];
     size_t bytes;
@@ -83,7 +89,6 @@ void server_refuse(struct server *s, const struct socket_route *route, uint64_t 
     m.note.code = (uint32_t)code;
     m.note.retry_ms = retry_ms;
     (void)snprintf(m.note.text, sizeof m.note.text, "%s", text);
-    log_limited(&s->refused_limit, clock_now_ms(), LOG_WARN, "refused", "%s", text);
     wire_encode(&m, header, &bytes);
     if (socket_send(s->control, route, header, bytes, NULL) != OK) {
         log_event(LOG_DEBUG, "unsent", "message=refused");
@@ -352,7 +357,7 @@ static enum err open_sockets(struct server *s, struct errbuf *e)
                             &s->tensor, s->tensor_address, e);
     }
     if (error == OK) {
-        error = open_socket(s, s->cfg.status, STATUS_QUEUE, STATUS_FRAME_BYTES, server_on_status,
+        error = open_socket(s, s->cfg.status, STATUS_QUEUE, STATUS_REQUEST_BYTES, server_on_status,
                             &s->status, s->status_address, e);
     }
     if (error == OK) {

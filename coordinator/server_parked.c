@@ -45,7 +45,7 @@ void server_park(struct server *s, const struct socket_route *route, const struc
 {
     bool unfit = code != WIRE_REFUSED_STATE;
     remember(s, h, unfit);
-    server_refuse(s, route, 0, code, unfit ? UNFIT_MS : ASK_MS, text);
+    server_put_off(s, route, 0, code, unfit ? UNFIT_MS : ASK_MS, text);
 }
 
 void server_unpark(struct server *s, const char *name)

@@ -136,6 +136,9 @@ enum err server_send_tensor(struct server *s, struct peer *peer, const struct wi
                             struct blob *payload);
 void server_refuse(struct server *s, const struct socket_route *route, uint64_t session,
                    enum wire_refusal code, uint32_t retry_ms, const char *text);
+/* The same without a word in the log: nothing is wrong, it is to come back. */
+void server_put_off(struct server *s, const struct socket_route *route, uint64_t session,
+                    enum wire_refusal code, uint32_t retry_ms, const char *text);
 void server_send_params(struct server *s, struct peer *peer);
 
 /* Peers. */

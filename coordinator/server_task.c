@@ -43,7 +43,7 @@ void server_task_close(struct server *s, const char *why)
             const struct socket_route route = peer->control;
             uint64_t session = peer->session;
             server_peer_free(s, peer);
-            server_refuse(s, &route, session, WIRE_REFUSED_STATE, BACK_MS, why);
+            server_put_off(s, &route, session, WIRE_REFUSED_STATE, BACK_MS, why);
         }
     }
     server_probe_stop(s);
@@ -52,6 +52,7 @@ void server_task_close(struct server *s, const char *why)
     s->params_version = 0;
     s->batch = NULL;
     s->events = (struct server_events){0};
+    s->cfg = (struct server_config){0}; /* what it points to was the task's */
     s->own_probe_known = s->own_probe_pending = false;
     s->ending = s->draining = false;
 }

@@ -143,7 +143,7 @@ class Standing(FleetCase):
         self.serve()
         self.workers("a")
         long = self.submit(self.config, "--set", "train.max_steps=5000", "--set", "train.epochs=1000")
-        waiting = self.submit(self.config)
+        waiting = self.submit(self.config, "--set", "data.system=" + "Be brief. " * 900)  # a large order
         last = self.submit(self.config)
         wait_for("two steps", lambda: self.step(long, 2))
         gone = self.pft("cancel", str(waiting))
@@ -158,6 +158,8 @@ class Standing(FleetCase):
         late = self.pft("cancel", str(last))
         self.assertEqual(late.returncode, 3)
         self.assertIn("finished already", late.stderr)
+        with open(os.path.join(self.task(waiting), "config.yaml"), encoding="utf-8") as f:
+            self.assertEqual(f.read().count("Be brief."), 900)
         nothing = self.pft("logs", str(waiting), "--follow")
         self.assertEqual(nothing.returncode, 1)
         self.assertIn("cancelled, there is nothing to read", nothing.stderr)
@@ -240,8 +242,12 @@ class Standing(FleetCase):
         second = self.start("second", "pft-coordinator", "--serve", self.dir)
         self.assertEqual(second.end(), 3)
         self.assertIn("another coordinator", second.text())
+        status = subprocess.run([os.path.join(BIN, "pft"), "status", self.dir], capture_output=True,
+                                text=True, check=False)
+        self.assertIn("none, waiting", status.stdout)
         self.assertEqual(self.start("both", "pft-coordinator", self.config, "--serve", self.dir).end(), 2)
         self.stop(fleet, 0)
+        self.assertIn("--serve", self.pft("jobs").stderr)
 
     def test_over_tcp_the_list_can_be_read_and_not_changed(self):
         self.serve("--bind", "tcp://127.0.0.1:*", "--status", "tcp://127.0.0.1:*")
