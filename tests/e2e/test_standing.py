@@ -164,6 +164,17 @@ class Standing(FleetCase):
         self.assertEqual(nothing.returncode, 1)
         self.assertIn("cancelled, there is nothing to read", nothing.stderr)
 
+    def killed_before_the_list_said_finished(self, number):
+        """The list as a kill between a task's result and the next save leaves it; steps in its log."""
+        path = os.path.join(self.dir, "tasks.json")
+        with open(path, encoding="utf-8") as f:
+            saved = json.load(f)
+        saved["tasks"][number - 1].update(state="running", ended=0)
+        with open(path, "w", encoding="utf-8") as f:
+            json.dump(saved, f)
+        with open(os.path.join(self.task(number), "task.log"), encoding="utf-8") as f:
+            return f.read().count(" step ")
+
     def test_killed_while_idle_while_it_runs_and_between_tasks_it_goes_on(self):
         fleet = self.serve()
         workers = self.workers("a", "b")
@@ -187,7 +198,11 @@ class Standing(FleetCase):
         report = os.stat(os.path.join(self.task(first), "report.md")).st_mtime_ns
         fleet.send(signal.SIGKILL)
         fleet.end()
+        said = self.killed_before_the_list_said_finished(second)
         fleet = self.serve(name="fleet-6")
+        self.ended(second)
+        with open(os.path.join(self.task(second), "task.log"), encoding="utf-8") as f:
+            self.assertEqual(f.read().count(" step "), said)
         self.assertEqual([t["state"] for t in self.jobs().values()], ["finished", "finished"])
         third = self.submit(self.config, "--set", "train.max_steps=2")
         self.assertEqual(third, 3)
