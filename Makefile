@@ -4,7 +4,10 @@ JOBS ?= $(shell nproc)
 BUILD := build/$(PRESET)
 TIDY = git ls-files '*.c' '*.h'
 
-.PHONY: help build run test check bench bench-check asan tsan format tidy clean
+SEEDS ?= 1000
+FIRST ?= 1
+
+.PHONY: help build run test check sim bench bench-check asan tsan fuzz format tidy clean
 
 help: ## print this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -23,6 +26,9 @@ test: build ## build and run every test
 check: build ## the quick tests only (unit and tidy; under a minute)
 	@ctest --test-dir $(BUILD) --output-on-failure -j $(JOBS) -R '^(unit|tidy|data|bench)\.'
 
+sim: build ## simulate whole clusters with faults: seeds FIRST .. FIRST+SEEDS-1
+	@$(BUILD)/tests/pft-sim --first $(FIRST) --seeds $(SEEDS) --jobs $(JOBS)
+
 bench: build ## beside PyTorch, in one run (ARGS='--scenarios 4 --rounds 1': a quick look)
 	@scripts/bench/run $(ARGS)
 
@@ -36,6 +42,9 @@ asan: ## unit, fuzz and end-to-end tests under ASan and UBSan
 tsan: ## unit and end-to-end tests under TSan
 	@$(MAKE) --no-print-directory build PRESET=tsan
 	@PFT_SLOW=1 TSAN_OPTIONS=ignore_noninstrumented_modules=1 ctest --test-dir build/tsan --output-on-failure -j $(JOBS) -R '^(unit|e2e)\.'
+
+fuzz: ## every fuzz target for SECONDS (default 60); SEED=n repeats
+	@JOBS=$(JOBS) SEED=$(SEED) scripts/fuzz $(or $(SECONDS),60)
 
 format: ## clang-format every C file in place
 	@command -v clang-format >/dev/null || { echo "format: clang-format is missing: scripts/setup --dev" >&2; exit 1; }

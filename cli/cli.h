@@ -19,6 +19,9 @@ int cli_logs(int argc, char **argv);
 int cli_scale(int argc, char **argv);
 int cli_status(int argc, char **argv);
 int cli_config(int argc, char **argv);
+int cli_drain(int argc, char **argv);
+int cli_stop(int argc, char **argv);
+int cli_keys(int argc, char **argv);
 
 enum { CLI_OK = 0, CLI_FAILED = 1, CLI_USAGE = 2, CLI_REFUSED = 3, CLI_INTERRUPTED = 130 };
 

@@ -21,6 +21,7 @@
 
 enum {
     TICK_MS = 250,
+    LOOK_MS = 20, /* until the coordinator listens */
     ASK_TIMEOUT_MS = 200,
     ALONE_MS = 60000, /* after the workers said goodbye the coordinator has so long to end */
     RESTARTS = 3,
@@ -78,8 +79,9 @@ static enum err start_worker(struct local_run *r, uint32_t i, struct errbuf *e)
 {
     char slots[16];
     char threads[16];
-    const char *argv[] = {NULL,        r->jobs, "--model", r->options->model, "--slots", slots,
-                          "--threads", threads, NULL};
+    const char *checkpointing = r->options->checkpointing ? "--gradient-checkpointing" : NULL;
+    const char *argv[] = {NULL,  r->jobs,     "--model", r->options->model, "--slots",
+                          slots, "--threads", threads,   checkpointing,     NULL};
     (void)snprintf(slots, sizeof slots, "%u", r->options->slots);
     (void)snprintf(threads, sizeof threads, "%u", r->options->threads);
     struct child *child = &r->workers[i].child;
@@ -261,6 +263,7 @@ static void on_tick(uv_timer_t *timer)
             return;
         }
         r->workers_started = true;
+        uv_timer_set_repeat(timer, TICK_MS);
         scale_to(r, r->wanted);
         publish_workers(r);
         return;
@@ -279,7 +282,7 @@ static void on_tick(uv_timer_t *timer)
     }
     struct status s = {0};
     const struct status_request ask = {.command = STATUS_ASK};
-    if (status_fetch(r->status, &ask, &s, ASK_TIMEOUT_MS, NULL) == OK) {
+    if (status_fetch(r->status, NULL, &ask, &s, ASK_TIMEOUT_MS, NULL) == OK) {
         progress_show(&r->progress, &s, now);
         status_free(&s);
     }
@@ -317,7 +320,7 @@ static int run_loop(struct local_run *r)
     (void)uv_signal_init(&r->loop, &r->terminate);
     (void)uv_signal_start(&r->interrupt, on_signal, SIGINT);
     (void)uv_signal_start(&r->terminate, on_signal, SIGTERM);
-    (void)uv_timer_start(&r->tick, on_tick, 50, TICK_MS);
+    (void)uv_timer_start(&r->tick, on_tick, LOOK_MS, LOOK_MS);
     (void)uv_run(&r->loop, UV_RUN_DEFAULT);
     progress_end(&r->progress);
     uv_walk(&r->loop, close_handle, NULL);

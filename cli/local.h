@@ -16,6 +16,7 @@ struct local_options {
     const char *model; /* resolved path, for the workers */
     uint32_t workers;
     uint32_t slots, threads; /* of each worker, of each slot */
+    bool checkpointing;      /* of every worker */
     const char *capture;     /* file that takes the coordinator's stdout; NULL: inherited */
 };
 

@@ -20,7 +20,7 @@ struct profile_words {
     const char *config, *slots, *threads, *units, *repeat;
     const char *sets[ARGS_REPEATS];
     int n_sets;
-    bool layers, json;
+    bool layers, json, checkpointing;
 };
 
 static enum err read_options(struct profile_words *o, int argc, char **argv, struct errbuf *e)
@@ -31,6 +31,7 @@ static enum err read_options(struct profile_words *o, int argc, char **argv, str
         {"--units", "N", "units of the first step to compute (default: 4)", &o->units, NULL, NULL},
         {"--repeat", "N", "times, after one that is not counted (default: 3)", &o->repeat, NULL,
          NULL},
+        {"--gradient-checkpointing", NULL, "as pft-worker has it", NULL, NULL, &o->checkpointing},
         {"--layers", NULL, "every layer besides the sums", NULL, NULL, &o->layers},
         {"--set", "KEY=VALUE", "override a key of the config", o->sets, &o->n_sets, NULL},
         {"--json", NULL, "print one JSON object, layers included", NULL, NULL, &o->json},
@@ -124,6 +125,9 @@ static enum err become_worker(const struct profile_words *o, const struct setup 
     }
     if (o->json) {
         argv[words++] = "--json";
+    }
+    if (o->checkpointing) {
+        argv[words++] = "--gradient-checkpointing";
     }
     union { /* execv takes no const; it only reads */
         const char **given;

@@ -17,7 +17,7 @@ struct run_options {
     const char *config, *out, *workers, *slots, *threads;
     const char *sets[ARGS_REPEATS];
     int n_sets;
-    bool resume;
+    bool resume, checkpointing;
 };
 
 static enum err read_options(struct run_options *o, int argc, char **argv, struct errbuf *e)
@@ -27,6 +27,8 @@ static enum err read_options(struct run_options *o, int argc, char **argv, struc
          &o->workers, NULL, NULL},
         {"--slots", "S", "jobs at a time of each worker (default 1)", &o->slots, NULL, NULL},
         {"--threads", "T", "threads of each slot (default 1)", &o->threads, NULL, NULL},
+        {"--gradient-checkpointing", NULL, "workers with less memory, a third slower, same bits",
+         NULL, NULL, &o->checkpointing},
         {"--out", "RUN", "folder of the run (default: runs/<name of the config>)", &o->out, NULL,
          NULL},
         {"--set", "KEY=VALUE", "override a key of the config", o->sets, &o->n_sets, NULL},
@@ -106,6 +108,7 @@ static enum err run(const struct run_options *o, int *code, struct errbuf *e)
     if (o->resume) {
         words[local.n_words++] = "--resume";
     }
+    local.checkpointing = o->checkpointing;
     enum err error = local_shape(o->workers, o->slots, o->threads, &local, e);
     if (error == OK) {
         error = find_model(o, model, e);

@@ -9,12 +9,13 @@
 
 #include "common/base/file.h"
 #include "common/base/mem.h"
-#include "common/net/socket.h"
+#include "common/net/request.h"
 
 enum { ADDRESS_FILE_BYTES = 1 << 16 };
 
-enum err status_fetch(const char *address, const struct status_request *request, struct status *out,
-                      int timeout_ms, struct errbuf *e)
+enum err status_fetch(const char *address, const struct key_file *key,
+                      const struct status_request *request, struct status *out, int timeout_ms,
+                      struct errbuf *e)
 {
     uint8_t bytes[STATUS_REQUEST_BYTES];
     size_t n;
@@ -22,8 +23,8 @@ enum err status_fetch(const char *address, const struct status_request *request,
     size_t reply_bytes = 0;
     *out = (struct status){0};
     status_request_encode(request, bytes, &n);
-    enum err error =
-        socket_request(address, bytes, n, STATUS_REPLY_BYTES, timeout_ms, &reply, &reply_bytes, e);
+    enum err error = request_reply(address, key, bytes, n, STATUS_REPLY_BYTES, timeout_ms, &reply,
+                                   &reply_bytes, e);
     if (error == OK) {
         error = status_decode(reply, reply_bytes, out, e);
         if (error != OK) {
@@ -32,6 +33,19 @@ enum err status_fetch(const char *address, const struct status_request *request,
     }
     mem_free(reply);
     return error;
+}
+
+/* The key in a file; all zeros for NULL. */
+static enum err read_key(const char *path, struct key_file *key, struct errbuf *e)
+{
+    *key = (struct key_file){.name = ""};
+    enum err error = path ? key_file_read(path, key, e) : OK;
+    return error == OK && path && key->role == KEY_COORDINATOR
+               ? err_set(e, ERR_REFUSED,
+                         "%s: is the coordinator's own key, which opens nothing; an "
+                         "observer's or operator's is wanted",
+                         path)
+               : error;
 }
 
 /* address.json is there only while a coordinator serves. */
@@ -88,6 +102,24 @@ enum err status_address(const char *target, char out[ADDRESS_BYTES], struct errb
     return error;
 }
 
+enum err status_ask(const char *target, const char *key_path, const struct status_request *request,
+                    int tries, struct status *out, struct errbuf *e)
+{
+    char address[ADDRESS_BYTES];
+    struct key_file key;
+    enum err error = read_key(key_path, &key, e);
+    if (error == OK) {
+        error = status_address(target, address, e);
+    }
+    bool again = error == OK;
+    for (int i = 0; i < tries && again; i++) {
+        error = status_fetch(address, key_path ? &key : NULL, request, out, STATUS_TIMEOUT_MS, e);
+        again = error == ERR_TIMEOUT;
+    }
+    key_clear(&key);
+    return error;
+}
+
 static void add_number(struct str *out, const char *name, double value)
 {
     if (isfinite(value)) {
@@ -117,9 +149,11 @@ void status_json(const struct status *s, struct str *out)
     add_number(out, "pairs_per_s", s->pairs_per_s);
     add_number(out, "tokens_per_s", s->tokens_per_s);
     add_number(out, "eta_s", s->eta_s);
+    add_number(out, "utilisation", s->utilisation);
     str_addf(out, ",\"units\":{\"queued\":%u,\"leased\":%u,\"done\":%" PRIu64 "}", s->units_queued,
              s->units_leased, s->units_done);
-    str_addf(out, ",\"useful_slots\":%u,\"workers\":[", s->useful_slots);
+    str_addf(out, ",\"useful_slots\":%u,\"refused\":%" PRIu64 ",\"workers\":[", s->useful_slots,
+             s->refused);
     for (uint32_t i = 0; i < s->n_workers; i++) {
         const struct status_worker *w = &s->workers[i];
         add_text(out, i > 0 ? ",{\"id\":" : "{\"id\":", w->id);
@@ -128,11 +162,22 @@ void status_json(const struct status *s, struct str *out)
         add_text(out, ",\"state\":", w->state);
         str_addf(out, ",\"units_done\":%" PRIu64, w->units_done);
         add_number(out, "tokens_per_s", w->tokens_per_s);
+        add_number(out, "utilisation", w->utilisation);
         str_addf(out, ",\"last_heard_ms\":%" PRIu64, w->last_heard_ms);
         add_text(out, ",\"core_type\":", w->core_type);
         str_addf(out, ",\"strikes\":%u}", w->strikes);
     }
     str_add(out, "]}");
+}
+
+/* Six columns. */
+static void add_share(struct str *out, double share)
+{
+    if (isnan(share)) {
+        str_addf(out, "%6s", "-");
+    } else {
+        str_addf(out, "%5.1f%%", 100.0 * share);
+    }
 }
 
 static void add_duration(struct str *out, double seconds)
@@ -162,31 +207,36 @@ void status_table(const struct status *s, struct str *out)
     }
     str_addf(out, "speed    %.2f pairs/s, %.0f tokens/s, to go ", s->pairs_per_s, s->tokens_per_s);
     add_duration(out, s->eta_s);
-    str_addf(out, "\nunits    %u queued, %u leased, %" PRIu64 " done; %u slots are useful\n",
+    str_add(out, "\nbusy     ");
+    add_share(out, s->utilisation);
+    str_addf(out,
+             " of the slots' time\nunits    %u queued, %u leased, %" PRIu64
+             " done; %u slots are useful\n",
              s->units_queued, s->units_leased, s->units_done, s->useful_slots);
-    str_addf(out, "\n%-24s %-16s %5s %-12s %8s %9s %9s %-11s %s\n", "worker", "host", "slots",
-             "state", "units", "tokens/s", "heard ms", "core", "strikes");
+    if (s->refused > 0) {
+        str_addf(out, "refused  %" PRIu64 " connections (no key, a wrong one, too many bytes)\n",
+                 s->refused);
+    }
+    str_addf(out, "\n%-24s %-16s %5s %-12s %8s %9s %6s %9s %-11s %s\n", "worker", "host", "slots",
+             "state", "units", "tokens/s", "busy", "heard ms", "core", "strikes");
     for (uint32_t i = 0; i < s->n_workers; i++) {
         const struct status_worker *w = &s->workers[i];
-        str_addf(out, "%-24s %-16s %5u %-12s %8" PRIu64 " %9.0f %9" PRIu64 " %-11s %u\n", w->id,
-                 w->host, w->slots, w->state, w->units_done, w->tokens_per_s, w->last_heard_ms,
-                 w->core_type, w->strikes);
+        str_addf(out, "%-24s %-16s %5u %-12s %8" PRIu64 " %9.0f ", w->id, w->host, w->slots,
+                 w->state, w->units_done, w->tokens_per_s);
+        add_share(out, w->utilisation);
+        str_addf(out, " %9" PRIu64 " %-11s %u\n", w->last_heard_ms, w->core_type, w->strikes);
     }
     if (s->n_workers == 0) {
         str_add(out, "(no workers)\n");
     }
 }
 
-enum err status_show(const char *target, bool json, struct errbuf *e)
+enum err status_show(const char *target, const char *key_path, bool json, struct errbuf *e)
 {
-    char address[ADDRESS_BYTES];
     struct status s = {0};
     struct str out = {0};
     const struct status_request ask = {.command = STATUS_ASK};
-    enum err error = status_address(target, address, e);
-    if (error == OK) {
-        error = status_fetch(address, &ask, &s, STATUS_TIMEOUT_MS, e);
-    }
+    enum err error = status_ask(target, key_path, &ask, 1, &s, e);
     if (error == OK) {
         if (json) {
             status_json(&s, &out);

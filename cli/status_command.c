@@ -8,13 +8,16 @@
 int cli_status(int argc, char **argv)
 {
     bool json = false;
+    const char *key = NULL;
     struct errbuf e = {0};
     const struct args_option options[] = {
-        {"--json", NULL, "print one JSON object (docs/status.md)", NULL, NULL, &json}};
-    struct args a = {.usage = "pft status RUN|ADDRESS [--json]",
+        {"--json", NULL, "print one JSON object (docs/status.md)", NULL, NULL, &json},
+        {"--key", "FILE", "an observer's or operator's key, for tcp addresses with keys", &key,
+         NULL, NULL}};
+    struct args a = {.usage = "pft status RUN|ADDRESS [--json] [--key FILE]",
                      .what = "Asks a running coordinator how far it is.",
                      .options = options,
-                     .n_options = 1};
+                     .n_options = sizeof options / sizeof options[0]};
     enum err error = args_parse(&a, argc, argv, &e);
     if (error == ERR_STATE) {
         return CLI_OK;
@@ -23,7 +26,7 @@ int cli_status(int argc, char **argv)
         error = err_set(&e, ERR_USAGE, "a run folder or an address is needed; usage: %s", a.usage);
     }
     if (error == OK) {
-        error = status_show(a.positional[0], json, &e);
+        error = status_show(a.positional[0], key, json, &e);
     }
     return error == OK ? CLI_OK : cli_explain("pft status", error, &e);
 }

@@ -14,23 +14,10 @@
 
 enum { TRIES = 4, FOLLOW_MS = 300 };
 
-/* One question; a lost answer is asked for again, which changes nothing: an order has a ticket, and
- * what is cancelled stays cancelled. */
-static enum err ask(const char *to, const struct status_request *request, struct status *s,
-                    struct errbuf *e)
-{
-    char address[ADDRESS_BYTES];
-    enum err error = to ? status_address(to, address, e)
-                        : err_set(e, ERR_USAGE,
-                                  "--to ADDRESS is needed: the folder of a "
-                                  "pft-coordinator --serve, or its status address");
-    bool again = error == OK;
-    for (int i = 0; i < TRIES && again; i++) {
-        error = status_fetch(address, request, s, STATUS_TIMEOUT_MS, e);
-        again = error == ERR_TIMEOUT;
-    }
-    return error;
-}
+/* Of every command. */
+struct list {
+    const char *to, *key;
+};
 
 static enum err obey(const struct status *s, const char *to, struct errbuf *e)
 {
@@ -49,11 +36,18 @@ static enum err obey(const struct status *s, const char *to, struct errbuf *e)
     }
 }
 
-static enum err command(const char *to, const struct status_request *request, struct status *s,
-                        struct errbuf *e)
+/* One question; a lost answer is asked for again, which changes nothing: an order has a ticket, and
+ * what is cancelled stays cancelled. */
+static enum err command(const struct list *l, const struct status_request *request,
+                        struct status *s, struct errbuf *e)
 {
-    enum err error = ask(to, request, s, e);
-    return error == OK ? obey(s, to, e) : error;
+    if (!l->to) {
+        return err_set(e, ERR_USAGE,
+                       "--to ADDRESS is needed: the folder of a pft-coordinator --serve, or its "
+                       "status address");
+    }
+    enum err error = status_ask(l->to, l->key, request, TRIES, s, e);
+    return error == OK ? obey(s, l->to, e) : error;
 }
 
 static enum err printed(bool good, struct errbuf *e)
@@ -101,10 +95,11 @@ int cli_submit(int argc, char **argv)
 {
     struct errbuf e = {0};
     struct submit_words w = {0};
-    const char *to = NULL;
+    struct list l = {0};
     const char *sets[ARGS_REPEATS];
     const struct args_option options[] = {
-        {"--to", "ADDRESS", "folder or status address of the coordinator", &to, NULL, NULL},
+        {"--to", "ADDRESS", "folder or status address of the coordinator", &l.to, NULL, NULL},
+        {"--key", "FILE", "an operator's key, for tcp addresses with keys", &l.key, NULL, NULL},
         {"--name", "NAME", "name in the list (default: of the config or run)", &w.name, NULL, NULL},
         {"--set", "KEY=VALUE", "override a key of the config", sets, &w.n_sets, NULL},
         {"--model", "FILE", "eval: a bare model instead of a run", &w.model, NULL, NULL},
@@ -132,7 +127,7 @@ int cli_submit(int argc, char **argv)
                          : task_order_train(&w, &request.order, &e);
     }
     if (error == OK) {
-        error = command(to, &request, &s, &e);
+        error = command(&l, &request, &s, &e);
     }
     if (error == OK) {
         error = printed(printf("%" PRIu64 "\n", s.task_id) > 0, &e);
@@ -188,15 +183,16 @@ static void jobs_json(const struct status *s, struct str *out)
 int cli_jobs(int argc, char **argv)
 {
     struct errbuf e = {0};
-    const char *to = NULL;
+    struct list l = {0};
     bool json = false;
     const struct args_option options[] = {
-        {"--to", "ADDRESS", "folder or status address of the coordinator", &to, NULL, NULL},
+        {"--to", "ADDRESS", "folder or status address of the coordinator", &l.to, NULL, NULL},
+        {"--key", "FILE", "a key that may read, for tcp addresses with keys", &l.key, NULL, NULL},
         {"--json", NULL, "print a JSON list (docs/fleet.md)", NULL, NULL, &json}};
-    struct args a = {.usage = "pft jobs --to ADDRESS [--json]",
+    struct args a = {.usage = "pft jobs --to ADDRESS [--json] [--key FILE]",
                      .what = "The tasks of a standing coordinator, in the order they were sent.",
                      .options = options,
-                     .n_options = 2};
+                     .n_options = sizeof options / sizeof options[0]};
     const struct status_request request = {.command = STATUS_JOBS};
     struct status s = {0};
     struct str out = {0};
@@ -206,7 +202,7 @@ int cli_jobs(int argc, char **argv)
                         a.usage);
     }
     if (error == OK) {
-        error = command(to, &request, &s, &e);
+        error = command(&l, &request, &s, &e);
     }
     if (error == OK && json) {
         jobs_json(&s, &out);
@@ -223,14 +219,15 @@ int cli_jobs(int argc, char **argv)
 int cli_cancel(int argc, char **argv)
 {
     struct errbuf e = {0};
-    const char *to = NULL;
+    struct list l = {0};
     const struct args_option options[] = {
-        {"--to", "ADDRESS", "folder or status address of the coordinator", &to, NULL, NULL}};
-    struct args a = {.usage = "pft cancel TASK --to ADDRESS",
+        {"--to", "ADDRESS", "folder or status address of the coordinator", &l.to, NULL, NULL},
+        {"--key", "FILE", "an operator's key, for tcp addresses with keys", &l.key, NULL, NULL}};
+    struct args a = {.usage = "pft cancel TASK --to ADDRESS [--key FILE]",
                      .what =
                          "A task that waits is not begun, one that runs stops; its folder stays.",
                      .options = options,
-                     .n_options = 1};
+                     .n_options = sizeof options / sizeof options[0]};
     struct status_request request = {.command = STATUS_CANCEL};
     struct status s = {0};
     enum err error = args_parse(&a, argc, argv, &e);
@@ -238,7 +235,7 @@ int cli_cancel(int argc, char **argv)
         error = read_task(a.n_positional == 1 ? a.positional[0] : NULL, &request.task, &e);
     }
     if (error == OK) {
-        error = command(to, &request, &s, &e);
+        error = command(&l, &request, &s, &e);
     }
     if (error == OK) {
         error = printed(puts(s.answer) >= 0, &e);
@@ -248,13 +245,13 @@ int cli_cancel(int argc, char **argv)
 }
 
 /* Pieces until there is nothing more, or with follow until the task has ended. */
-static enum err print_content(const char *to, struct status_request *request, bool follow,
+static enum err print_content(const struct list *l, struct status_request *request, bool follow,
                               struct errbuf *e)
 {
     bool was_over = false;
     for (bool more = true; more;) {
         struct status s = {0};
-        enum err error = command(to, request, &s, e);
+        enum err error = command(l, request, &s, e);
         bool absent = error == ERR_NOT_FOUND && follow;
         bool over = strcmp(s.answer, "running") != 0 && strcmp(s.answer, "queued") != 0;
         if (error == OK && s.content_bytes > 0) {
@@ -280,18 +277,19 @@ static enum err print_content(const char *to, struct status_request *request, bo
 int cli_logs(int argc, char **argv)
 {
     struct errbuf e = {0};
-    const char *to = NULL;
+    struct list l = {0};
     bool follow = false;
     bool result = false;
     const struct args_option options[] = {
-        {"--to", "ADDRESS", "folder or status address of the coordinator", &to, NULL, NULL},
+        {"--to", "ADDRESS", "folder or status address of the coordinator", &l.to, NULL, NULL},
+        {"--key", "FILE", "a key that may read, for tcp addresses with keys", &l.key, NULL, NULL},
         {"--follow", NULL, "go on until the task has ended", NULL, NULL, &follow},
         {"--result", NULL, "its report, or the JSON of an evaluation, instead", NULL, NULL,
          &result}};
-    struct args a = {.usage = "pft logs TASK --to ADDRESS [--follow] [--result]",
+    struct args a = {.usage = "pft logs TASK --to ADDRESS [--follow] [--result] [--key FILE]",
                      .what = "What the coordinator said while it did that task.",
                      .options = options,
-                     .n_options = 3};
+                     .n_options = sizeof options / sizeof options[0]};
     struct status_request request = {.command = STATUS_READ};
     enum err error = args_parse(&a, argc, argv, &e);
     if (error == OK) {
@@ -299,7 +297,7 @@ int cli_logs(int argc, char **argv)
     }
     if (error == OK) {
         request.part = result ? TASK_RESULT : TASK_LOG;
-        error = print_content(to, &request, follow, &e);
+        error = print_content(&l, &request, follow, &e);
     }
     return ended("pft logs", error, &e);
 }

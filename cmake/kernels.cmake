@@ -5,6 +5,9 @@ function(pft_kernels name level march)
   add_library(${object} OBJECT worker/backend/kernels_impl.c)
   target_compile_definitions(${object} PRIVATE KERNELS_TABLE=kernels_${name} KERNELS_LEVEL=${level})
   target_compile_options(${object} PRIVATE -O3 -march=${march} -ffp-contract=fast -Wno-psabi ${ARGN})
+  if(PFT_LIBFUZZER) # no fuzz target multiplies, and clang takes minutes to instrument these
+    target_compile_options(${object} PRIVATE -O1 -fno-sanitize=all)
+  endif()
   target_sources(pft_worker PRIVATE $<TARGET_OBJECTS:${object}>)
 endfunction()
 

@@ -24,4 +24,27 @@ if(TARGET pft_worker)
   include(cmake/kernels.cmake OPTIONAL)
 endif()
 
+# In a build without failpoints the two programs come a second time, in bin/failpoints, for the tests:
+# the files that have one are compiled anew, everything else is the same object.
+function(pft_failpoint_program folder library program)
+  file(GLOB_RECURSE sources CONFIGURE_DEPENDS common/*.c ${folder}/*.c)
+  set(with "")
+  foreach(source ${sources})
+    file(STRINGS ${source} found REGEX "FAILPOINT" LIMIT_COUNT 1)
+    if(found)
+      list(APPEND with ${source})
+    endif()
+  endforeach()
+  add_executable(${program}-failpoints ${with})
+  target_compile_definitions(${program}-failpoints PRIVATE PFT_FAILPOINTS)
+  target_link_libraries(${program}-failpoints PRIVATE ${library})
+  set_target_properties(${program}-failpoints PROPERTIES OUTPUT_NAME ${program}
+                        RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bin/failpoints)
+endfunction()
+
+if(NOT PFT_FAILPOINTS)
+  pft_failpoint_program(coordinator pft_coordinator pft-coordinator)
+  pft_failpoint_program(worker pft_worker pft-worker)
+endif()
+
 pft_program(cli pft_cli pft pft_coordinator)

@@ -9,20 +9,39 @@ foreach(source ${UNIT_TESTS})
   add_executable(${name} ${source})
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
   target_link_libraries(${name} PRIVATE ${PFT_LIBS} PkgConfig::CMOCKA)
+  # The file calls of the project's own code go through the test (tests/support/disk_faults.h).
+  file(STRINGS ${source} faults REGEX "#include .*_faults\\.h" LIMIT_COUNT 1)
+  if(faults)
+    foreach(call open read pread write pwrite fsync fdatasync ftruncate rename)
+      target_link_options(${name} PRIVATE LINKER:--wrap=${call})
+    endforeach()
+  endif()
   add_test(NAME unit.${name} COMMAND ${name} WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
   set_tests_properties(unit.${name} PROPERTIES TIMEOUT 120 SKIP_RETURN_CODE 77)
 endforeach()
 
-# Fuzz targets: LLVMFuzzerTestOneInput plus a driver of our own that mutates seeds for a bounded time.
+# Fuzz targets: LLVMFuzzerTestOneInput and seeds. A driver of our own mutates them for a bounded time;
+# with PFT_LIBFUZZER (preset fuzz, clang) libFuzzer does, for as long as scripts/fuzz says.
 file(GLOB FUZZ_TARGETS CONFIGURE_DEPENDS tests/fuzz/fuzz_*.c)
+add_custom_target(fuzz_targets)
 foreach(source ${FUZZ_TARGETS})
   get_filename_component(name ${source} NAME_WE)
-  add_executable(${name} ${source} tests/fuzz/driver.c)
+  add_executable(${name} ${source} tests/fuzz/seeds.c)
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
   target_link_libraries(${name} PRIVATE ${PFT_LIBS})
-  add_test(NAME fuzz.${name} COMMAND ${name} WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
-  set_tests_properties(fuzz.${name} PROPERTIES TIMEOUT 120)
+  add_dependencies(fuzz_targets ${name})
+  if(PFT_LIBFUZZER)
+    target_sources(${name} PRIVATE tests/fuzz/libfuzzer.c)
+    target_link_options(${name} PRIVATE -fsanitize=fuzzer)
+  else()
+    target_sources(${name} PRIVATE tests/fuzz/driver.c)
+    add_test(NAME fuzz.${name} COMMAND ${name} WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+    set_tests_properties(fuzz.${name} PROPERTIES TIMEOUT 300)
+  endif()
 endforeach()
+if(NOT PFT_LIBFUZZER) # a whole server, a file of weights for every input: slower than a parser
+  set_tests_properties(fuzz.fuzz_server fuzz.fuzz_weights PROPERTIES ENVIRONMENT PFT_FUZZ_RUNS=4000)
+endif()
 
 file(GLOB TOOLS CONFIGURE_DEPENDS tests/interop/*_tool.c tests/e2e/*_tool.c tests/bench/*_tool.c)
 foreach(source ${TOOLS})
@@ -45,3 +64,19 @@ foreach(kind bench data e2e interop tidy)
                          ENVIRONMENT "PFT_BIN=${CMAKE_BINARY_DIR}/bin")
   endforeach()
 endforeach()
+
+# The simulator: the two programs over a virtual loop, network, clock and disk (docs/simulation.md).
+# File calls, random bits and a few seams of the project are sent to it by the linker; --as-needed
+# keeps the matrix libraries out, whose place it takes.
+file(GLOB SIM_SOURCES CONFIGURE_DEPENDS tests/sim/*.c)
+add_executable(pft-sim ${SIM_SOURCES})
+set_target_properties(pft-sim PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
+set(SIM_WRAPPED open close read pread write pwrite fsync fdatasync ftruncate rename unlink remove
+                mkdir stat fstat flock opendir readdir closedir getrandom model_shape model_describe
+                forest_groups forest_build reduce_begin reduce_add reduce_finish journal_append
+                queue_split)
+list(TRANSFORM SIM_WRAPPED PREPEND "LINKER:--wrap=")
+target_link_options(pft-sim PRIVATE LINKER:--as-needed ${SIM_WRAPPED})
+target_link_libraries(pft-sim PRIVATE pft_worker pft_coordinator)
+add_test(NAME sim.seeds COMMAND pft-sim --seeds 100 WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+set_tests_properties(sim.seeds PROPERTIES TIMEOUT 600)

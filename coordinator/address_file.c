@@ -8,12 +8,13 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "common/base/failpoint.h"
 #include "common/base/str.h"
 
 static enum err default_address(const char *folder, const char *name, char out[ADDRESS_BYTES])
 {
     int n = snprintf(out, ADDRESS_BYTES, "ipc://%s/%s", folder, name);
-    return n > 0 && n < ADDRESS_BYTES ? address_check_bind(out, NULL) : ERR_RANGE;
+    return n > 0 && n < ADDRESS_BYTES ? address_check_bind(out, false, NULL) : ERR_RANGE;
 }
 
 static enum err make_folder(struct address_file *a, struct errbuf *e)
@@ -30,7 +31,7 @@ static enum err make_folder(struct address_file *a, struct errbuf *e)
     return OK;
 }
 
-enum err address_file_choose(const char *run, const char *jobs, const char *status,
+enum err address_file_choose(const char *run, const char *jobs, const char *status, bool keys,
                              struct address_file *a, struct errbuf *e)
 {
     *a = (struct address_file){.jobs = ""};
@@ -55,7 +56,7 @@ enum err address_file_choose(const char *run, const char *jobs, const char *stat
     char *const out[] = {a->jobs, a->status};
     for (size_t i = 0; i < 2 && error == OK; i++) {
         if (given[i]) {
-            error = address_check_bind(given[i], e);
+            error = address_check_bind(given[i], keys, e);
             (void)snprintf(out[i], ADDRESS_BYTES, "%s", given[i]);
         }
     }
@@ -75,9 +76,14 @@ enum err address_file_write(const struct address_file *a, const char *jobs, cons
     str_add_json(&text, status, strlen(status));
     str_addf(&text, ", \"pid\": %ld}\n", (long)getpid());
     enum err error = str_ok(&text);
+    if (error == OK && FAILPOINT_FAILS("address.write")) {
+        error = err_set(e, err_from_errno(errno), "%s: cannot be written: %s", a->path,
+                        strerror(errno));
+    }
     if (error == OK) {
         error = file_write_atomic(a->path, text.data, text.len, e);
     }
+    FAILPOINT("address.written");
     str_free(&text);
     return error;
 }

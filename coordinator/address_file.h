@@ -19,9 +19,9 @@ struct address_file {
 
 /* Given addresses are taken as they are; NULL means RUN/jobs.sock and RUN/status.sock, or, when
  * those do not fit a socket's name, a new 0700 folder in $XDG_RUNTIME_DIR or /tmp. The run folder
- * must exist. */
+ * must exist. keys: addresses beyond loopback are fine. */
 MUST_USE enum err address_file_choose(const char *run, const char *jobs, const char *status,
-                                      struct address_file *a, struct errbuf *e);
+                                      bool keys, struct address_file *a, struct errbuf *e);
 
 /* Writes address.json with what came out of the binds; atomic. */
 MUST_USE enum err address_file_write(const struct address_file *a, const char *jobs,

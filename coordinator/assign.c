@@ -37,13 +37,14 @@ static void assign(struct dispatch *d, uint64_t worker, uint32_t slot, uint64_t 
                  NULL);
 }
 
-/* Whether every ready worker is on the job's avoid list: then anybody may have it. */
-static bool avoided_by_all(const struct dispatch *d, uint64_t id)
+/* Whether every worker that might take it is on the job's avoid list: then anybody may have it. A
+ * worker that lives but asks for nothing is not waited for. */
+static bool avoided_by_all(const struct dispatch *d, uint64_t id, uint64_t now_ns)
 {
     const struct job *job = queue_job(d->queue, id);
     for (uint32_t i = 0; i < roster_count(d->roster); i++) {
         const struct worker *w = roster_at(d->roster, i);
-        bool avoided = w->state != WORKER_READY;
+        bool avoided = !roster_asks(d->roster, w, now_ns);
         for (uint32_t j = 0; j < job->n_avoid; j++) {
             avoided = avoided || job->avoid[j] == w->id;
         }
@@ -55,21 +56,27 @@ static bool avoided_by_all(const struct dispatch *d, uint64_t id)
 }
 
 /* A queued job, or a new one of the next units; 0 when there is neither for this worker. */
-static uint64_t next_job(struct dispatch *d, uint64_t worker)
+static uint64_t next_job(struct dispatch *d, uint64_t worker, uint64_t now_ns)
 {
     struct queue_counts c = queue_counts(d->queue);
     uint64_t job = queue_first(d->queue, worker, dispatch_alone(d));
     if (job == 0 && c.jobs_queued > 0) {
         job = queue_first(d->queue, worker, true);
-        job = avoided_by_all(d, job) ? job : 0;
+        job = avoided_by_all(d, job, now_ns) ? job : 0;
     }
     if (job != 0 || c.waiting == 0) {
         return job;
     }
-    uint64_t unit_ns = lease_expected_ns(d->leases, d->kind, c.rows / c.units);
-    uint32_t n =
-        plan_job_units(c.waiting, roster_ready_slots(d->roster), unit_ns, d->cfg.job_target_ns);
-    if (queue_make(d->queue, n, &job) != OK) {
+    const struct plan_load load = {
+        .units_left = c.waiting,
+        .rows_left = c.rows_waiting,
+        .left_ns = lease_cost_ns(d->leases, d->kind, c.rows_waiting),
+        .rows_open = c.rows - c.rows_done,
+        .slots = roster_ready_slots(d->roster),
+        .target_ns = d->cfg.job_target_ns,
+        .way_ns = d->kind == JOB_GRADIENT ? d->way_ns : 0, /* scores come with the message */
+    };
+    if (queue_make(d->queue, LIMIT_JOB_UNITS, plan_job_rows(&load), &job) != OK) {
         d->out_of_memory = true;
         return 0;
     }
@@ -105,7 +112,7 @@ void dispatch_pump(struct dispatch *d, uint64_t now_ns)
     bool more = roster_first(d->roster, &worker, &slot);
     for (int backups = 0; more && !d->out_of_memory;) {
         struct queue_counts c = queue_counts(d->queue);
-        uint64_t job = c.waiting + c.jobs_queued > 0 ? next_job(d, worker) : 0;
+        uint64_t job = c.waiting + c.jobs_queued > 0 ? next_job(d, worker, now_ns) : 0;
         if (job == 0) {
             if (++backups > BACKUP_SLOTS) {
                 break;

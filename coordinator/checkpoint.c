@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "common/base/bytes.h"
+#include "common/base/failpoint.h"
 #include "common/base/file.h"
 #include "common/base/hash.h"
 #include "common/base/limits.h"
@@ -138,64 +139,15 @@ static enum err write_file(int fd, const char *path, const struct params *p,
     for (int i = 0; error == OK && i < 3; i++) {
         error = write_all(fd, path, vectors[i], p->adam.count * sizeof(float), e);
     }
+    if (error == OK && FAILPOINT_FAILS("checkpoint.write")) {
+        error = fail(e, path, "be written");
+    }
     error = error == OK ? write_all(fd, path, body, sizeof body, e) : error;
-    if (error == OK && fsync(fd) != 0) {
+    if (error == OK && (FAILPOINT_FAILS("checkpoint.fsync") || fsync(fd) != 0)) {
         (void)fail(e, path, "be synced");
         error = ERR_IO;
     }
     return error;
-}
-
-/* Deletes all but the two newest; the step of the older one, or 0 when there is only one: then a
- * damaged file falls back to version 0 and the whole log. */
-static uint64_t thin_out(const char *folder)
-{
-    uint64_t steps[FOUND_MAX];
-    char path[FILE_PATH_BYTES];
-    uint32_t n = list_steps(folder, steps);
-    for (uint32_t i = CHECKPOINT_KEPT; i < n; i++) {
-        if (path_of(folder, steps[i], path, NULL) == OK) {
-            (void)unlink(path);
-        }
-    }
-    return n >= CHECKPOINT_KEPT ? steps[CHECKPOINT_KEPT - 1] : 0;
-}
-
-enum err checkpoint_write(const char *run, const struct params *p,
-                          const uint8_t config[CHECKPOINT_CONFIG_BYTES], uint64_t *oldest,
-                          struct errbuf *e)
-{
-    char folder[FILE_PATH_BYTES];
-    char path[FILE_PATH_BYTES];
-    char temporary[FILE_PATH_BYTES + 8];
-    enum err error = folder_of(run, folder, e);
-    error = error == OK ? file_make_folder(folder, e) : error;
-    error = error == OK ? path_of(folder, p->version, path, e) : error;
-    if (error != OK) {
-        return error;
-    }
-    (void)snprintf(temporary, sizeof temporary, "%s.tmp", path);
-    (void)unlink(temporary);
-    int fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    if (fd < 0) {
-        return fail(e, temporary, "be created");
-    }
-    error = write_file(fd, temporary, p, config, e);
-    if (close(fd) != 0 && error == OK) {
-        error = fail(e, temporary, "be closed");
-    }
-    if (error == OK && rename(temporary, path) != 0) {
-        error = fail(e, path, "be put in place");
-    }
-    if (error != OK) {
-        (void)unlink(temporary);
-        return error;
-    }
-    error = file_sync_folder(folder, e);
-    if (error == OK) {
-        *oldest = thin_out(folder);
-    }
-    return error == OK ? OK : ERR_IO;
 }
 
 struct content {
@@ -244,6 +196,80 @@ static enum err open_content(const char *path, struct content *c, struct errbuf 
         return err_set(e, ERR_CORRUPT, "%s: %s", path, what);
     }
     return OK;
+}
+
+static bool checks(const char *path)
+{
+    struct content c = {0};
+    bool good = open_content(path, &c, NULL) == OK;
+    if (good) {
+        mem_free(c.data);
+    }
+    return good;
+}
+
+/* Deletes all but the newest, which was written just now, and the next one that checks: a damaged
+ * file is none to fall back to. The step of the older one, or 0 when there is only one: then a
+ * damaged file falls back to version 0 and the whole log. */
+static uint64_t thin_out(const char *folder)
+{
+    uint64_t steps[FOUND_MAX];
+    char path[FILE_PATH_BYTES];
+    uint32_t n = list_steps(folder, steps);
+    uint32_t kept = 0;
+    uint64_t oldest = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        if (path_of(folder, steps[i], path, NULL) != OK) {
+            continue;
+        }
+        if (i == 0 || (kept < CHECKPOINT_KEPT && checks(path))) {
+            kept++;
+            oldest = steps[i];
+        } else {
+            FAILPOINT("checkpoint.thin_out");
+            (void)unlink(path);
+        }
+    }
+    return kept == CHECKPOINT_KEPT ? oldest : 0;
+}
+
+enum err checkpoint_write(const char *run, const struct params *p,
+                          const uint8_t config[CHECKPOINT_CONFIG_BYTES], uint64_t *oldest,
+                          struct errbuf *e)
+{
+    char folder[FILE_PATH_BYTES];
+    char path[FILE_PATH_BYTES];
+    char temporary[FILE_PATH_BYTES + 8];
+    enum err error = folder_of(run, folder, e);
+    error = error == OK ? file_make_folder(folder, e) : error;
+    error = error == OK ? path_of(folder, p->version, path, e) : error;
+    if (error != OK) {
+        return error;
+    }
+    FAILPOINT("checkpoint.before_write");
+    (void)snprintf(temporary, sizeof temporary, "%s.tmp", path);
+    (void)unlink(temporary);
+    int fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (fd < 0) {
+        return fail(e, temporary, "be created");
+    }
+    error = write_file(fd, temporary, p, config, e);
+    if (close(fd) != 0 && error == OK) {
+        error = fail(e, temporary, "be closed");
+    }
+    if (error == OK && (FAILPOINT_FAILS("checkpoint.rename") || rename(temporary, path) != 0)) {
+        error = fail(e, path, "be put in place");
+    }
+    if (error != OK) {
+        (void)unlink(temporary);
+        return error;
+    }
+    FAILPOINT("checkpoint.renamed");
+    error = file_sync_folder(folder, e);
+    if (error == OK) {
+        *oldest = thin_out(folder);
+    }
+    return error == OK ? OK : ERR_IO;
 }
 
 /* The newest checkpoint that checks. */

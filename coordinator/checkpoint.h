@@ -21,9 +21,9 @@
 
 enum { CHECKPOINT_KEPT = 2, CHECKPOINT_CONFIG_BYTES = 32 };
 
-/* Writes the state of p and deletes all but the two newest; *oldest = step of the older one kept
- * (what journal_prune may forget before), 0 while there is only one. ERR_NOSPACE leaves the earlier
- * ones alone. */
+/* Writes the state of p and deletes all but it and the newest earlier one that checks; *oldest =
+ * step of the older one kept (what journal_prune may forget before), 0 while there is only one.
+ * ERR_NOSPACE leaves the earlier ones alone. */
 MUST_USE enum err checkpoint_write(const char *run, const struct params *p,
                                    const uint8_t config[CHECKPOINT_CONFIG_BYTES], uint64_t *oldest,
                                    struct errbuf *e);

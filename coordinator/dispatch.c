@@ -327,6 +327,11 @@ void dispatch_heartbeat(struct dispatch *d, uint64_t worker, const struct dispat
     }
 }
 
+void dispatch_computed(struct dispatch *d, uint64_t worker, uint64_t computed_ms, uint64_t now_ns)
+{
+    roster_computed(d->roster, worker, computed_ms, now_ns);
+}
+
 void dispatch_drain(struct dispatch *d, uint64_t worker, uint64_t now_ns)
 {
     dispatch_wake(d, now_ns);
@@ -374,7 +379,14 @@ void dispatch_want(struct dispatch *d, uint64_t worker, uint32_t slot, uint64_t 
         return;
     }
     roster_heard(d->roster, worker, now_ns);
+    roster_asked(d->roster, worker, now_ns);
     struct roster_slot *s = &w->slots[slot];
+    if (request == s->request && s->state == SLOT_WAITING && w->state == WORKER_PROBING) {
+        /* It asks on, so it was not told, or has not heard, that it must probe again. */
+        dispatch_act(d, (struct dispatch_action){.act = DISPATCH_PROBE, .worker = worker},
+                     "%s: asked again", w->name);
+        return;
+    }
     if (request < s->request || (request == s->request && s->state == SLOT_WAITING)) {
         return; /* an old request, or one that waits already */
     }

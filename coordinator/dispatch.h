@@ -21,7 +21,7 @@
  * - A want is parked until there is work; the same (slot, request id) again is answered again, or
  *   parked again when its job was given back unsent (dispatch_release). Likewise an announcement:
  *   the same (worker, job, attempt) again gets its CREDIT again.
- * - Waiting units become jobs when a slot asks, sized by plan_job_units; jobs that lost their
+ * - Waiting units become jobs when a slot asks, sized by plan_job_rows; jobs that lost their
  *   attempt go first, cut into smaller ones when other slots stand idle.
  * - A slot without work gets a backup copy of the job that has run longest alone, once that has
  *   run 1.5 times as long as expected (not before 1 s).
@@ -91,6 +91,7 @@ struct dispatch_result {
     uint32_t n_rows;
     const struct result_row *rows; /* must name the job's units in order */
     uint8_t digest[HASH_XXH128_BYTES];
+    uint64_t compute_ns; /* what the worker says it computed; 0: it does not say */
 };
 
 struct dispatch_running {
@@ -119,6 +120,8 @@ const uint8_t *dispatch_probe_digest(const struct dispatch *d); /* NULL while un
 void dispatch_expect_probe(struct dispatch *d, const uint8_t digest[HASH_XXH128_BYTES]);
 void dispatch_heartbeat(struct dispatch *d, uint64_t worker, const struct dispatch_running *running,
                         uint32_t n, uint64_t now_ns);
+/* What a heartbeat says the worker has computed in all: for the status only. */
+void dispatch_computed(struct dispatch *d, uint64_t worker, uint64_t computed_ms, uint64_t now_ns);
 void dispatch_drain(struct dispatch *d, uint64_t worker, uint64_t now_ns);
 /* BYE, unreachable socket, or refused: its jobs go back at once. */
 void dispatch_gone(struct dispatch *d, uint64_t worker, const char *why, uint64_t now_ns);
@@ -130,6 +133,7 @@ void dispatch_blame(struct dispatch *d, uint64_t worker, const char *why, uint64
 /* Work. Unknown workers, slots and jobs are counted and ignored. */
 void dispatch_want(struct dispatch *d, uint64_t worker, uint32_t slot, uint64_t request,
                    uint64_t now_ns);
+/* The worker gives back a job it has, or a result that it announced and does not have any more. */
 void dispatch_release(struct dispatch *d, uint64_t worker, uint64_t job, uint32_t attempt,
                       uint64_t now_ns);
 /* The worker cannot compute it (not finite, out of memory, ...): text for the message. */

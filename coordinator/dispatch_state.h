@@ -18,6 +18,7 @@ struct transfer {
     uint32_t attempt;
     enum transfer_state state;
     uint64_t until_ns; /* CREDITED: the payload must be here; moved by a stall */
+    uint64_t since_ns; /* of its credit */
     bool dropped;      /* its batch started again or is over: only the credit counts */
 };
 
@@ -36,6 +37,8 @@ struct dispatch {
     enum job_kind kind;
     uint64_t *unit_ids;
     uint64_t last_tick_ns, promised_ns, next_backup_ns;
+    uint64_t summed_ns; /* when a payload was last added */
+    uint64_t way_ns;    /* measured: what one payload takes of the way from worker to sum */
     struct dispatch_stats stats;
     char failure[DISPATCH_TEXT_BYTES]; /* what the last failed attempt said */
     bool out_of_memory;                /* an action was lost: the run stops */

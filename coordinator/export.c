@@ -1,9 +1,11 @@
 /* export.c - writes the PEFT folder. */
 #include "coordinator/export.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "common/base/failpoint.h"
 #include "common/base/file.h"
 #include "common/base/hash.h"
 #include "common/base/mem.h"
@@ -88,8 +90,16 @@ enum err export_peft(const char *folder, const struct export_input *in, struct e
     if (error == OK) {
         error = file_join(path, folder, weights_name, e);
     }
+    if (error == OK && FAILPOINT_FAILS("export.before")) {
+        error =
+            err_set(e, err_from_errno(errno), "%s: cannot be written: %s", path, strerror(errno));
+    }
     if (error == OK) {
         error = write_weights(path, in, e);
+    }
+    if (error == OK && FAILPOINT_FAILS("export.weights")) {
+        error =
+            err_set(e, err_from_errno(errno), "%s: cannot be written: %s", folder, strerror(errno));
     }
     if (error == OK) {
         export_adapter_config(in, &text);
@@ -107,6 +117,7 @@ enum err export_peft(const char *folder, const struct export_input *in, struct e
         export_readme(in, &text);
         error = write_text(folder, "README.md", &text, OK, e);
     }
+    FAILPOINT("export.after");
     return error;
 }
 

@@ -122,7 +122,7 @@ static void on_task_over(void *ctx)
 static enum err run_task(struct fleet *f, struct opened *run, struct errbuf *e)
 {
     struct phases_outcome outcome;
-    run_settings_fill(&f->settings, &run->start, run->run, f->address.jobs, f->address.status);
+    run_settings_fill(&f->settings, &run->start);
     enum err error = phases_open(&run->start, run->run, run->sort == TASK_EVALUATE, &f->phases, e);
     if (error == OK) {
         f->events = phases_events(f->phases);
@@ -311,12 +311,15 @@ static enum err open_all(struct fleet *f, const struct fleet_options *o, struct 
     }
     error = clerk_open(o->dir, f->saved, &f->list, &f->clerk, e);
     if (error == OK) {
-        error = address_file_choose(o->dir, o->bind, o->status, &f->address, e);
+        error =
+            address_file_choose(o->dir, o->bind, o->status, o->keys.key != NULL, &f->address, e);
     }
     if (error == OK) {
-        const struct server_config config = {
-            .run = o->dir, .bind = f->address.jobs, .status = f->address.status};
-        error = server_open_standing(&config, &owner, &f->server, e);
+        const struct server_doors doors = {.bind = f->address.jobs,
+                                           .status = f->address.status,
+                                           .key = o->keys.key,
+                                           .keys_folder = o->keys.folder};
+        error = server_open_standing(&doors, &owner, &f->server, e);
     }
     if (error == OK && (server_attach(f->server, f->saved, saved_ready, f) != OK ||
                         server_attach(f->server, f->opened, opened_ready, f) != OK)) {

@@ -1,5 +1,5 @@
 /* fleet.h - a standing coordinator: a list of tasks, done one after another on whatever workers
- * there are (docs/decisions/0009).
+ * there are (docs/decisions/0010).
  *
  *   IDLE -> BEGINNING (the list says "running" on disk) -> OPENING (a thread of its own)
  *        -> RUNNING (phases, as in any run) -> ENDING (the list says how it ended) -> IDLE
@@ -13,10 +13,12 @@
 #include <stdbool.h>
 
 #include "common/base/err.h"
+#include "coordinator/serving.h"
 
 struct fleet_options {
     const char *dir;           /* made when absent */
     const char *bind, *status; /* NULL: sockets in dir */
+    struct serving_keys keys;
 };
 
 /* Serves until SIGTERM or SIGINT, or until the disk fails (ERR_IO). *left: a task is unfinished.

@@ -307,6 +307,7 @@ static void on_announce(struct forecast_sim *s, const struct forecast_worker *w,
                                      .attempt = event->attempt,
                                      .n_rows = job ? job->n_units : 0,
                                      .rows = rows};
+    result.compute_ns = job ? forecast_compute_ns(s, job->rows) : 0;
     for (uint32_t i = 0; i < result.n_rows; i++) {
         rows[i] =
             (struct result_row){.unit = s->unit_ids[job->units[i]], .sumsq = 1.0, .labels = 1};

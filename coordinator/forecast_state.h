@@ -109,6 +109,7 @@ void forecast_send_gradient(struct forecast_sim *s, const struct forecast_worker
 
 /* The worker's side. begin: it is ready and asks for work; hear: an event to it is due. */
 void forecast_worker_begin(struct forecast_sim *s, struct forecast_worker *w);
+uint64_t forecast_compute_ns(const struct forecast_sim *s, uint32_t rows);
 void forecast_worker_hear(struct forecast_sim *s, struct forecast_worker *w,
                           const struct forecast_event *event);
 

@@ -10,7 +10,7 @@ enum { OUTPUTS_EXTRA = 2 }; /* results that may wait beside the slots */
 #define ANNOUNCE_NS 5000000000ull  /* of an announcement */
 #define TRANSFER_NS 30000000000ull /* of a fetch and of a gradient */
 
-static uint64_t compute_ns(const struct forecast_sim *s, uint32_t rows)
+uint64_t forecast_compute_ns(const struct forecast_sim *s, uint32_t rows)
 {
     double ns = s->cfg->seconds_per_token * rows * 1e9;
     return ns > 1.0 ? (uint64_t)ns : 1;
@@ -49,7 +49,7 @@ static void compute(struct forecast_sim *s, struct forecast_worker *w, uint32_t 
 {
     struct forecast_slot *v = &w->slots[slot];
     struct forecast_event end = v->job;
-    uint64_t ns = compute_ns(s, v->job.rows);
+    uint64_t ns = forecast_compute_ns(s, v->job.rows);
     v->state = VIRTUAL_COMPUTING;
     v->leaving = false;
     v->begun_ns = s->now_ns;
@@ -133,7 +133,7 @@ static void on_computed(struct forecast_sim *s, struct forecast_worker *w,
 /* It stops between two units. */
 static void abandon(struct forecast_sim *s, struct forecast_worker *w, struct forecast_slot *v)
 {
-    uint64_t whole = compute_ns(s, v->job.rows);
+    uint64_t whole = forecast_compute_ns(s, v->job.rows);
     uint64_t unit = whole / v->job.n_units > 0 ? whole / v->job.n_units : 1;
     uint64_t elapsed = s->now_ns - v->begun_ns;
     struct forecast_event end = v->job;

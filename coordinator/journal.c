@@ -11,6 +11,7 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+#include "common/base/failpoint.h"
 #include "common/base/mem.h"
 #include "coordinator/journal_log.h"
 
@@ -38,6 +39,8 @@ struct journal {
     int lock; /* -1 for a reader */
     struct journal_log log;
     uint64_t steps; /* committed */
+    bool recorded;  /* the next step's record is in the log, at place; its row is not */
+    struct journal_place place;
 };
 
 static enum err db_code(int code)
@@ -121,6 +124,7 @@ static enum err take_lock(struct journal *j, struct errbuf *e)
                        j->folder, pid);
     }
     int n = snprintf(pid, sizeof pid, "%ld", (long)getpid());
+    errno = ENOSPC; /* of a short write */
     if (ftruncate(j->lock, 0) != 0 || pwrite(j->lock, pid, (size_t)n, 0) != n) {
         return err_set(e, err_from_errno(errno), "%s: cannot be written: %s", path,
                        strerror(errno));
@@ -163,6 +167,10 @@ static enum err open_db(struct journal *j, int flags, struct errbuf *e)
     }
     if (version == 1 && sqlite3_exec(j->db, from_version_1, NULL, NULL, NULL) != SQLITE_OK) {
         return db_fail(j, e, "bring its tables up to date");
+    }
+    if (FAILPOINT_FAILS("journal.open")) {
+        return err_set(e, err_from_errno(errno), "%s: cannot get its tables: %s", path,
+                       strerror(errno));
     }
     return sqlite3_exec(j->db, schema, NULL, NULL, NULL) == SQLITE_OK
                ? OK
@@ -323,32 +331,57 @@ static enum err insert_row(struct journal *j, const struct journal_step *step,
     bad |= sqlite3_bind_double(s, COST_COLUMN + 3, step->cost.compute_s);
     bad |= sqlite3_bind_double(s, COST_COLUMN + 4, step->cost.adding_s);
     bad |= sqlite3_bind_double(s, COST_COLUMN + 5, step->cost.finishing_s);
-    if (bad || sqlite3_step(s) != SQLITE_DONE) {
+    if (FAILPOINT_FAILS("journal.commit")) {
+        error = err_set(e, err_from_errno(errno), "%s/run.db: cannot commit a step: %s", j->folder,
+                        strerror(errno));
+    } else if (bad || sqlite3_step(s) != SQLITE_DONE) {
         error = db_fail(j, e, "commit a step");
     }
     (void)sqlite3_finalize(s);
     return error;
 }
 
+/* The record of the step in the log: put there now, or by an earlier call whose row found no room.
+ */
+static enum err record_step(struct journal *j, const struct journal_step *step,
+                            const float *gradient, size_t count, struct errbuf *e)
+{
+    if (j->recorded) {
+        uint8_t digest[HASH_XXH128_BYTES];
+        hash_xxh128(gradient, count * sizeof *gradient, digest);
+        return memcmp(digest, j->place.digest, sizeof digest) == 0
+                   ? OK
+                   : err_set(e, ERR_STATE, "step %llu comes again with another gradient",
+                             (unsigned long long)step->step);
+    }
+    enum err error = journal_log_append(&j->log, step->step, step->loss, step->lr, gradient, count,
+                                        &j->place, e);
+    j->recorded = error == OK;
+    return error;
+}
+
+/* A commit that failed may be on the disk all the same, and is then found by the next start: the
+ * record stays, and what has no row is cut when the log is opened. */
 enum err journal_append(struct journal *j, const struct journal_step *step, const float *gradient,
                         size_t count, struct errbuf *e)
 {
-    struct journal_place place;
     if (step->step != j->steps) {
         return err_set(e, ERR_STATE, "step %llu is not the next one to commit (%llu)",
                        (unsigned long long)step->step, (unsigned long long)j->steps);
     }
-    enum err error =
-        journal_log_append(&j->log, step->step, step->loss, step->lr, gradient, count, &place, e);
+    FAILPOINT("journal.before_append");
+    enum err error = record_step(j, step, gradient, count, e);
     if (error != OK) {
         return error;
     }
-    error = insert_row(j, step, &place, e);
+    FAILPOINT("journal.after_fsync");
+    error = insert_row(j, step, &j->place, e);
     if (error != OK) {
-        enum err undone = journal_log_undo(&j->log, &place, e);
-        return error == ERR_NOSPACE && undone == OK ? ERR_NOSPACE : ERR_IO;
+        return error == ERR_NOSPACE ? ERR_NOSPACE : ERR_IO;
     }
+    j->recorded = false;
     j->steps++;
+    FAILPOINT("journal.after_commit");
     return OK;
 }
 
@@ -432,7 +465,8 @@ enum err journal_step_get(struct journal *j, uint64_t step, struct journal_step 
 enum err journal_prune(struct journal *j, uint64_t keep_from, struct errbuf *e)
 {
     sqlite3_stmt *s = NULL;
-    enum err error = j->log.end > 0 ? journal_log_rotate(&j->log, j->steps, e) : OK;
+    bool open_anew = j->log.end > 0 || j->log.fd < 0;
+    enum err error = open_anew ? journal_log_rotate(&j->log, j->steps, e) : OK;
     error = error == OK ? prepare(j,
                                   "SELECT segment FROM steps GROUP BY segment "
                                   "HAVING MAX(step) < ?",
@@ -444,6 +478,7 @@ enum err journal_prune(struct journal *j, uint64_t keep_from, struct errbuf *e)
     (void)sqlite3_bind_int64(s, 1, (sqlite3_int64)keep_from);
     int code;
     while ((code = sqlite3_step(s)) == SQLITE_ROW) {
+        FAILPOINT("journal.prune");
         journal_log_remove(&j->log, (uint64_t)sqlite3_column_int64(s, 0));
     }
     error = code == SQLITE_DONE ? OK : db_fail(j, e, "read the segments");

@@ -22,8 +22,9 @@
  * evals(name, json). WAL, synchronous FULL. The last five columns, what the step cost, came with
  * version 2; a database of version 1 gets them when it is opened for writing.
  *
- * ERR_NOSPACE: nothing was changed, the same call may be made again later. ERR_IO from a write or
- * an fsync: the state of the disk is unknown, the process must exit and recover. */
+ * ERR_NOSPACE: nothing is committed, the same call may be made again later. ERR_IO from a write or
+ * an fsync: the state of the disk is unknown, the process must exit and recover; the step may turn
+ * out to be committed then. */
 #ifndef PFT_JOURNAL_H
 #define PFT_JOURNAL_H
 
@@ -98,9 +99,5 @@ MUST_USE enum err journal_eval_get(struct journal *j, const char *name, struct s
                                    struct errbuf *e);
 MUST_USE enum err journal_event(struct journal *j, const char *name, const char *detail,
                                 struct errbuf *e);
-
-/* Test hook: the n-th write to the log from now on fails with errnum after half its bytes (1 = the
- * next one, 0 = off); sync = the n-th fsync instead. */
-void journal_fail_after(unsigned long n, int errnum, int sync);
 
 #endif

@@ -10,49 +10,12 @@
 #include <unistd.h>
 
 #include "common/base/bytes.h"
+#include "common/base/failpoint.h"
 #include "coordinator/journal.h"
 
 enum { CHECKED_BYTES = 72 }; /* of the header, under its own digest */
 
 static const char magic[8] = {'P', 'F', 'T', 'S', 'T', 'E', 'P', '\n'};
-
-/* Test hook: see journal_fail_after. */
-static unsigned long fail_countdown;
-static int fail_errno;
-static int fail_sync;
-
-void journal_fail_after(unsigned long n, int errnum, int sync)
-{
-    fail_countdown = n;
-    fail_errno = errnum;
-    fail_sync = sync;
-}
-
-static bool must_fail(int sync)
-{
-    return fail_countdown > 0 && sync == fail_sync && --fail_countdown == 0;
-}
-
-static ssize_t log_write(int fd, const void *data, size_t bytes)
-{
-    if (must_fail(0)) {
-        if (bytes > 1 && write(fd, data, bytes / 2) < 0) {
-            return -1;
-        }
-        errno = fail_errno;
-        return -1;
-    }
-    return write(fd, data, bytes);
-}
-
-static int log_sync(int fd)
-{
-    if (must_fail(1)) {
-        errno = fail_errno;
-        return -1;
-    }
-    return fdatasync(fd);
-}
 
 static enum err fail(struct errbuf *e, const char *folder, const char *what)
 {
@@ -97,9 +60,10 @@ enum err journal_log_open(struct journal_log *log, const char *folder, uint64_t 
                         "%s: ends at byte %lld, but steps up to byte %llu are "
                         "committed; restore the file or remove the run folder",
                         path, (long long)info.st_size, (unsigned long long)end);
-    } else if ((uint64_t)info.st_size > end &&
-               (ftruncate(log->fd, (off_t)end) != 0 || fsync(log->fd) != 0)) {
-        error = fail(e, folder, "be cut to its committed part");
+    } else if ((uint64_t)info.st_size > end) {
+        error = ftruncate(log->fd, (off_t)end) == 0
+                    ? file_sync(log->fd, path, e)
+                    : fail(e, folder, "be cut to its committed part");
     } else if (made) {
         error = file_sync_folder(folder, e);
     }
@@ -151,7 +115,7 @@ static enum err write_all(const struct journal_log *log, const void *data, size_
 {
     const char *at = data;
     while (bytes > 0) {
-        ssize_t n = log_write(log->fd, at, bytes);
+        ssize_t n = write(log->fd, at, bytes);
         if (n < 0 && errno == EINTR) {
             continue;
         }
@@ -176,10 +140,13 @@ enum err journal_log_append(struct journal_log *log, uint64_t step, double loss,
     hash_xxh128(gradient, bytes, place->digest);
     make_header(header, step, loss, lr, count, place->digest);
     enum err error = write_all(log, header, sizeof header, e);
+    if (error == OK && FAILPOINT_FAILS("journal.append")) {
+        error = fail(e, log->folder, "be written");
+    }
     if (error == OK) {
         error = write_all(log, gradient, bytes, e);
     }
-    if (error == OK && log_sync(log->fd) != 0) {
+    if (error == OK && (FAILPOINT_FAILS("journal.fsync") || fdatasync(log->fd) != 0)) {
         /* What a failed fsync left behind is unknown; even "no space" must not be retried here. */
         (void)fail(e, log->folder, "be synced");
         return ERR_IO;
@@ -189,13 +156,6 @@ enum err journal_log_append(struct journal_log *log, uint64_t step, double loss,
     }
     log->end += place->bytes;
     return OK;
-}
-
-enum err journal_log_undo(struct journal_log *log, const struct journal_place *place,
-                          struct errbuf *e)
-{
-    log->end = place->offset;
-    return cut_back(log, e) == OK ? OK : ERR_IO;
 }
 
 static enum err read_at(int fd, void *out, size_t bytes, uint64_t offset)
@@ -281,16 +241,21 @@ enum err journal_log_rotate(struct journal_log *log, uint64_t next, struct errbu
 {
     char from[FILE_PATH_BYTES];
     char to[FILE_PATH_BYTES];
+    char folder[FILE_PATH_BYTES];
     enum err error = path_of(log, false, log->segment, from, e);
     error = error == OK ? path_of(log, true, log->segment, to, e) : error;
     if (error != OK) {
         return error;
     }
-    if (rename(from, to) != 0) {
-        return fail(e, log->folder, "be renamed");
+    if (log->fd >= 0) { /* else an earlier call found no room for the new file */
+        if (FAILPOINT_FAILS("journal.rotate") || rename(from, to) != 0) {
+            return fail(e, log->folder, "be renamed");
+        }
+        journal_log_close(log);
     }
-    journal_log_close(log);
-    char folder[FILE_PATH_BYTES];
+    if (FAILPOINT_FAILS("journal.rotated")) {
+        return fail(e, log->folder, "be opened");
+    }
     (void)snprintf(folder, sizeof folder, "%s", log->folder);
     return journal_log_open(log, folder, next, 0, e);
 }

@@ -36,16 +36,13 @@ void journal_log_close(struct journal_log *log);
 MUST_USE enum err journal_log_append(struct journal_log *log, uint64_t step, double loss, double lr,
                                      const float *gradient, size_t count,
                                      struct journal_place *place, struct errbuf *e);
-/* Takes back what append did (its row could not be committed). */
-MUST_USE enum err journal_log_undo(struct journal_log *log, const struct journal_place *place,
-                                   struct errbuf *e);
-
 /* Reads and checks the record of a step into gradient[count]; *log may belong to a reader. */
 MUST_USE enum err journal_log_read(const struct journal_log *log, const struct journal_place *place,
                                    uint64_t step, float *gradient, size_t count, struct errbuf *e);
 
 /* Closes the segment under its own name and starts steps.log anew at step next. A crash in between
- * leaves no steps.log: open makes it. */
+ * leaves no steps.log: open makes it. ERR_NOSPACE: the same call again goes on where it stopped,
+ * even when there is no steps.log (fd -1) at the moment. */
 MUST_USE enum err journal_log_rotate(struct journal_log *log, uint64_t next, struct errbuf *e);
 /* Removes the file of a closed segment; fine when it is gone. */
 void journal_log_remove(const struct journal_log *log, uint64_t segment);

@@ -32,7 +32,8 @@ struct leases {
     size_t heap_capacity;
     uint32_t n_heap;
     uint64_t shift_ns;
-    struct window windows[KINDS];
+    struct window windows[KINDS]; /* from grant to result */
+    struct window costs[KINDS];   /* of computing alone */
 };
 
 enum err leases_new(struct leases **out)
@@ -187,14 +188,25 @@ static void learn(struct window *w, double ns_per_token)
     w->mad = median_of(sorted, n);
 }
 
+static void learn_tokens(struct window *w, uint64_t spent_ns, uint32_t tokens)
+{
+    learn(w, (double)(spent_ns ? spent_ns : 1) / (double)(tokens ? tokens : 1));
+}
+
+void lease_computed(struct leases *l, uint32_t handle, uint64_t spent_ns, uint64_t now_ns)
+{
+    const struct lease *lease = &live(l, handle)->lease;
+    uint64_t most = lease_elapsed_ns(l, handle, now_ns);
+    learn_tokens(&l->costs[lease->kind], spent_ns > 0 && spent_ns < most ? spent_ns : most,
+                 lease->tokens);
+}
+
 void lease_end(struct leases *l, uint32_t handle, bool measured, uint64_t now_ns)
 {
     struct entry *entry = live(l, handle);
     const struct lease *lease = &entry->lease;
     if (measured) {
-        uint64_t spent = lease_elapsed_ns(l, handle, now_ns);
-        learn(&l->windows[lease->kind],
-              (double)(spent ? spent : 1) / (double)(lease->tokens ? lease->tokens : 1));
+        learn_tokens(&l->windows[lease->kind], lease_elapsed_ns(l, handle, now_ns), lease->tokens);
     }
     uint32_t place = entry->place;
     entry->place = NONE;
@@ -238,10 +250,19 @@ void lease_shift(struct leases *l, uint64_t lost_ns)
     l->shift_ns += lost_ns;
 }
 
+static uint64_t of_tokens(const struct window *w, uint64_t tokens)
+{
+    return w->seen ? at_most(w->median * (double)(tokens ? tokens : 1)) : 0;
+}
+
 uint64_t lease_expected_ns(const struct leases *l, enum job_kind kind, uint64_t tokens)
 {
-    const struct window *w = &l->windows[kind];
-    return w->seen ? at_most(w->median * (double)(tokens ? tokens : 1)) : 0;
+    return of_tokens(&l->windows[kind], tokens);
+}
+
+uint64_t lease_cost_ns(const struct leases *l, enum job_kind kind, uint64_t tokens)
+{
+    return of_tokens(&l->costs[kind], tokens);
 }
 
 uint32_t leases_count(const struct leases *l)

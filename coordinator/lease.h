@@ -62,8 +62,14 @@ uint64_t lease_sleep_ns(const struct leases *l, uint64_t now_ns);
 /* The coordinator was away for lost_ns: every deadline, cap and grant moves by it. O(1). */
 void lease_shift(struct leases *l, uint64_t lost_ns);
 
-/* Expected ns of tokens of work (the median cost); 0 while nothing is measured. */
+/* Expected ns from grant to result of tokens of work (the median); 0 while nothing is measured. */
 uint64_t lease_expected_ns(const struct leases *l, enum job_kind kind, uint64_t tokens);
+
+/* A result of a lease says that it was computed in spent_ns, without the ways of job, parameters
+ * and result; 0 = it does not say, the time since the grant counts, which is also the most. */
+void lease_computed(struct leases *l, uint32_t handle, uint64_t spent_ns, uint64_t now_ns);
+/* What tokens of work cost to compute (the median); 0 while nothing is measured. */
+uint64_t lease_cost_ns(const struct leases *l, enum job_kind kind, uint64_t tokens);
 uint32_t leases_count(const struct leases *l);
 
 #endif

@@ -6,15 +6,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
+#include "common/base/failpoint.h"
 #include "common/base/log.h"
 #include "common/base/mem.h"
 #include "coordinator/address_file.h"
 #include "coordinator/fleet.h"
-#include "coordinator/phases.h"
-#include "coordinator/run_settings.h"
-#include "coordinator/server.h"
+#include "coordinator/serving.h"
 #include "coordinator/start.h"
 #include "coordinator/summary.h"
 
@@ -26,14 +26,14 @@ enum exit_code {
     EXIT_STOPPED = 5,
 };
 
-enum { SETS_MAX = 128 };
+enum { SETS_MAX = 128, DESCRIPTORS = 8 * LIMIT_WORKERS };
 
 static const char USAGE[] =
-    "usage: pft-coordinator CONFIG --out RUN [--bind ADDRESS] [--status ADDRESS] [--resume]\n"
-    "                       [--set KEY=VALUE]...\n"
+    "usage: pft-coordinator CONFIG --out RUN [--bind ADDRESS] [--status ADDRESS] [--keys DIR]\n"
+    "                       [--resume] [--set KEY=VALUE]...\n"
     "       pft-coordinator [CONFIG] --eval-only [--from RUN] --out FOLDER [--bind ADDRESS]\n"
-    "                       [--set KEY=VALUE]...\n"
-    "       pft-coordinator --serve DIR [--bind ADDRESS] [--status ADDRESS]\n"
+    "                       [--keys DIR] [--set KEY=VALUE]...\n"
+    "       pft-coordinator --serve DIR [--bind ADDRESS] [--status ADDRESS] [--keys DIR]\n"
     "\n"
     "Serves the run that CONFIG describes to workers (pft-worker) until it is finished: "
     "evaluates,\n"
@@ -42,9 +42,10 @@ static const char USAGE[] =
     "where it listens. SIGTERM stops it cleanly; --resume goes on.\n"
     "\n"
     "  --out RUN          folder of the run; made when absent\n"
-    "  --bind ADDRESS     for workers: ipc://PATH or a loopback tcp://HOST:PORT, which also takes\n"
-    "                     PORT + 1 (default ipc://RUN/jobs.sock)\n"
-    "  --status ADDRESS   for pft status (default ipc://RUN/status.sock)\n"
+    "  --bind ADDRESS     for workers: ipc://PATH or tcp://HOST:PORT, which also takes PORT + 1\n"
+    "                     (default ipc://RUN/jobs.sock); beyond loopback only with --keys\n"
+    "  --status ADDRESS   for pft status, drain, stop (default ipc://RUN/status.sock)\n"
+    "  --keys DIR         folder that pft keys init made: every tcp socket asks for a key\n"
     "  --resume           go on with the run in RUN\n"
     "  --set KEY=VALUE    override a key of the config\n"
     "  --serve DIR        keep a list of tasks in DIR and do them one after another on the "
@@ -61,13 +62,15 @@ static const char USAGE[] =
 struct options {
     struct start_options start;
     const char *sets[SETS_MAX];
-    const char *bind, *status, *serve;
+    const char *bind, *status, *keys, *serve;
+    struct key_file key;
 };
 
 enum {
     OPT_OUT = 1,
     OPT_BIND,
     OPT_STATUS,
+    OPT_KEYS,
     OPT_RESUME,
     OPT_SET,
     OPT_EVAL,
@@ -85,10 +88,13 @@ static enum err take_option(struct options *o, int option, const char *value, st
         return OK;
     case OPT_BIND:
         o->bind = value;
-        return address_check_bind(value, e);
+        return OK;
     case OPT_STATUS:
         o->status = value;
-        return address_check_bind(value, e);
+        return OK;
+    case OPT_KEYS:
+        o->keys = value;
+        return OK;
     case OPT_RESUME:
         o->start.resume = true;
         return OK;
@@ -118,6 +124,7 @@ static enum err parse(int argc, char **argv, struct options *o, struct errbuf *e
         {"out", required_argument, NULL, OPT_OUT},
         {"bind", required_argument, NULL, OPT_BIND},
         {"status", required_argument, NULL, OPT_STATUS},
+        {"keys", required_argument, NULL, OPT_KEYS},
         {"resume", no_argument, NULL, OPT_RESUME},
         {"set", required_argument, NULL, OPT_SET},
         {"eval-only", no_argument, NULL, OPT_EVAL},
@@ -142,8 +149,9 @@ static enum err parse(int argc, char **argv, struct options *o, struct errbuf *e
     o->start.config = optind < argc ? argv[optind] : NULL;
     if (o->serve && (o->start.config || o->start.run || o->start.n_sets > 0 || o->start.resume ||
                      o->start.eval_only || o->start.from)) {
-        return err_set(e, ERR_USAGE,
-                       "--serve DIR goes with --bind and --status only; tasks are submitted");
+        return err_set(
+            e, ERR_USAGE,
+            "--serve DIR goes with --bind, --status and --keys only; tasks are submitted");
     }
     if (o->serve) {
         return OK;
@@ -160,27 +168,55 @@ static enum err parse(int argc, char **argv, struct options *o, struct errbuf *e
     if (o->start.from && !o->start.eval_only) {
         return err_set(e, ERR_USAGE, "--from goes with --eval-only");
     }
-    return OK;
+    enum err error = o->bind ? address_check_bind(o->bind, o->keys != NULL, e) : OK;
+    return error == OK && o->status ? address_check_bind(o->status, o->keys != NULL, e) : error;
+}
+
+/* The coordinator's own key, from the folder of keys. */
+static enum err read_key(struct options *o, struct errbuf *e)
+{
+    char path[FILE_PATH_BYTES];
+    enum err error = file_join(path, o->keys, "server.key", e);
+    if (error == OK && !file_exists(path)) {
+        error =
+            err_set(e, ERR_NOT_FOUND, "%s: is not there; pft keys init %s makes it", path, o->keys);
+    }
+    if (error == OK) {
+        error = key_file_read(path, &o->key, e);
+    }
+    if (error == OK && o->key.role != KEY_COORDINATOR) {
+        error = err_set(e, ERR_REFUSED, "%s: is the key of %s '%s', not a coordinator's", path,
+                        key_role_name(o->key.role), o->key.name);
+    }
+    return error;
+}
+
+static struct serving_keys keys_of(const struct options *o)
+{
+    return (struct serving_keys){.key = o->keys ? &o->key : NULL, .folder = o->keys};
+}
+
+/* A connection is a descriptor: room for as many as the system lets us have. */
+static void raise_descriptors(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < DESCRIPTORS) {
+        limit.rlim_cur = limit.rlim_max < DESCRIPTORS ? limit.rlim_max : DESCRIPTORS;
+        (void)setrlimit(RLIMIT_NOFILE, &limit);
+    }
 }
 
 static enum err serve(const struct options *o, struct start *start, struct address_file *address,
                       struct phases_outcome *outcome, struct errbuf *e)
 {
-    struct phases *phases = NULL;
-    struct server *server = NULL;
-    struct run_settings settings;
-    enum err error = address_file_choose(o->start.run, o->bind, o->status, address, e);
+    const struct serving_keys keys = keys_of(o);
+    struct serving serving = {0};
+    enum err error =
+        address_file_choose(o->start.run, o->bind, o->status, o->keys != NULL, address, e);
     if (error == OK) {
-        error = phases_open(start, o->start.run, o->start.eval_only, &phases, e);
+        error = serving_open(start, o->start.run, o->start.eval_only, address, &keys, &serving, e);
     }
-    if (error == OK) {
-        run_settings_fill(&settings, start, o->start.run, address->jobs, address->status);
-        const struct server_events events = phases_events(phases);
-        error = server_open(&settings.server, &events, &server, e);
-    }
-    if (error == OK) {
-        error = phases_attach(phases, server, e);
-    }
+    struct server *server = serving.server;
     if (error == OK) {
         error = address_file_write(address, server_jobs_address(server),
                                    server_status_address(server), e);
@@ -188,13 +224,11 @@ static enum err serve(const struct options *o, struct start *start, struct addre
     if (error == OK) {
         log_event(LOG_INFO, "serving", "run=%s jobs=%s status=%s kernels=%s", o->start.run,
                   server_jobs_address(server), server_status_address(server), start->setup.kernels);
-        phases_begin(phases);
+        phases_begin(serving.phases);
         server_run(server);
     }
-    bool served = server != NULL;
-    phases_close(&phases, outcome);
-    server_close(&server);
-    address_file_remove(address, served);
+    serving_close(&serving, outcome);
+    address_file_remove(address, server != NULL);
     return error;
 }
 
@@ -216,6 +250,7 @@ static enum exit_code conclude(const struct options *o, struct start *start,
             outcome->eval.len > 0 && puts(outcome->eval.data) >= 0 && fflush(stdout) == 0;
         return written ? EXIT_FINISHED : EXIT_ERROR;
     }
+    FAILPOINT("report.before");
     error = summary_write(start, o->start.run, outcome, true, &e);
     if (error != OK) {
         (void)fprintf(stderr, "pft-coordinator: %s\n", e.text);
@@ -231,6 +266,16 @@ static enum exit_code explain(enum err error, const struct errbuf *e)
                                                        : EXIT_ERROR;
 }
 
+static enum exit_code keep_tasks(const struct options *o)
+{
+    struct errbuf e = {{0}};
+    bool left = false;
+    const struct fleet_options fleet = {
+        .dir = o->serve, .bind = o->bind, .status = o->status, .keys = keys_of(o)};
+    enum err error = fleet_run(&fleet, &left, &e);
+    return error != OK ? explain(error, &e) : left ? EXIT_STOPPED : EXIT_FINISHED;
+}
+
 int main(int argc, char **argv)
 {
     struct options o = {0};
@@ -240,15 +285,18 @@ int main(int argc, char **argv)
     struct errbuf e = {{0}};
     log_init("coordinator", LOG_INFO);
     (void)umask(077);
-    enum err error = parse(argc, argv, &o, &e);
+    enum err error = FAILPOINT_SETUP("coordinator", &e);
+    if (error == OK) {
+        error = parse(argc, argv, &o, &e);
+    }
+    if (error == OK && o.keys) {
+        error = read_key(&o, &e);
+    }
+    raise_descriptors();
     if (error == OK && o.serve) {
-        bool left = false;
-        const struct fleet_options fleet = {.dir = o.serve, .bind = o.bind, .status = o.status};
-        error = fleet_run(&fleet, &left, &e);
-        if (error != OK) {
-            return explain(error, &e);
-        }
-        return left ? EXIT_STOPPED : EXIT_FINISHED;
+        enum exit_code code = keep_tasks(&o);
+        key_clear(&o.key);
+        return code;
     }
     if (error == OK) {
         error = start_open(&o.start, &start, &e);
@@ -258,6 +306,7 @@ int main(int argc, char **argv)
     }
     enum exit_code code = error == OK ? conclude(&o, &start, &outcome) : explain(error, &e);
     str_free(&outcome.eval);
+    key_clear(&o.key);
     bool discard = error != OK && start.fresh;
     start_free(&start);
     if (discard) {

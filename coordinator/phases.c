@@ -8,6 +8,7 @@
 
 #include "common/base/check.h"
 #include "common/base/clock.h"
+#include "common/base/failpoint.h"
 #include "common/base/log.h"
 #include "common/base/mem.h"
 #include "common/wire/shape_digest.h"
@@ -83,28 +84,6 @@ static void open_step(struct phases *p)
     build_coming(p, step + 1);
 }
 
-static void begin_eval(struct phases *p, bool adapter)
-{
-    const struct setup *s = &p->start->setup;
-    struct errbuf e;
-    uint32_t n = 0;
-    enum err error =
-        eval_new(s->cfg, s->values, s->test, s->train, s->tok, s->cfg->eval_readouts, &p->eval, &e);
-    const struct tree *trees = error == OK ? eval_trees(p->eval, &n) : NULL;
-    batch_free(&p->coming);
-    if (error == OK) {
-        error = batch_score(trees, n, s->cfg->unit_tokens, p->evals++, &p->coming, &e);
-    }
-    if (error != OK) {
-        phases_fail(p, e.text);
-        return;
-    }
-    p->eval_from_ms = clock_now_ms();
-    log_event(LOG_INFO, "evaluation", "trees=%u tokens=%llu adapter=%d", n,
-              (unsigned long long)p->coming.tokens, adapter);
-    phases_open_batch(p, adapter, p->published);
-}
-
 static void begin_export(struct phases *p)
 {
     const struct setup *s = &p->start->setup;
@@ -126,7 +105,7 @@ static void after_training(struct phases *p)
 {
     if (p->start->setup.test && !p->start->has_after) {
         p->phase = PHASE_EVAL_AFTER;
-        begin_eval(p, true);
+        phases_eval_begin(p, true);
     } else {
         begin_export(p);
     }
@@ -145,6 +124,7 @@ void phases_train(struct phases *p)
               (unsigned long long)p->step, (unsigned long long)p->start->setup.steps,
               p->useful_slots);
     open_step(p);
+    phases_eval_foresee(p); /* while the workers compute */
 }
 
 static void begin_training(struct phases *p)
@@ -164,13 +144,13 @@ void phases_begin(struct phases *p)
     if (p->eval_only) {
         p->phase = PHASE_EVAL_AFTER;
         if (s->test) {
-            begin_eval(p, p->start->adapter);
+            phases_eval_begin(p, p->start->adapter);
         } else {
             phases_fail(p, "data.test: a file to evaluate on is needed");
         }
     } else if (s->cfg->eval_before && s->test && p->committed == 0 && !p->start->has_before) {
         p->phase = PHASE_EVAL_BEFORE;
-        begin_eval(p, false);
+        phases_eval_begin(p, false);
     } else {
         begin_training(p);
     }
@@ -180,7 +160,9 @@ static void eval_done(struct phases *p)
 {
     struct errbuf e;
     struct str json = {0};
-    p->eval_seconds += (double)(clock_now_ms() - p->eval_from_ms) * 1e-3;
+    double seconds = (double)(clock_now_ms() - p->eval_from_ms) * 1e-3;
+    p->eval_seconds += seconds;
+    p->score_s = p->eval_tokens > 0.0 ? seconds / p->eval_tokens : 0.0;
     enum err error = eval_finish(p->eval, &json, &e);
     if (error != OK) {
         str_free(&json);
@@ -305,6 +287,7 @@ void phases_reduced(void *ctx)
             p->cost.jobs += r->code == OK;
             p->cost.adding_s += r->seconds;
             server_summed(p->server, r->job, r->code);
+            FAILPOINT("result.settled");
         } else if (!failed(p, r->code, "finishing a step")) {
             on_stepped(p, r);
         }
@@ -563,5 +546,6 @@ void phases_close(struct phases **phases, struct phases_outcome *outcome)
     batch_free(&p->coming);
     eval_free(&p->eval);
     eval_free(&p->scored);
+    eval_free(&p->foreseen);
     mem_free(p);
 }

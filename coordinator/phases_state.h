@@ -33,6 +33,7 @@ struct phases {
     struct errbuf why;
     struct batch open, coming;
     struct eval *eval, *scored;
+    struct eval *foreseen; /* the closing one, made while the first step is computed */
     uint32_t evals;
     uint64_t step;      /* the open one, or the next to open */
     bool step_open;     /* from its opening to its end in the reducer */
@@ -49,6 +50,8 @@ struct phases {
     bool stopping, degraded, disk_failed;
     char trouble[WIRE_TEXT_BYTES];
     double loss, trained_tokens, eval_seconds;
+    double eval_tokens; /* of one evaluation; 0 while unknown, and when there is none */
+    double score_s;     /* of a token in the last evaluation; 0 while none is done */
     uint64_t opened_ms, eval_from_ms, from_ms;
     struct journal_cost cost; /* of the open step so far */
     struct board board;
@@ -59,6 +62,10 @@ void phases_fail(struct phases *p, const char *why);
 void phases_when_written(struct phases *p);
 /* Gives the batch in p->coming to the server; the earlier one is freed only then. */
 void phases_open_batch(struct phases *p, bool adapter, uint64_t version);
+/* phases_eval.c: makes the closing evaluation beforehand when its size is not known yet; opens the
+ * next one. */
+void phases_eval_foresee(struct phases *p);
+void phases_eval_begin(struct phases *p, bool adapter);
 /* phases_reference.c: begins to score; the leaves of one tree; all of them are there. */
 void phases_reference_begin(struct phases *p);
 void phases_reference_take(struct phases *p, uint32_t tree, const double *leaf_log_p);

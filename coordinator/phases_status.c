@@ -1,5 +1,4 @@
 /* phases_status.c - the run's part of the status. */
-#include <math.h>
 #include <stdio.h>
 
 #include "coordinator/phases_state.h"
@@ -38,15 +37,17 @@ static const char *state_name(const struct phases *p)
                                             : "running";
 }
 
-/* Seconds until the open task is done; NaN while the speed is unknown. */
-static double eta(const struct phases *p, double tokens_per_s)
+/* Seconds until the open task is done, in training also the evaluation that closes the run; NaN
+ * while the speed is unknown. */
+static double eta(const struct phases *p)
 {
-    double left = board_left(&p->board);
     uint64_t steps = p->start->setup.steps;
+    double later = 0.0;
     if (p->phase == PHASE_TRAIN && p->step + 1 < steps) {
-        left += (double)(steps - p->step - 1) * p->board.batch_tokens;
+        later = (double)(steps - p->step - 1) * p->board.batch_tokens;
     }
-    return tokens_per_s > 0.0 ? left / tokens_per_s : (double)NAN;
+    bool scores = p->phase == PHASE_TRAIN && p->start->setup.test && !p->start->has_after;
+    return board_eta(&p->board, later, scores ? p->eval_tokens : 0.0, p->score_s);
 }
 
 void phases_status(void *ctx, struct status *status)
@@ -66,7 +67,7 @@ void phases_status(void *ctx, struct status *status)
     status->step_total = s->steps;
     status->loss = p->loss;
     board_rates(&p->board, &status->tokens_per_s, &status->pairs_per_s);
-    status->eta_s = eta(p, status->tokens_per_s);
+    status->eta_s = eta(p);
     status->units_queued = counts.units - counts.done - counts.leased;
     status->units_leased = counts.leased;
     status->units_done = counts.done;

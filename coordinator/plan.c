@@ -235,16 +235,21 @@ enum err plan_pack(const uint32_t *rows, uint32_t n, uint32_t unit_tokens, uint3
     return OK;
 }
 
-uint32_t plan_job_units(uint32_t units_left, uint32_t slots, uint64_t unit_cost_ns,
-                        uint64_t target_ns)
+uint64_t plan_job_rows(const struct plan_load *load)
 {
-    if (unit_cost_ns == 0 || slots == 0) {
+    if (load->left_ns == 0 || load->slots == 0 || load->units_left == 0) {
         return 1;
     }
-    /* Half an even share: jobs shrink towards the end, so that slots finish together. */
-    uint64_t share = units_left / (2 * (uint64_t)slots);
-    uint64_t fit = target_ns / unit_cost_ns;
-    uint64_t n = share < fit ? share : fit;
-    n = n < LIMIT_JOB_UNITS ? n : LIMIT_JOB_UNITS;
-    return n > 1 ? (uint32_t)n : 1;
+    double rows_per_ns = (double)load->rows_left / (double)load->left_ns;
+    double share = (double)load->rows_left / load->slots / 2.0;
+    double floor_ns = (double)load->way_ns * load->slots;
+    double fit = (double)load->target_ns * rows_per_ns;
+    double rows = share < fit ? share : fit;
+    /* Units are not cut, so an even share may be exceeded by half of one. */
+    double even =
+        (double)load->rows_open / load->slots + (double)load->rows_left / load->units_left / 2.0;
+    double least = floor_ns * rows_per_ns;
+    least = least < even ? least : even;
+    rows = rows > least ? rows : least;
+    return rows > 1.0 ? (uint64_t)rows : 1;
 }

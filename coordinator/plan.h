@@ -76,9 +76,22 @@ uint32_t plan_useful_slots(struct plan *plan);
 MUST_USE enum err plan_pack(const uint32_t *rows, uint32_t n, uint32_t unit_tokens, uint32_t tag,
                             struct plan_unit **units, uint32_t *n_units, struct errbuf *e);
 
-/* Units for the next job: a share of what is left among the slots, bounded by how many fit
- * target_ns at the measured cost (0 = not measured yet: one unit); 1 near the end of a step. */
-uint32_t plan_job_units(uint32_t units_left, uint32_t slots, uint64_t unit_cost_ns,
-                        uint64_t target_ns);
+/* What the size of the next job is decided from. */
+struct plan_load {
+    uint32_t units_left; /* units that wait */
+    uint64_t rows_left;  /* their tokens */
+    uint64_t left_ns;    /* what they cost one slot, as measured; 0 = not measured yet */
+    uint64_t rows_open;  /* tokens of all units that are not counted yet, >= rows_left */
+    uint32_t slots;      /* that may work */
+    uint64_t target_ns;  /* wanted length of a job */
+    uint64_t way_ns;     /* what one result of a job costs on its way into the sum; 0 = nothing */
+};
+
+/* Tokens for the next job, which takes at least one unit: half an even share of what is left, so
+ * that jobs shrink towards the end of a step and slots finish together, but no longer than
+ * target_ns. All slots send their results by one way: a job shorter than slots * way_ns would
+ * only wait for it, so jobs do not get shorter than that while an even share of all that is not
+ * counted yet allows it. */
+uint64_t plan_job_rows(const struct plan_load *load);
 
 #endif

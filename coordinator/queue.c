@@ -2,6 +2,7 @@
  * which they are to be taken, and LEASED jobs with a single attempt, longest running first. */
 #include "coordinator/queue.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "common/base/check.h"
@@ -21,6 +22,7 @@ struct queue {
     enum job_kind kind;
     uint32_t n_units;
     uint32_t *rows;    /* [n_units] */
+    uint64_t *order;   /* [n_units], ~rows << 32 | unit: the most tokens first */
     uint32_t *waiting; /* a stack: the next unit is on top */
     uint32_t n_waiting;
     struct job *jobs;
@@ -46,8 +48,10 @@ enum err queue_new(uint32_t first_serial, struct queue **out)
 static void forget_units(struct queue *q)
 {
     mem_free(q->rows);
+    mem_free(q->order);
     mem_free(q->waiting);
     q->rows = NULL;
+    q->order = NULL;
     q->waiting = NULL;
     q->n_units = 0;
     q->n_waiting = 0;
@@ -64,7 +68,7 @@ void queue_free(struct queue **q)
     }
 }
 
-/* A new serial, no jobs, every unit waiting in its order. */
+/* A new serial, no jobs, every unit waiting, the longest on top. */
 static void start_over(struct queue *q)
 {
     q->serial++;
@@ -79,9 +83,17 @@ static void start_over(struct queue *q)
     q->n_waiting = q->n_units;
     q->counts = (struct queue_counts){.units = q->n_units, .waiting = q->n_units};
     for (uint32_t i = 0; i < q->n_units; i++) {
-        q->waiting[i] = q->n_units - 1 - i;
+        q->waiting[i] = (uint32_t)q->order[q->n_units - 1 - i];
         q->counts.rows += q->rows[i];
     }
+    q->counts.rows_waiting = q->counts.rows;
+}
+
+static int compare_keys(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a;
+    uint64_t y = *(const uint64_t *)b;
+    return (x > y) - (x < y);
 }
 
 enum err queue_open(struct queue *q, enum job_kind kind, const uint32_t *rows, uint32_t n_units)
@@ -91,15 +103,22 @@ enum err queue_open(struct queue *q, enum job_kind kind, const uint32_t *rows, u
         return ERR_RANGE;
     }
     uint32_t *copy = mem_calloc(n_units, sizeof *copy);
+    uint64_t *order = mem_calloc(n_units, sizeof *order);
     uint32_t *waiting = mem_calloc(n_units, sizeof *waiting);
-    if (!copy || !waiting) {
+    if (!copy || !order || !waiting) {
         mem_free(copy);
+        mem_free(order);
         mem_free(waiting);
         return ERR_NOMEM;
     }
     forget_units(q);
     memcpy(copy, rows, n_units * sizeof *rows);
+    for (uint32_t i = 0; i < n_units; i++) {
+        order[i] = (uint64_t)~rows[i] << 32 | i;
+    }
+    qsort(order, n_units, sizeof *order, compare_keys);
     q->rows = copy;
+    q->order = order;
     q->waiting = waiting;
     q->n_units = n_units;
     q->kind = kind;
@@ -196,16 +215,24 @@ static uint64_t make(struct queue *q, uint32_t n, bool front)
     }
     q->counts.jobs++;
     q->counts.waiting -= n;
+    q->counts.rows_waiting -= job->rows;
     q->counts.leased += n;
     become(q, job, JOB_QUEUED, front);
     return job->id;
 }
 
-enum err queue_make(struct queue *q, uint32_t n, uint64_t *id)
+enum err queue_make(struct queue *q, uint32_t n, uint64_t rows, uint64_t *id)
 {
+    uint32_t most = n < LIMIT_JOB_UNITS ? n : LIMIT_JOB_UNITS;
+    uint64_t sum = 0;
     *id = 0;
-    n = n < LIMIT_JOB_UNITS ? n : LIMIT_JOB_UNITS;
-    n = n < q->n_waiting ? n : q->n_waiting;
+    most = most < q->n_waiting ? most : q->n_waiting;
+    for (n = 0; n < most; n++) {
+        sum += q->rows[q->waiting[q->n_waiting - 1 - n]];
+        if (n > 0 && sum > rows) {
+            break;
+        }
+    }
     if (n == 0) {
         return OK;
     }
@@ -421,6 +448,7 @@ enum err queue_split(struct queue *q, uint64_t id)
         q->waiting[q->n_waiting++] = job->units[i];
     }
     q->counts.waiting += job->n_units;
+    q->counts.rows_waiting += job->rows;
     q->counts.leased -= job->n_units;
     return OK;
 }

@@ -91,9 +91,10 @@ MUST_USE enum err queue_open(struct queue *q, enum job_kind kind, const uint32_t
 MUST_USE enum err queue_restart(struct queue *q, uint64_t again, uint64_t *id);
 void queue_close(struct queue *q); /* no batch is open any more */
 
-/* Makes a job of the next (at most) n waiting units: QUEUED, at the end of the line. *id = 0 when
+/* Makes a job of the next waiting units, those with the most tokens first: one, and more while they
+ * are at most n and have at most rows tokens together. QUEUED, at the end of the line. *id = 0 when
  * no unit waits. */
-MUST_USE enum err queue_make(struct queue *q, uint32_t n, uint64_t *id);
+MUST_USE enum err queue_make(struct queue *q, uint32_t n, uint64_t rows, uint64_t *id);
 
 /* The first queued job that worker may take, 0 when none; alone = it is the only worker there is,
  * then it may also repeat what it failed before. */
@@ -132,7 +133,7 @@ const struct job *queue_job(const struct queue *q, uint64_t id);
 struct queue_counts {
     uint32_t units, waiting, leased, done; /* leased: units in QUEUED, LEASED or SETTLING jobs */
     uint32_t jobs, jobs_queued, jobs_leased;
-    uint64_t rows, rows_done; /* tokens */
+    uint64_t rows, rows_waiting, rows_done; /* tokens */
     uint32_t serial;
 };
 struct queue_counts queue_counts(const struct queue *q);

@@ -2,12 +2,14 @@
 #include "coordinator/recover.h"
 
 #include "common/base/check.h"
+#include "common/base/failpoint.h"
 
 static enum err replay_step(void *context, const struct journal_step *step, const float *gradient,
                             size_t count)
 {
     struct params *p = context;
     CHECK(step->step == p->version && count == p->adam.count);
+    FAILPOINT("resume.replay");
     params_step(p, gradient, step->lr, NULL);
     return OK;
 }

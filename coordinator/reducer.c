@@ -1,13 +1,14 @@
 /* reducer.c - the thread behind reduce and params. */
 #include "coordinator/reducer.h"
 
-#include <pthread.h>
 #include <string.h>
 
 #include "common/base/check.h"
 #include "common/base/clock.h"
+#include "common/base/failpoint.h"
 #include "common/base/limits.h"
 #include "common/base/mem.h"
+#include "common/net/desk.h"
 
 enum { LETTERS_MAX = 4096 };
 enum order_kind { ORDER_BEGIN, ORDER_ADD, ORDER_FINISH };
@@ -29,9 +30,8 @@ struct order {
 struct reducer {
     struct params *params;
     struct reduce *reduce;
-    struct mailbox *orders, *reports;
-    pthread_t thread;
-    bool started;
+    struct mailbox *reports;
+    struct desk *desk;
 };
 
 static void drop_order(struct letter *letter)
@@ -58,14 +58,7 @@ static void drop_report(struct letter *letter)
 
 static enum err post_order(struct reducer *r, struct order *order)
 {
-    if (!order) {
-        return ERR_NOMEM;
-    }
-    enum err error = mailbox_post(r->orders, &order->letter);
-    if (error != OK) {
-        drop_order(&order->letter);
-    }
-    return error;
+    return order ? desk_post(r->desk, &order->letter) : ERR_NOMEM;
 }
 
 static struct order *new_order(enum order_kind kind, uint64_t step)
@@ -105,12 +98,14 @@ static void finish(struct reducer *r, const struct order *order, struct reducer_
         return;
     }
     float *gradient = (float *)(void *)blob_data_mut(report->gradient);
+    FAILPOINT("reduce.finish");
     report->code = reduce_finish(r->reduce, gradient, &report->total);
     if (report->code != OK) {
         return;
     }
     CHECK(r->params->version == order->step);
     params_step(r->params, gradient, order->lr, &report->norm);
+    FAILPOINT("reduce.stepped");
     report->code = params_snapshot(r->params, &report->snapshot);
     if (report->code == OK && order->checkpoint) {
         report->code = copy_state(r->params, &report->state);
@@ -128,34 +123,34 @@ static void add(struct reducer *r, const struct order *order, struct reducer_rep
     memcpy(job.digest, order->digest, sizeof job.digest);
     report->kind = REDUCER_SUMMED;
     report->job = order->job;
+    FAILPOINT("reduce.add");
     report->code = reduce_add(r->reduce, order->step, &job);
 }
 
-static void *reducer_main(void *argument)
+/* One order, on the desk's thread. */
+static uint32_t carry_out(void *ctx, struct letter *letter, bool closing)
 {
-    struct reducer *r = argument;
-    for (struct letter *l = mailbox_wait(r->orders); l; l = mailbox_wait(r->orders)) {
-        struct order *order = (struct order *)l;
-        if (order->kind == ORDER_BEGIN) {
-            CHECK(reduce_begin(r->reduce, order->step, order->n_units) == OK);
-        } else {
-            struct reducer_report *report = mem_calloc(1, sizeof *report);
-            CHECK(report != NULL);
-            report->letter.drop = drop_report;
-            uint64_t begin = clock_now_ns();
-            if (order->kind == ORDER_ADD) {
-                add(r, order, report);
-            } else {
-                finish(r, order, report);
-            }
-            report->seconds = (double)(clock_now_ns() - begin) * 1e-9;
-            if (mailbox_post(r->reports, &report->letter) != OK) {
-                reducer_report_free(report); /* the program is ending */
-            }
-        }
-        drop_order(l);
+    struct reducer *r = ctx;
+    const struct order *order = (struct order *)letter;
+    (void)closing;
+    if (order->kind == ORDER_BEGIN) {
+        CHECK(reduce_begin(r->reduce, order->step, order->n_units) == OK);
+        return 0;
     }
-    return NULL;
+    struct reducer_report *report = mem_calloc(1, sizeof *report);
+    CHECK(report != NULL);
+    report->letter.drop = drop_report;
+    uint64_t begin = clock_now_ns();
+    if (order->kind == ORDER_ADD) {
+        add(r, order, report);
+    } else {
+        finish(r, order, report);
+    }
+    report->seconds = (double)(clock_now_ns() - begin) * 1e-9;
+    if (mailbox_post(r->reports, &report->letter) != OK) {
+        reducer_report_free(report); /* the program is ending */
+    }
+    return 0;
 }
 
 enum err reducer_open(struct params **params, struct mailbox *reports, struct reducer **out,
@@ -170,12 +165,11 @@ enum err reducer_open(struct params **params, struct mailbox *reports, struct re
     r->reports = reports;
     enum err error = reduce_new(r->params->adam.count, &r->reduce);
     if (error == OK) {
-        error = mailbox_open(LETTERS_MAX, &r->orders);
+        error = desk_open(LETTERS_MAX, carry_out, r, &r->desk);
     }
-    r->started = error == OK && pthread_create(&r->thread, NULL, reducer_main, r) == 0;
-    if (!r->started) {
+    if (error != OK) {
         reducer_close(&r);
-        return err_set(e, ERR_NOMEM, "cannot start the reducer");
+        return err_set(e, error, "cannot start the reducer");
     }
     *out = r;
     return OK;
@@ -224,13 +218,7 @@ void reducer_close(struct reducer **reducer)
     if (!r) {
         return;
     }
-    if (r->orders) {
-        mailbox_stop(r->orders);
-    }
-    if (r->started) {
-        pthread_join(r->thread, NULL);
-    }
-    mailbox_close(&r->orders);
+    desk_close(&r->desk);
     reduce_free(&r->reduce);
     params_free(&r->params);
     mem_free(r);

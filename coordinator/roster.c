@@ -239,6 +239,7 @@ void roster_ready(struct roster *r, uint64_t id, bool marked)
     struct worker *w = roster_get(r, id);
     if (w && w->state == WORKER_PROBING) {
         w->marked = marked;
+        w->asked_ns = w->heard_ns; /* it will ask at once */
         become(r, w, WORKER_READY);
     }
 }
@@ -333,6 +334,20 @@ uint64_t roster_silence_ns(const struct roster *r, const struct worker *w, uint6
 {
     uint64_t now = now_ns - r->shift_ns;
     return now > w->heard_ns ? now - w->heard_ns : 0;
+}
+
+void roster_asked(struct roster *r, uint64_t id, uint64_t now_ns)
+{
+    struct worker *w = roster_get(r, id);
+    if (w) {
+        w->asked_ns = now_ns - r->shift_ns;
+    }
+}
+
+bool roster_asks(const struct roster *r, const struct worker *w, uint64_t now_ns)
+{
+    return w->state == WORKER_READY &&
+           (w->busy > 0 || w->asked_ns + ROSTER_ASKS_NS > now_ns - r->shift_ns);
 }
 
 void roster_shift(struct roster *r, uint64_t lost_ns)
@@ -465,6 +480,14 @@ void roster_done(struct roster *r, uint64_t id, uint32_t units, uint64_t tokens,
     if (length > RATE_WINDOW_NS) {
         w->rate_from_ns += length / 2;
         w->rate_tokens /= 2;
+    }
+}
+
+void roster_computed(struct roster *r, uint64_t id, uint64_t computed_ms, uint64_t now_ns)
+{
+    struct worker *w = roster_get(r, id);
+    if (w && (w->state == WORKER_READY || w->state == WORKER_DRAINING)) {
+        utilisation_note(&w->utilisation, computed_ms, now_ns);
     }
 }
 

@@ -28,6 +28,7 @@
 
 #include "common/base/err.h"
 #include "common/base/limits.h"
+#include "coordinator/utilisation.h"
 
 enum {
     ROSTER_NAME_BYTES = 64, /* with the NUL */
@@ -37,6 +38,7 @@ enum {
     ROSTER_RECORDS = 4096, /* names whose strikes are remembered */
 };
 #define ROSTER_SILENCE_NS 2500000000ull
+#define ROSTER_ASKS_NS 10000000000ull
 #define ROSTER_QUARANTINE_NS 30000000000ull
 #define ROSTER_QUARANTINE_MAX_NS 3600000000000ull
 
@@ -70,10 +72,12 @@ struct worker {
     uint32_t n_slots, busy;
     struct roster_slot *slots;
     uint64_t joined_ns, heard_ns, quarantine_until_ns;
+    uint64_t asked_ns; /* when a slot of it wanted a job last */
     uint64_t units_done, tokens_done;
     double tokens_per_s;        /* mean over about the last 30 s */
     uint32_t index, next, prev; /* place; the line by heard_ns */
     uint64_t rate_from_ns, rate_tokens;
+    struct utilisation utilisation; /* since it is READY */
 };
 
 struct roster;
@@ -106,6 +110,10 @@ uint64_t roster_released(struct roster *r, uint64_t now_ns);
 uint64_t roster_sleep_ns(const struct roster *r, uint64_t now_ns);
 /* Since anything was heard of it (times in struct worker are less all shifts). */
 uint64_t roster_silence_ns(const struct roster *r, const struct worker *w, uint64_t now_ns);
+/* A slot of it wants a job; requests that are not served are repeated within seconds. */
+void roster_asked(struct roster *r, uint64_t id, uint64_t now_ns);
+/* Whether a job may wait for it: it is READY and works, or has asked in the last ROSTER_ASKS_NS. */
+bool roster_asks(const struct roster *r, const struct worker *w, uint64_t now_ns);
 /* Our own stall: every sign of life moves by lost_ns. */
 void roster_shift(struct roster *r, uint64_t lost_ns);
 
@@ -120,6 +128,9 @@ void roster_hold(struct roster *r, uint64_t id, uint32_t slot, uint64_t job, uin
 void roster_free_slot(struct roster *r, uint64_t id, uint32_t slot);
 /* Work done by it, for the status. */
 void roster_done(struct roster *r, uint64_t id, uint32_t units, uint64_t tokens, uint64_t now_ns);
+
+/* What its heartbeat says it has computed in all; counts while it may work. */
+void roster_computed(struct roster *r, uint64_t id, uint64_t computed_ms, uint64_t now_ns);
 
 /* NULL when gone. */
 struct worker *roster_get(const struct roster *r, uint64_t id);

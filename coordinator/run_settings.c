@@ -6,17 +6,13 @@
 
 #include "common/wire/shape_digest.h"
 
-void run_settings_fill(struct run_settings *r, const struct start *start, const char *run,
-                       const char *jobs, const char *status)
+void run_settings_fill(struct run_settings *r, const struct start *start)
 {
     const struct setup *s = &start->setup;
     struct server_config *c = &r->server;
     r->model = model_describe(s->model);
     shape_digest(model_shape(s->model), r->shape);
-    *c = (struct server_config){.run = run,
-                                .bind = jobs,
-                                .status = status,
-                                .kernels_bit = s->kernels_bit,
+    *c = (struct server_config){.kernels_bit = s->kernels_bit,
                                 .model_hash = s->model_hash,
                                 .model_name = r->model.name,
                                 .model_path = s->model_path,
@@ -34,6 +30,7 @@ void run_settings_fill(struct run_settings *r, const struct start *start, const 
                                             .heartbeat_ms = SERVER_HEARTBEAT_MS,
                                             .silence_ms = SERVER_SILENCE_MS,
                                             .unit_tokens = s->cfg->unit_tokens,
+                                            .unit_rows = s->unit_rows,
                                             .tree_tokens_max = s->cfg->tree_tokens_max,
                                             .tile_rows = s->cfg->tile_rows,
                                             .tile_cols = s->cfg->tile_cols}};

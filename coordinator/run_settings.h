@@ -9,11 +9,10 @@
 struct run_settings {
     struct model_description model;
     char shape[WIRE_DIGEST_HEX];
-    struct server_config server; /* points into this struct, into start and to the caller's texts */
+    struct server_config server; /* points into this struct and into start */
 };
 
-/* start, run (folder) and the two addresses are borrowed. */
-void run_settings_fill(struct run_settings *r, const struct start *start, const char *run,
-                       const char *jobs, const char *status);
+/* start is borrowed. */
+void run_settings_fill(struct run_settings *r, const struct start *start);
 
 #endif

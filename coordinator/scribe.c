@@ -1,17 +1,15 @@
 /* scribe.c - the thread behind journal, checkpoint and export. */
 #include "coordinator/scribe.h"
 
-#include <pthread.h>
-#include <stdatomic.h>
 #include <string.h>
-#include <time.h>
 
 #include "common/base/check.h"
 #include "common/base/file.h"
 #include "common/base/mem.h"
+#include "common/net/desk.h"
 #include "coordinator/checkpoint.h"
 
-enum { LETTERS_MAX = 4096, RETRY_MS = 1000, RETRY_SLICE_MS = 20 };
+enum { LETTERS_MAX = 4096, RETRY_MS = 1000 };
 
 struct order {
     struct letter letter; /* first */
@@ -19,19 +17,20 @@ struct order {
     struct journal_step step;
     struct blob *gradient;
     struct params *state;
+    bool prune; /* the checkpoint is written, the journal not pruned to oldest */
+    uint64_t oldest;
     char *name, *value;
     struct export_input input;
     struct params_snapshot *snapshot;
+    bool waiting; /* the disk was full: said so once */
 };
 
 struct scribe {
     struct journal *journal;
     char run[FILE_PATH_BYTES];
     uint8_t fixed[32];
-    struct mailbox *orders, *reports;
-    pthread_t thread;
-    bool started;
-    atomic_bool stopping;
+    struct mailbox *reports;
+    struct desk *desk;
 };
 
 static void drop_order(struct letter *letter)
@@ -74,11 +73,18 @@ static void tell(struct scribe *s, const struct order *o, enum scribe_news news,
 
 static enum err write_checkpoint(struct scribe *s, struct order *o, struct errbuf *e)
 {
-    uint64_t oldest = 0;
-    enum err error = checkpoint_write(s->run, o->state, s->fixed, &oldest, e);
-    if (error == OK) {
+    enum err error = OK;
+    if (o->state) {
+        error = checkpoint_write(s->run, o->state, s->fixed, &o->oldest, e);
+        if (error != OK) {
+            return error;
+        }
         params_free(&o->state);
-        error = journal_prune(s->journal, oldest, e);
+        o->prune = true;
+    }
+    if (o->prune) {
+        error = journal_prune(s->journal, o->oldest, e);
+        o->prune = error != OK;
     }
     return error;
 }
@@ -98,7 +104,7 @@ static enum err write_order(struct scribe *s, struct order *o, struct errbuf *e)
                 blob_free(&o->gradient);
             }
         }
-        return error == OK && o->state ? write_checkpoint(s, o, e) : error;
+        return error == OK ? write_checkpoint(s, o, e) : error;
     case SCRIBE_META:
         return journal_meta_set(s->journal, o->name, o->value, e);
     case SCRIBE_EVAL:
@@ -112,35 +118,22 @@ static enum err write_order(struct scribe *s, struct order *o, struct errbuf *e)
     return ERR_STATE;
 }
 
-/* Waits a second, but not when the program ends. */
-static void pause_for_space(struct scribe *s)
+/* One order, on the desk's thread. A full disk is tried again; any other error is for good. */
+static uint32_t carry_out(void *ctx, struct letter *letter, bool closing)
 {
-    const struct timespec slice = {.tv_nsec = RETRY_SLICE_MS * 1000000L};
-    for (int i = 0; i < RETRY_MS / RETRY_SLICE_MS && !atomic_load(&s->stopping); i++) {
-        (void)nanosleep(&slice, NULL);
-    }
-}
-
-static void *scribe_main(void *argument)
-{
-    struct scribe *s = argument;
-    for (struct letter *l = mailbox_wait(s->orders); l; l = mailbox_wait(s->orders)) {
-        struct order *o = (struct order *)l;
-        struct errbuf e = {{0}};
-        bool told = false;
-        enum err error = write_order(s, o, &e);
-        while (error == ERR_NOSPACE && !atomic_load(&s->stopping)) {
-            if (!told) {
-                tell(s, o, SCRIBE_WAITING, &e);
-                told = true;
-            }
-            pause_for_space(s);
-            error = write_order(s, o, &e);
+    struct scribe *s = ctx;
+    struct order *o = (struct order *)letter;
+    struct errbuf e = {{0}};
+    enum err error = write_order(s, o, &e);
+    if (error == ERR_NOSPACE && !closing) {
+        if (!o->waiting) {
+            tell(s, o, SCRIBE_WAITING, &e);
+            o->waiting = true;
         }
-        tell(s, o, error == OK ? SCRIBE_DONE : SCRIBE_FAILED, &e);
-        drop_order(l);
+        return RETRY_MS;
     }
-    return NULL;
+    tell(s, o, error == OK ? SCRIBE_DONE : SCRIBE_FAILED, &e);
+    return 0;
 }
 
 enum err scribe_open(struct journal *journal, const char *run, const uint8_t fixed[32],
@@ -152,15 +145,13 @@ enum err scribe_open(struct journal *journal, const char *run, const uint8_t fix
     }
     s->journal = journal;
     s->reports = reports;
-    atomic_init(&s->stopping, false);
     memcpy(s->fixed, fixed, sizeof s->fixed);
     CHECK(strlen(run) < sizeof s->run);
     memcpy(s->run, run, strlen(run) + 1);
-    enum err error = mailbox_open(LETTERS_MAX, &s->orders);
-    s->started = error == OK && pthread_create(&s->thread, NULL, scribe_main, s) == 0;
-    if (!s->started) {
+    enum err error = desk_open(LETTERS_MAX, carry_out, s, &s->desk);
+    if (error != OK) {
         scribe_close(&s);
-        return err_set(e, ERR_NOMEM, "cannot start the scribe");
+        return err_set(e, error, "cannot start the scribe");
     }
     *out = s;
     return OK;
@@ -178,11 +169,7 @@ static struct order *new_order(enum scribe_task task)
 
 static enum err post(struct scribe *s, struct order *o)
 {
-    enum err error = o ? mailbox_post(s->orders, &o->letter) : ERR_NOMEM;
-    if (error != OK && o) {
-        drop_order(&o->letter);
-    }
-    return error;
+    return o ? desk_post(s->desk, &o->letter) : ERR_NOMEM;
 }
 
 enum err scribe_step(struct scribe *s, const struct journal_step *step, struct blob *gradient,
@@ -248,13 +235,6 @@ void scribe_close(struct scribe **scribe)
     if (!s) {
         return;
     }
-    atomic_store(&s->stopping, true);
-    if (s->orders) {
-        mailbox_stop(s->orders);
-    }
-    if (s->started) {
-        pthread_join(s->thread, NULL);
-    }
-    mailbox_close(&s->orders);
+    desk_close(&s->desk);
     mem_free(s);
 }

@@ -8,15 +8,12 @@
 
 #include "common/base/check.h"
 #include "common/base/clock.h"
+#include "common/base/failpoint.h"
 #include "common/base/mem.h"
 #include "common/wire/units_frame.h"
 #include "coordinator/server_state.h"
 
 enum {
-    CONTROL_QUEUE = 1024,
-    TENSOR_QUEUE = 4,
-    STATUS_QUEUE = 64,
-    LINGER_MS = 1000,
     BEAT_MS = 500,
     PARTING_MS = 1000, /* workers have this long to say goodbye back */
 };
@@ -309,6 +306,7 @@ static void on_check(uv_check_t *check)
 static void on_beat(uv_timer_t *timer)
 {
     struct server *s = timer->data;
+    server_report_turned_away(s);
     if (s->standing) {
         server_forget_silent(s);
         s->owner.tick(s->owner.ctx, clock_now_ms());
@@ -328,45 +326,6 @@ static void on_signal(uv_signal_t *handle, int signum)
     }
 }
 
-static enum err open_socket(struct server *s, const char *address, int queue, int64_t frame,
-                            socket_receive receive, struct socket **out,
-                            char endpoint[ADDRESS_BYTES], struct errbuf *e)
-{
-    const struct socket_options options = {.type = SOCKET_ROUTER,
-                                           .queue_messages = queue,
-                                           .frame_bytes = frame,
-                                           .linger_ms = LINGER_MS};
-    enum err error = socket_open(s->context, &s->loop, &options, receive, s, out, e);
-    return error == OK ? socket_bind(*out, address, endpoint, e) : error;
-}
-
-static enum err open_sockets(struct server *s, struct errbuf *e)
-{
-    char tensor[ADDRESS_BYTES];
-    char derived[ADDRESS_BYTES];
-    enum err error = socket_context_open(&s->context, e);
-    if (error == OK) {
-        error = address_tensor(s->cfg.bind, tensor, e);
-    }
-    if (error == OK) {
-        error = open_socket(s, s->cfg.bind, CONTROL_QUEUE, LIMIT_JOB_BYTES, server_on_control,
-                            &s->control, s->jobs_address, e);
-    }
-    if (error == OK) {
-        error = open_socket(s, tensor, TENSOR_QUEUE, LIMIT_TENSOR_BYTES, server_on_tensor,
-                            &s->tensor, s->tensor_address, e);
-    }
-    if (error == OK) {
-        error = open_socket(s, s->cfg.status, STATUS_QUEUE, STATUS_REQUEST_BYTES, server_on_status,
-                            &s->status, s->status_address, e);
-    }
-    if (error == OK) {
-        s->tell_tensor = address_tensor(s->jobs_address, derived, NULL) != OK ||
-                         strcmp(derived, s->tensor_address) != 0;
-    }
-    return error;
-}
-
 static void open_handles(struct server *s)
 {
     CHECK(uv_timer_init(&s->loop, &s->timer) == 0);
@@ -380,18 +339,21 @@ static void open_handles(struct server *s)
     (void)signal(SIGPIPE, SIG_IGN);
 }
 
-enum err server_shell_open(const struct server_config *cfg, struct server **out, struct errbuf *e)
+enum err server_shell_open(const struct server_doors *doors, const struct server_config *cfg,
+                           struct server **out, struct errbuf *e)
 {
     *out = NULL;
     struct server *s = mem_calloc(1, sizeof *s);
     if (!s) {
         return err_set(e, ERR_NOMEM, "no memory for the server");
     }
-    s->cfg = *cfg;
+    s->doors = *doors;
+    s->standing = cfg == NULL;
+    s->cfg = cfg ? *cfg : (struct server_config){0};
     CHECK(uv_loop_init(&s->loop) == 0);
     open_handles(s);
     CHECK(getrandom(s->secret, sizeof s->secret, 0) == (ssize_t)sizeof s->secret);
-    enum err error = open_sockets(s, e);
+    enum err error = server_open_sockets(s, e);
     if (error != OK) {
         server_close(&s);
         return error;
@@ -415,7 +377,7 @@ enum err server_attach(struct server *s, struct mailbox *m, void (*ready)(void *
     return mailbox_attach(m, &s->loop, ready, ctx);
 }
 
-void server_run(struct server *s)
+void server_start(struct server *s)
 {
     (void)uv_signal_start(&s->terminate, on_signal, SIGTERM);
     (void)uv_signal_start(&s->interrupt, on_signal, SIGINT);
@@ -424,6 +386,16 @@ void server_run(struct server *s)
         (void)uv_timer_start(&s->beat, on_beat, 0, BEAT_MS);
     }
     (void)uv_check_start(&s->check, on_check);
+}
+
+bool server_ended(const struct server *s)
+{
+    return s->ended;
+}
+
+void server_run(struct server *s)
+{
+    server_start(s);
     while (!s->ended) {
         (void)uv_run(&s->loop, UV_RUN_DEFAULT);
     }
@@ -482,6 +454,28 @@ void server_end(struct server *s, enum wire_parting why, const char *text)
     }
 }
 
+enum err server_tell_drain(struct server *s, const struct socket_route *route, uint64_t session)
+{
+    struct wire_message m = {.kind = WIRE_DRAIN};
+    uint8_t header[LIMIT_HEADER_BYTES];
+    size_t bytes;
+    m.note.session = session;
+    m.note.code = (uint32_t)WIRE_PARTING_SHUTDOWN;
+    (void)snprintf(m.note.text, sizeof m.note.text, "drained by an operator");
+    wire_encode(&m, header, &bytes);
+    return socket_send(s->control, route, header, bytes, NULL);
+}
+
+void server_drain_worker(struct server *s, struct peer *peer)
+{
+    enum err error = server_tell_drain(s, &peer->control, peer->session);
+    if (error != OK) {
+        peer_trouble(s, peer, error);
+    }
+    dispatch_drain(s->dispatch, peer->worker, server_now_ns());
+    server_pump(s);
+}
+
 void server_drain(struct server *s)
 {
     s->draining = true;
@@ -498,9 +492,7 @@ void server_close(struct server **server)
     }
     s->ended = true;
     server_probe_stop(s);
-    socket_close(&s->control);
-    socket_close(&s->tensor);
-    socket_close(&s->status);
+    server_close_sockets(s);
     uv_handle_t *const handles[] = {(uv_handle_t *)&s->timer,     (uv_handle_t *)&s->beat,
                                     (uv_handle_t *)&s->check,     (uv_handle_t *)&s->idle,
                                     (uv_handle_t *)&s->terminate, (uv_handle_t *)&s->interrupt};
@@ -527,6 +519,7 @@ static void release_snapshot(void *snapshot)
 
 enum err server_publish(struct server *s, struct params_snapshot *snapshot)
 {
+    FAILPOINT("params.publish");
     struct blob *blob = blob_wrap(snapshot->flat, snapshot->count * sizeof *snapshot->flat,
                                   release_snapshot, snapshot);
     if (!blob) {
@@ -537,6 +530,7 @@ enum err server_publish(struct server *s, struct params_snapshot *snapshot)
     s->params = blob;
     s->params_version = snapshot->version;
     memcpy(s->params_digest, snapshot->digest, sizeof s->params_digest);
+    FAILPOINT("params.published");
     return OK;
 }
 

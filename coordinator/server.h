@@ -15,6 +15,7 @@
 #include "common/base/err.h"
 #include "common/net/address.h"
 #include "common/net/blob.h"
+#include "common/net/key_file.h"
 #include "common/net/mailbox.h"
 #include "common/net/socket.h"
 #include "common/wire/message.h"
@@ -46,10 +47,15 @@ struct server_events {
     void (*tick)(void *ctx, uint64_t now_ms);                          /* about twice a second */
 };
 
-struct server_config {
-    const char *run;  /* folder, for log lines */
+/* Where it listens, and to whom: for as long as the server lives, which borrows all of it. */
+struct server_doors {
     const char *bind; /* control address */
     const char *status;
+    const struct key_file *key; /* the coordinator's; NULL: no keys */
+    const char *keys_folder;    /* who may come in */
+};
+
+struct server_config {
     struct wire_welcome welcome; /* session and tensor_endpoint are filled per worker */
     uint32_t kernels_bit;
     const char *model_hash, *model_name, *model_path;
@@ -73,23 +79,26 @@ struct server_owner {
     void (*tick)(void *ctx, uint64_t now_ms);
 };
 
-/* Binds everything of a server without a task: of cfg only run, bind and status count. */
-MUST_USE enum err server_open_standing(const struct server_config *cfg,
+/* As server_open, without a task. */
+MUST_USE enum err server_open_standing(const struct server_doors *doors,
                                        const struct server_owner *owner, struct server **out,
                                        struct errbuf *e);
-/* The rest of cfg and the events are the task's until server_task_close, which ends every session;
+/* cfg and events are the task's until server_task_close, which ends every session;
  * why goes to the workers. Not while another task is open. */
 MUST_USE enum err server_task_open(struct server *s, const struct server_config *cfg,
                                    const struct server_events *events, struct errbuf *e);
 void server_task_close(struct server *s, const char *why);
 /* What workers are told while no task is open. */
 void server_waits_for(struct server *s, const char *why);
-/* Sends a status reply; what cannot be sent is dropped. */
-void server_reply(struct server *s, const struct socket_route *route, const struct status *status);
+/* Sends a status reply, the workers filled in unless tasks or content take their room; what cannot
+ * be sent is dropped. */
+void server_reply(struct server *s, const struct socket_route *route, struct status *status);
 
-/* Binds everything; starts the probe process when the digest is not known. */
-MUST_USE enum err server_open(const struct server_config *cfg, const struct server_events *events,
-                              struct server **out, struct errbuf *e);
+/* Binds everything, with keys on tcp sockets if there are any, and proves that strangers stay out
+ * (ERR_REFUSED, ERR_IO: it could not); starts the probe process when the digest is not known. */
+MUST_USE enum err server_open(const struct server_doors *doors, const struct server_config *cfg,
+                              const struct server_events *events, struct server **out,
+                              struct errbuf *e);
 /* Endpoints that came out of the binds. */
 const char *server_jobs_address(const struct server *s);
 const char *server_status_address(const struct server *s);
@@ -98,8 +107,11 @@ const char *server_status_address(const struct server *s);
 MUST_USE enum err server_attach(struct server *s, struct mailbox *m, void (*ready)(void *ctx),
                                 void *ctx);
 
-/* Runs the loop until server_end. */
+/* Runs the loop until server_end. start: arms timers and signals, for whoever turns the loop
+ * itself; ended: there is no more turn to make. */
 void server_run(struct server *s);
+void server_start(struct server *s);
+bool server_ended(const struct server *s);
 /* Says goodbye to every worker and stops the loop. */
 void server_end(struct server *s, enum wire_parting why, const char *text);
 void server_close(struct server **s);

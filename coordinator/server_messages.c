@@ -4,10 +4,12 @@
 
 #include "common/base/check.h"
 #include "common/base/clock.h"
+#include "common/base/failpoint.h"
 #include "common/base/mem.h"
 #include "coordinator/server_state.h"
 
 enum { RETRY_MS = 1000, RETRY_LONG_MS = 5000, RETRY_UNFIT_MS = 30000 };
+#define SECONDS_MAX 1e9f /* of a job; more says nothing */
 
 static const char *const levels[] = {"portable", "x86-64-v3", "x86-64-v4"};
 
@@ -81,6 +83,23 @@ static void welcome(struct server *s, struct peer *peer)
     (void)server_send(s, peer, &m, NULL);
 }
 
+/* A newer session of a worker ends the older one: with keys only the older one's key may do that.
+ */
+static bool owns_name(struct server *s, const struct socket_route *route,
+                      const struct wire_hello *h)
+{
+    const struct peer *holder = server_peer_by_name(s, h->worker);
+    if (!holder || strcmp(holder->user, socket_sender(s->control)) == 0) {
+        return true;
+    }
+    char text[WIRE_TEXT_BYTES];
+    (void)snprintf(text, sizeof text,
+                   "a worker named %s is here already, with another key; give this one --id",
+                   h->worker);
+    server_refuse(s, route, 0, WIRE_REFUSED_STALE, RETRY_LONG_MS, text);
+    return false;
+}
+
 static void on_hello(struct server *s, const struct socket_route *route, const struct wire_hello *h)
 {
     if (s->standing && (!s->dispatch || s->draining || s->ending)) {
@@ -91,7 +110,7 @@ static void on_hello(struct server *s, const struct socket_route *route, const s
         server_refuse(s, route, 0, WIRE_REFUSED_STATE, RETRY_LONG_MS, "the run is ending");
         return;
     }
-    if (!fits(s, route, h)) {
+    if (!fits(s, route, h) || !owns_name(s, route, h)) {
         return;
     }
     const struct roster_hello hello = {.name = h->worker,
@@ -125,6 +144,7 @@ static void on_hello(struct server *s, const struct socket_route *route, const s
         peer->link = LINK_UP; /* what was lost was the connection before */
     }
     (void)snprintf(peer->name, sizeof peer->name, "%s", h->worker);
+    (void)snprintf(peer->user, sizeof peer->user, "%s", socket_sender(s->control));
     server_unpark(s, h->worker);
     log_event(LOG_INFO, "worker_joined", "worker=%s host=%s slots=%u core=%s", h->worker, h->host,
               h->slots, h->core_type);
@@ -170,6 +190,7 @@ static void on_heartbeat(struct server *s, struct peer *peer, const struct wire_
     struct wire_message pong = {.kind = WIRE_PONG};
     pong.session.session = peer->session;
     dispatch_heartbeat(s->dispatch, peer->worker, running, m->n_slots, server_now_ns());
+    dispatch_computed(s->dispatch, peer->worker, m->computed_ms, server_now_ns());
     if (server_send(s, peer, &pong, NULL) == OK && peer->slow) {
         peer->slow = false;
         dispatch_slow(s->dispatch, peer->worker, false, server_now_ns());
@@ -201,11 +222,13 @@ static void fill_result(const struct peer *peer, const struct wire_result_ready 
                                       .sumsq = m->rows[i].sumsq,
                                       .labels = m->rows[i].labels};
     }
-    *out = (struct dispatch_result){.worker = peer->worker,
-                                    .job = m->job,
-                                    .attempt = m->attempt,
-                                    .n_rows = m->n_rows,
-                                    .rows = rows};
+    *out = (struct dispatch_result){
+        .worker = peer->worker,
+        .job = m->job,
+        .attempt = m->attempt,
+        .n_rows = m->n_rows,
+        .rows = rows,
+        .compute_ns = m->seconds < SECONDS_MAX ? (uint64_t)((double)m->seconds * 1e9) : 0};
     memcpy(out->digest, m->payload_hash, sizeof out->digest);
 }
 
@@ -242,31 +265,56 @@ static void on_score(struct server *s, struct peer *peer, const struct wire_resu
     }
 }
 
-static void on_result_ready(struct server *s, struct peer *peer, const struct wire_result_ready *m,
-                            const struct blob *payload)
+/* The same announcement again, word for word? What is judged once must be what is summed. */
+static bool same_result(const struct wire_result_ready *a, const struct wire_result_ready *b)
 {
-    if (m->kind == WIRE_SCORE) {
-        if (!s->batch || s->batch->kind == JOB_SCORE) {
-            on_score(s, peer, m, payload);
-        }
-        return;
+    bool same = a->n_rows == b->n_rows &&
+                memcmp(a->payload_hash, b->payload_hash, sizeof a->payload_hash) == 0;
+    for (uint32_t i = 0; same && i < a->n_rows; i++) {
+        const struct wire_unit_row *x = &a->rows[i];
+        const struct wire_unit_row *y = &b->rows[i];
+        same = x->unit == y->unit && x->loss == y->loss && x->labels == y->labels &&
+               x->sumsq == y->sumsq;
     }
+    return same;
+}
+
+static void on_gradient(struct server *s, struct peer *peer, const struct wire_result_ready *m)
+{
     if (m->payload_bytes != s->cfg.floats * 8) {
         server_strike(s, &peer->control, peer, "a gradient of a wrong size");
         return;
     }
     struct announced *a = server_find_announced(peer, m->job, m->attempt);
+    if (a && !same_result(&a->ready, m)) {
+        server_strike(s, &peer->control, peer, "a result announced twice, not the same");
+        return;
+    }
     if (!a) {
         a = mem_calloc(1, sizeof *a);
         CHECK(a != NULL);
         a->next = peer->announced;
+        a->ready = *m;
         peer->announced = a;
     }
-    a->ready = *m;
     struct result_row rows[LIMIT_JOB_UNITS];
     struct dispatch_result result;
     fill_result(peer, m, rows, &result);
+    FAILPOINT("result.announced");
     dispatch_announce(s->dispatch, &result, server_now_ns());
+}
+
+static void on_result_ready(struct server *s, struct peer *peer, const struct wire_result_ready *m,
+                            const struct blob *payload)
+{
+    bool score = m->kind == WIRE_SCORE;
+    if (dispatch_job(s->dispatch, m->job) && score != (s->batch->kind == JOB_SCORE)) {
+        server_strike(s, &peer->control, peer, "a result of another kind than its job");
+    } else if (score) {
+        on_score(s, peer, m, payload);
+    } else {
+        on_gradient(s, peer, m);
+    }
 }
 
 static bool token_fits(struct server *s, const struct peer *peer, uint64_t job, uint32_t attempt,
@@ -376,7 +424,8 @@ void server_on_control(void *ctx, const struct socket_route *route, const uint8_
 {
     struct server *s = ctx;
     struct wire_message m;
-    if (s->ended || !read_message(s, route, header, bytes, &m)) {
+    if (s->ended || !server_admits(s, s->control, RIGHTS_JOBS) ||
+        !read_message(s, route, header, bytes, &m)) {
         return;
     }
     if (m.kind == WIRE_HELLO) {
@@ -405,6 +454,7 @@ static void on_result(struct server *s, struct peer *peer, const struct wire_job
     const struct announced *a = server_find_announced(peer, m->job, m->attempt);
     enum err error =
         dispatch_payload(s->dispatch, peer->worker, m->job, m->attempt, server_now_ns());
+    FAILPOINT("result.received");
     if (error == OK) {
         const struct job *job = dispatch_job(s->dispatch, m->job);
         if (a && job && payload && a->ready.n_rows == job->n_units) {
@@ -416,35 +466,45 @@ static void on_result(struct server *s, struct peer *peer, const struct wire_job
     server_pump(s);
 }
 
+/* A version that is not served any more: whoever waits for it missed the word that its job is over.
+ */
+static void no_params(struct server *s, struct peer *peer, uint64_t version)
+{
+    struct wire_message m = {.kind = WIRE_PARAMS};
+    m.params.session = peer->session;
+    m.params.version = version;
+    if (server_send_tensor(s, peer, &m, NULL) != OK) {
+        log_event(LOG_DEBUG, "unsent", "message=params"); /* it will ask again */
+    }
+}
+
 void server_on_tensor(void *ctx, const struct socket_route *route, const uint8_t *header,
                       size_t bytes, struct blob **payload)
 {
     struct server *s = ctx;
     struct wire_message m;
-    if (s->ended || s->ending || !read_message(s, route, header, bytes, &m)) {
+    if (s->ended || s->ending || !server_admits(s, s->tensor, RIGHTS_TENSORS) ||
+        !read_message(s, route, header, bytes, &m)) {
         return;
     }
     struct peer *peer = server_peer_by_session(s, wire_session_of(&m));
-    if (!peer) {
+    if (!peer || strcmp(peer->user, socket_sender(s->tensor)) != 0) {
         return; /* the control channel tells it to say hello again */
     }
-    if (m.kind == WIRE_ATTACH) {
-        peer->tensor = *route;
-        peer->has_tensor = true;
-        return;
-    }
-    if (!peer->has_tensor || !socket_route_equal(&peer->tensor, route)) {
-        server_strike(s, route, NULL, "a tensor message before attach");
-        return;
-    }
+    /* Whatever names the session attaches it: a DEALER does not know that its connection is a new
+     * one, and would not say attach again. */
+    peer->tensor = *route;
+    peer->has_tensor = true;
     if (m.kind == WIRE_FETCH) {
         peer->fetch_waits = m.params.version == s->params_version && s->params;
         if (peer->fetch_waits) {
             server_send_params(s, peer);
+        } else {
+            no_params(s, peer, m.params.version);
         }
     } else if (m.kind == WIRE_RESULT) {
         on_result(s, peer, &m.job_note, *payload);
-    } else {
+    } else if (m.kind != WIRE_ATTACH) {
         server_strike(s, route, NULL, "a message on the wrong channel");
     }
 }

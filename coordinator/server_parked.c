@@ -20,7 +20,8 @@ static struct parked *find(struct server *s, const char *name)
     return NULL;
 }
 
-static void remember(struct server *s, const struct wire_hello *h, bool unfit)
+static void remember(struct server *s, const struct socket_route *route, const struct wire_hello *h,
+                     bool unfit)
 {
     struct parked *p = find(s, h->worker);
     if (!p) {
@@ -34,7 +35,8 @@ static void remember(struct server *s, const struct wire_hello *h, bool unfit)
         log_event(LOG_INFO, "worker_waits", "worker=%s host=%s slots=%u", h->worker, h->host,
                   h->slots);
     }
-    *p = (struct parked){.slots = h->slots, .heard_ns = server_now_ns(), .unfit = unfit};
+    *p = (struct parked){
+        .route = *route, .slots = h->slots, .heard_ns = server_now_ns(), .unfit = unfit};
     (void)snprintf(p->name, sizeof p->name, "%s", h->worker);
     (void)snprintf(p->host, sizeof p->host, "%s", h->host);
     (void)snprintf(p->core_type, sizeof p->core_type, "%s", h->core_type);
@@ -44,7 +46,7 @@ void server_park(struct server *s, const struct socket_route *route, const struc
                  enum wire_refusal code, const char *text)
 {
     bool unfit = code != WIRE_REFUSED_STATE;
-    remember(s, h, unfit);
+    remember(s, route, h, unfit);
     server_put_off(s, route, 0, code, unfit ? UNFIT_MS : ASK_MS, text);
 }
 
@@ -54,6 +56,22 @@ void server_unpark(struct server *s, const char *name)
     if (p) {
         *p = s->parked[--s->n_parked];
     }
+}
+
+uint32_t server_drain_parked(struct server *s, const char *worker)
+{
+    uint32_t n = 0;
+    for (size_t i = 0; i < s->n_parked;) {
+        struct parked *p = &s->parked[i];
+        bool meant = worker[0] == '\0' || strcmp(p->name, worker) == 0;
+        if (meant && server_tell_drain(s, &p->route, 0) == OK) {
+            *p = s->parked[--s->n_parked];
+            n++;
+        } else {
+            i++;
+        }
+    }
+    return n;
 }
 
 void server_forget_silent(struct server *s)

@@ -60,6 +60,16 @@ struct peer *server_peer_by_worker(const struct server *s, uint64_t worker)
     return NULL;
 }
 
+struct peer *server_peer_by_name(const struct server *s, const char *name)
+{
+    for (size_t i = 0; i < s->n_peers; i++) {
+        if (s->peers[i].used && strcmp(s->peers[i].name, name) == 0) {
+            return &s->peers[i];
+        }
+    }
+    return NULL;
+}
+
 void server_peer_free(struct server *s, struct peer *peer)
 {
     (void)s;

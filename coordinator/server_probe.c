@@ -36,7 +36,6 @@ static void close_probe(struct server_probe *p)
 static void digest_known(struct server *s, const struct server_probe *p, bool good, int64_t status,
                          int signum)
 {
-    s->probe = NULL;
     s->own_probe_pending = false;
     s->own_probe_known = good && read_digest(p, s->own_probe);
     if (s->own_probe_known) {
@@ -58,8 +57,12 @@ static void digest_known(struct server *s, const struct server_probe *p, bool go
 static void on_probe_exit(uv_process_t *process, int64_t status, int signum)
 {
     struct server_probe *p = process->data;
-    if (p->server && !p->server->ended) {
-        digest_known(p->server, p, status == 0 && signum == 0, status, signum);
+    struct server *s = p->server;
+    if (s) {
+        s->probe = NULL;
+    }
+    if (s && !s->ended) {
+        digest_known(s, p, status == 0 && signum == 0, status, signum);
     }
     close_probe(p);
 }

@@ -1,14 +1,18 @@
 /* server_state.h - what the parts of the server share. Private to coordinator/server*.c: server.c
- * (loop, sockets, actions out), server_peers.c (who is who), server_messages.c (messages in),
- * server_probe.c (the run's own probe), server_task.c (what belongs to one task), server_parked.c
- * (workers that wait for another task), server_status.c (the status socket). */
+ * (loop, actions out), server_gate.c (sockets, keys), server_peers.c (who is who),
+ * server_messages.c (workers' messages in), server_status.c (status and commands),
+ * server_probe.c (the run's own probe), server_task.c (what belongs to one run or task),
+ * server_parked.c (workers that wait for another task). */
 #ifndef PFT_SERVER_STATE_H
 #define PFT_SERVER_STATE_H
 
 #include <uv.h>
 
 #include "common/base/log.h"
+#include "common/net/allow_list.h"
 #include "common/net/socket.h"
+#include "common/net/zap.h"
+#include "coordinator/rights.h"
 #include "coordinator/server.h"
 
 enum {
@@ -37,6 +41,7 @@ struct peer {
     uint64_t session;
     uint64_t worker; /* id in dispatch */
     char name[WIRE_NAME_BYTES];
+    char user[KEY_NAME_BYTES]; /* name of its key; "" on sockets without keys */
     struct socket_route control, tensor;
     bool has_tensor;
     bool slow;
@@ -66,13 +71,15 @@ struct server_probe {
 /* A worker that was told to come back. */
 struct parked {
     char name[WIRE_NAME_BYTES], host[WIRE_HOST_BYTES], core_type[WIRE_NAME_BYTES];
+    struct socket_route route;
     uint32_t slots;
     uint64_t heard_ns;
     bool unfit; /* the open task is not for it */
 };
 
 struct server {
-    struct server_config cfg;
+    struct server_doors doors;
+    struct server_config cfg; /* of the open task */
     struct server_events events;
     uv_loop_t loop;
     uv_timer_t timer, beat;
@@ -83,6 +90,13 @@ struct server {
     struct socket_context *context;
     struct socket *control, *tensor, *status;
     char jobs_address[ADDRESS_BYTES], tensor_address[ADDRESS_BYTES], status_address[ADDRESS_BYTES];
+    struct zap *zap; /* with keys, like the next two */
+    struct mailbox *news;
+    struct allow_list allowed;
+    uint64_t news_ms;    /* when it last changed */
+    bool owner_commands; /* nobody but the owner reaches the status socket */
+    uint64_t turned_away_first, turned_away_told; /* in the self-attack; logged */
+    struct log_limit turned_away_limit;
     bool tell_tensor; /* the endpoint does not follow from the control address by the rule */
     struct dispatch *dispatch;
     struct peer *peers;
@@ -110,10 +124,30 @@ struct server {
     struct log_limit malformed_limit, refused_limit;
 };
 
+/* Opens the three sockets, with keys where they apply, and attacks those. */
+MUST_USE enum err server_open_sockets(struct server *s, struct errbuf *e);
+/* Makes room for the messages of a task that was opened just now. */
+void server_make_room(struct server *s);
+void server_close_sockets(struct server *s);
+/* In a receive callback: may the key of this message (still) use the socket? Always true without
+ * keys; after a false the sender is hung up on, a second after the list changed at the earliest. */
+bool server_admits(struct server *s, struct socket *socket, const char *domain);
+/* In the status callback: whom the message is from, as far as rights go. */
+enum key_role server_asker(const struct server *s);
+/* Connections that were turned away (socket_refusals), those of the self-attack apart. */
+uint64_t server_turned_away(const struct server *s);
+/* Logs them when there are new ones, once a minute at most. */
+void server_report_turned_away(struct server *s);
+/* Tells a worker to finish what it computes and leave. */
+void server_drain_worker(struct server *s, struct peer *peer);
+/* The message alone; session 0 is for one that has none. */
+enum err server_tell_drain(struct server *s, const struct socket_route *route, uint64_t session);
 /* Looks after deadlines once the sockets had their turn. */
 void server_wake(struct server *s);
-/* The loop, the handles, the sockets; no task. On an error there is no server. */
-MUST_USE enum err server_shell_open(const struct server_config *cfg, struct server **out,
+/* The loop, the handles, the sockets; no task. cfg: of the one run, NULL for a standing server. On
+ * an error there is no server. */
+MUST_USE enum err server_shell_open(const struct server_doors *doors,
+                                    const struct server_config *cfg, struct server **out,
                                     struct errbuf *e);
 
 /* Refuses for now, and remembers the worker for the status. */
@@ -121,6 +155,8 @@ void server_park(struct server *s, const struct socket_route *route, const struc
                  enum wire_refusal code, const char *text);
 void server_unpark(struct server *s, const char *name);
 void server_forget_silent(struct server *s);
+/* Tells those that wait (worker "": all of them) to leave; how many were told. */
+uint32_t server_drain_parked(struct server *s, const char *worker);
 
 /* Ends the loop once the last peer has said goodbye. */
 void server_end_when_alone(struct server *s);
@@ -145,6 +181,7 @@ void server_send_params(struct server *s, struct peer *peer);
 struct peer *server_peer_new(struct server *s, uint64_t worker, const struct socket_route *route);
 struct peer *server_peer_by_session(const struct server *s, uint64_t session);
 struct peer *server_peer_by_worker(const struct server *s, uint64_t worker);
+struct peer *server_peer_by_name(const struct server *s, const char *name);
 void server_peer_free(struct server *s, struct peer *peer);
 /* Lets peers go whose link was lost and whose last messages are read; true: some wait a turn. */
 bool server_part_lost(struct server *s);
@@ -163,7 +200,6 @@ void server_on_control(void *ctx, const struct socket_route *route, const uint8_
                        size_t bytes, struct blob **payload);
 void server_on_tensor(void *ctx, const struct socket_route *route, const uint8_t *header,
                       size_t bytes, struct blob **payload);
-void server_fill_workers(struct server *s, struct status *status);
 void server_on_status(void *ctx, const struct socket_route *route, const uint8_t *header,
                       size_t bytes, struct blob **payload);
 /* Judges a worker's digest, by the run's own first. */

@@ -22,6 +22,7 @@ enum err server_task_open(struct server *s, const struct server_config *cfg,
     }
     s->cfg = *cfg;
     s->events = *events;
+    server_make_room(s);
     s->ending = s->draining = false;
     s->own_probe_known = cfg->has_probe;
     if (!cfg->has_probe) {
@@ -57,10 +58,10 @@ void server_task_close(struct server *s, const char *why)
     s->ending = s->draining = false;
 }
 
-enum err server_open(const struct server_config *cfg, const struct server_events *events,
-                     struct server **out, struct errbuf *e)
+enum err server_open(const struct server_doors *doors, const struct server_config *cfg,
+                     const struct server_events *events, struct server **out, struct errbuf *e)
 {
-    enum err error = server_shell_open(cfg, out, e);
+    enum err error = server_shell_open(doors, cfg, out, e);
     if (error == OK) {
         error = server_task_open(*out, cfg, events, e);
         if (error != OK) {
@@ -70,12 +71,11 @@ enum err server_open(const struct server_config *cfg, const struct server_events
     return error;
 }
 
-enum err server_open_standing(const struct server_config *cfg, const struct server_owner *owner,
+enum err server_open_standing(const struct server_doors *doors, const struct server_owner *owner,
                               struct server **out, struct errbuf *e)
 {
-    enum err error = server_shell_open(cfg, out, e);
+    enum err error = server_shell_open(doors, NULL, out, e);
     if (error == OK) {
-        (*out)->standing = true;
         (*out)->owner = *owner;
         server_waits_for(*out, "no task is open");
     }

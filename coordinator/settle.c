@@ -6,6 +6,8 @@
 #include "common/base/mem.h"
 #include "coordinator/dispatch_state.h"
 
+enum { WAY_MEMORY = 15, WAY_CAP = 16 };
+
 static void answer(struct dispatch *d, uint64_t worker, uint64_t job, uint32_t attempt,
                    enum err code)
 {
@@ -152,6 +154,7 @@ static enum err judge(struct dispatch *d, const struct dispatch_result *r, uint6
     roster_heard(d->roster, r->worker, now_ns);
     int slot = dispatch_slot(d, r->worker, r->job, r->attempt);
     if (slot >= 0) {
+        lease_computed(d->leases, w->slots[slot].lease, r->compute_ns, now_ns);
         dispatch_free_slot(d, r->worker, (uint32_t)slot, true, now_ns);
     }
     const struct job *job = queue_job(d->queue, r->job);
@@ -192,6 +195,7 @@ static void grant_credit(struct dispatch *d, uint64_t now_ns)
         d->line_count--;
         t.state = TRANSFER_CREDITED;
         t.until_ns = now_ns + CREDIT_NS;
+        t.since_ns = now_ns;
         d->credited[d->n_credited++] = t;
         dispatch_act(
             d,
@@ -348,6 +352,20 @@ enum err dispatch_payload(struct dispatch *d, uint64_t worker, uint64_t job, uin
     return ERR_STALE;
 }
 
+/* Payloads share one link and one reducer: with several under way each costs the time since the one
+ * before it, a lone one the time since its credit. A moving mean; one that hung counts little. */
+static void learn_way(struct dispatch *d, const struct transfer *t, uint64_t now_ns)
+{
+    uint64_t from = t->since_ns > d->summed_ns ? t->since_ns : d->summed_ns;
+    uint64_t spent = now_ns > from ? now_ns - from : 0;
+    if (d->way_ns > 0) {
+        spent = spent < WAY_CAP * d->way_ns ? spent : WAY_CAP * d->way_ns;
+        spent = (WAY_MEMORY * d->way_ns + spent) / (WAY_MEMORY + 1);
+    }
+    d->way_ns = spent > 0 ? spent : 1;
+    d->summed_ns = now_ns;
+}
+
 void dispatch_summed(struct dispatch *d, uint64_t job, enum err code, uint64_t now_ns)
 {
     dispatch_wake(d, now_ns);
@@ -362,6 +380,7 @@ void dispatch_summed(struct dispatch *d, uint64_t job, enum err code, uint64_t n
     }
     struct transfer t = d->credited[i];
     drop_credit(d, i);
+    learn_way(d, &t, now_ns);
     if (t.dropped) {
         answer(d, t.worker, job, t.attempt, ERR_STALE);
     } else if (code == OK) {
@@ -389,15 +408,6 @@ static bool runs_there(struct dispatch *d, uint64_t worker, uint64_t job, uint32
     return there;
 }
 
-void dispatch_release(struct dispatch *d, uint64_t worker, uint64_t job, uint32_t attempt,
-                      uint64_t now_ns)
-{
-    if (runs_there(d, worker, job, attempt, now_ns)) {
-        dispatch_end(d, job, attempt, ATTEMPT_RELEASED, NULL, now_ns);
-        dispatch_pump(d, now_ns);
-    }
-}
-
 void dispatch_failed(struct dispatch *d, uint64_t worker, uint64_t job, uint32_t attempt,
                      const char *text, uint64_t now_ns)
 {
@@ -413,6 +423,50 @@ static void reopen(struct dispatch *d, const struct transfer *t)
     if (!t->dropped && queue_settle(d->queue, t->job, false) != OK) {
         CHECK(!"a job that waits for its payload was SETTLING");
     }
+}
+
+/* A result that was accepted is not there any more: what waits for it goes back in line. */
+static bool take_back(struct dispatch *d, uint64_t worker, uint64_t job, uint32_t attempt)
+{
+    for (uint32_t i = 0; i < d->n_credited; i++) {
+        struct transfer t = d->credited[i];
+        if (t.worker == worker && t.job == job && t.attempt == attempt &&
+            t.state == TRANSFER_CREDITED) {
+            reopen(d, &t);
+            drop_credit(d, i);
+            return true;
+        }
+    }
+    bool found = false;
+    size_t kept = 0;
+    for (size_t i = 0; i < d->line_count; i++) {
+        struct transfer t = d->line[(d->line_first + i) % d->line_capacity];
+        if (t.worker == worker && t.job == job && t.attempt == attempt) {
+            reopen(d, &t);
+            found = true;
+        } else {
+            d->line[(d->line_first + kept++) % d->line_capacity] = t;
+        }
+    }
+    d->line_count = kept;
+    return found;
+}
+
+void dispatch_release(struct dispatch *d, uint64_t worker, uint64_t job, uint32_t attempt,
+                      uint64_t now_ns)
+{
+    dispatch_wake(d, now_ns);
+    roster_heard(d->roster, worker, now_ns);
+    if (dispatch_slot(d, worker, job, attempt) >= 0) {
+        dispatch_end(d, job, attempt, ATTEMPT_RELEASED, NULL, now_ns);
+    } else if (take_back(d, worker, job, attempt)) {
+        answer(d, worker, job, attempt, ERR_STALE);
+        grant_credit(d, now_ns);
+    } else {
+        d->stats.unknown++;
+        return;
+    }
+    dispatch_pump(d, now_ns);
 }
 
 void settle_gone(struct dispatch *d, uint64_t worker, uint64_t now_ns)
@@ -445,6 +499,7 @@ void settle_tick(struct dispatch *d, uint64_t now_ns)
         }
         reopen(d, &t);
         drop_credit(d, i);
+        answer(d, t.worker, t.job, t.attempt, ERR_STALE);
         if (!t.dropped) {
             dispatch_quarantine(d, t.worker, false, "a payload that was asked for did not come",
                                 now_ns);

@@ -132,7 +132,9 @@ static enum err lay_plan(struct setup *s, struct errbuf *e)
     if (!counts) {
         return err_set(e, ERR_NOMEM, "no memory for %u groups", n);
     }
+    s->unit_rows = cfg->unit_tokens;
     for (uint32_t i = 0; i < n; i++) {
+        s->unit_rows = groups[i].rows > s->unit_rows ? groups[i].rows : s->unit_rows;
         counts[i] = (struct plan_group){.rows = groups[i].rows,
                                         .pairs = groups[i].pairs,
                                         .labels_a = groups[i].labels_a,
@@ -155,68 +157,6 @@ static enum err lay_plan(struct setup *s, struct errbuf *e)
     }
     str_free(&cuts);
     return OK;
-}
-
-/* Settings that decide the bits of a run; paths and what is only looked at may change. */
-static enum err fix(struct setup *s, struct errbuf *e)
-{
-    static const char *const keys[] = {"data.layout",
-                                       "data.group",
-                                       "data.system",
-                                       "data.max_length",
-                                       "lora.r",
-                                       "lora.alpha",
-                                       "lora.dropout",
-                                       "lora.targets",
-                                       "train.objective",
-                                       "sft.side",
-                                       "dpo.beta",
-                                       "dpo.label_smoothing",
-                                       "simpo.beta",
-                                       "simpo.simpo_gamma",
-                                       "simpo.cpo_alpha",
-                                       "simpo.label_smoothing",
-                                       "pft_contrast.beta",
-                                       "pft_contrast.weight",
-                                       "ranking.beta",
-                                       "ranking.weight",
-                                       "train.learning_rate",
-                                       "train.weight_decay",
-                                       "train.beta1",
-                                       "train.beta2",
-                                       "train.eps",
-                                       "train.clip",
-                                       "train.warmup",
-                                       "train.w_a",
-                                       "train.w_b",
-                                       "train.epochs",
-                                       "train.max_steps",
-                                       "train.batch_groups",
-                                       "train.micro_groups",
-                                       "train.normalisation",
-                                       "train.seed",
-                                       "unit_tokens",
-                                       "tree_tokens_max",
-                                       "tile_rows",
-                                       "tile_cols"};
-    struct str text = {0};
-    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
-        str_addf(&text, "%s: ", keys[i]);
-        (void)config_value(s->cfg, keys[i], &text);
-        str_add(&text, "\n");
-    }
-    str_addf(&text, "kernels: %s\nprecision: %s\nmodel: %s\ntrain: %s\nvalues: ", s->kernels,
-             s->precision, s->model_hash, s->train_hash);
-    if (s->values) {
-        str_append(&text, s->values->text, s->values->text_bytes);
-    }
-    enum err error = str_ok(&text);
-    if (error == OK) {
-        hash_sha256_hex(text.data, text.len, s->fixed_hex);
-        CHECK(hash_from_hex(s->fixed_hex, sizeof s->fixed, s->fixed));
-    }
-    str_free(&text);
-    return error == OK ? OK : err_set(e, error, "no memory for the settings");
 }
 
 enum err setup_open(struct run_config *cfg, const struct setup_known *known, bool train,
@@ -245,7 +185,7 @@ enum err setup_open(struct run_config *cfg, const struct setup_known *known, boo
         error = reference_new(s->forest, s->plan, &s->reference, e);
     }
     if (error == OK) {
-        error = fix(s, e);
+        error = setup_fix(s, e);
     }
     if (error != OK) {
         setup_free(s);
@@ -255,6 +195,7 @@ enum err setup_open(struct run_config *cfg, const struct setup_known *known, boo
 
 void setup_free(struct setup *s)
 {
+    str_free(&s->fixed_text);
     reference_free(&s->reference);
     plan_free(&s->plan);
     forest_free(&s->forest);

@@ -10,6 +10,7 @@
 #include "common/base/err.h"
 #include "common/base/file.h"
 #include "common/base/hash.h"
+#include "common/base/str.h"
 #include "common/format/model_file.h"
 #include "common/text/tokenizer.h"
 #include "common/wire/message.h"
@@ -37,11 +38,13 @@ struct setup {
     struct schedule schedule;
     struct adamw_config adamw;
     uint64_t steps;                /* T; 0 without training */
+    uint32_t unit_rows;            /* tokens of the largest unit of training */
     char kernels[WIRE_NAME_BYTES]; /* resolved level */
     uint32_t kernels_bit;          /* of hello.kernel_levels */
     char precision[8];             /* resolved: "fp32" or "bf16" */
     char train_hash[HASH_SHA256_HEX];
-    uint8_t fixed[32]; /* SHA-256 of what must not change between starts of a run */
+    struct str fixed_text; /* what must not change between starts of a run: lines "name: value" */
+    uint8_t fixed[32];     /* SHA-256 of it */
     char fixed_hex[HASH_SHA256_HEX];
 };
 
@@ -55,6 +58,12 @@ struct setup_known {
 MUST_USE enum err setup_open(struct run_config *cfg, const struct setup_known *known, bool train,
                              struct setup *s, struct errbuf *e);
 void setup_free(struct setup *s); /* fine on a zeroed struct */
+
+/* setup_open's last step: fills fixed_text, fixed and fixed_hex. */
+MUST_USE enum err setup_fix(struct setup *s, struct errbuf *e);
+/* Appends what differs between the fixed text of an earlier start and this one, as "name: was OLD,
+ * now NEW" joined by "; "; long values are cut. Check str_ok. */
+void setup_difference(const char *earlier, const char *now, struct str *out);
 
 /* Floats of the adapter. */
 size_t setup_floats(const struct setup *s);

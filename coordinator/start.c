@@ -6,6 +6,7 @@
 #include <sys/random.h>
 
 #include "common/base/check.h"
+#include "common/base/failpoint.h"
 #include "common/base/hash.h"
 #include "common/base/log.h"
 #include "common/base/mem.h"
@@ -70,18 +71,32 @@ static enum err open_folder(const struct start_options *o, struct start *s, stru
     return error;
 }
 
-/* The level the run was made with, and a refusal when the settings are not those any more. */
+/* A refusal when what decides the bits is not what the run was made with; says what differs. A run
+ * of an earlier version has kept the hash alone. */
 static enum err check_fixed(const struct start_options *o, struct start *s, const char *fixed,
                             struct errbuf *e)
 {
-    if (fixed[0] != '\0' && strcmp(fixed, s->setup.fixed_hex) != 0) {
-        return err_set(e, ERR_REFUSED,
-                       "%s: the run was made with other settings, data or model than these "
-                       "(fingerprint %.16s..., now %.16s...); go on with the same config, or start "
-                       "a new run with another --out",
-                       o->run, fixed, s->setup.fixed_hex);
+    struct str earlier = {0};
+    struct str changes = {0};
+    if (fixed[0] == '\0' || strcmp(fixed, s->setup.fixed_hex) == 0) {
+        return OK;
     }
-    return OK;
+    enum err error = get(s->journal, "fixed_text", &earlier, e);
+    if (error == OK && earlier.len > 0) {
+        setup_difference(earlier.data, s->setup.fixed_text.data, &changes);
+    } else if (error == OK) {
+        str_addf(&changes, "fingerprint: was %.16s..., now %.16s...", fixed, s->setup.fixed_hex);
+    }
+    error = error == OK ? str_ok(&changes) : error;
+    if (error == OK) {
+        error = err_set(e, ERR_REFUSED,
+                        "%s: the run was made with other settings, data or model than these (%s); "
+                        "go on with the same ones, or start a new run with another --out",
+                        o->run, changes.data);
+    }
+    str_free(&earlier);
+    str_free(&changes);
+    return error;
 }
 
 static enum err keep_settings(struct start *s, struct errbuf *e)
@@ -101,8 +116,10 @@ static enum err keep_settings(struct start *s, struct errbuf *e)
                 {"kernels", s->setup.kernels},
                 {"precision", s->setup.precision},
                 {"run_id", s->run_id},
+                {"fixed_text", s->setup.fixed_text.data},
                 {"fixed", s->setup.fixed_hex}};
     for (size_t i = 0; i < sizeof list / sizeof list[0] && error == OK; i++) {
+        FAILPOINT("start.settings");
         error = journal_meta_set(s->journal, list[i].key, list[i].value, e);
     }
     str_free(&config);
@@ -131,7 +148,7 @@ static enum err name_run(struct start *s, struct errbuf *e)
 }
 
 /* Parameters of this run as of its last committed step. */
-static enum err recover_own(const struct start_options *o, struct start *s, struct errbuf *e)
+static enum err recover_own(const char *run, struct start *s, struct errbuf *e)
 {
     struct str warnings = {0};
     enum err error = params_new(model_shape(s->setup.model), &s->setup.cfg->lora,
@@ -140,7 +157,7 @@ static enum err recover_own(const struct start_options *o, struct start *s, stru
         return err_set(e, error, "no memory for the parameters");
     }
     if (journal_steps(s->journal) > 0) {
-        error = recover_params(o->run, s->journal, s->setup.fixed, s->params, &warnings, e);
+        error = recover_params(run, s->journal, s->setup.fixed, s->params, &warnings, e);
         if (warnings.len > 0) {
             log_event(LOG_WARN, "recovered_with", "%s", warnings.data);
         }
@@ -205,6 +222,32 @@ static enum err find_reference(struct start *s, struct errbuf *e)
     return error == ERR_NOT_FOUND ? OK : error;
 }
 
+/* What every start writes down and reads back. */
+static enum err keep_books(struct start *s, struct errbuf *e)
+{
+    enum err error = name_run(s, e);
+    if (error == OK) {
+        error = keep_settings(s, e);
+    }
+    if (error == OK) {
+        error = journal_meta_count(s->journal, "starts", &s->starts, e);
+    }
+    if (error == OK) {
+        error = find_evals(s, e);
+    }
+    if (error == OK && s->setup.reference) {
+        error = find_reference(s, e);
+    }
+    FAILPOINT("start.kept");
+    return error;
+}
+
+enum err start_go_on(const char *run, struct start *s, struct errbuf *e)
+{
+    enum err error = keep_books(s, e);
+    return error == OK ? recover_own(run, s, e) : error;
+}
+
 static enum err open_all(const struct start_options *o, struct run_config **cfg, struct start *s,
                          struct errbuf *e)
 {
@@ -233,21 +276,6 @@ static enum err open_all(const struct start_options *o, struct run_config **cfg,
     if (error == OK && o->resume) {
         error = check_fixed(o, s, fixed.data ? fixed.data : "", e);
     }
-    if (error == OK) {
-        error = name_run(s, e);
-    }
-    if (error == OK) {
-        error = keep_settings(s, e);
-    }
-    if (error == OK) {
-        error = journal_meta_count(s->journal, "starts", &s->starts, e);
-    }
-    if (error == OK) {
-        error = find_evals(s, e);
-    }
-    if (error == OK && s->setup.reference) {
-        error = find_reference(s, e);
-    }
     str_free(&kernels);
     str_free(&precision);
     str_free(&fixed);
@@ -262,9 +290,13 @@ enum err start_open(const struct start_options *o, struct start *s, struct errbu
     if (error == OK) {
         error = open_all(o, &cfg, s, e);
     }
-    if (error == OK) {
-        error = o->eval_only ? recover_other(o, s, e) : recover_own(o, s, e);
+    if (error == OK && o->eval_only) {
+        error = keep_books(s, e);
+        error = error == OK ? recover_other(o, s, e) : error;
+    } else if (error == OK) {
+        error = start_go_on(o->run, s, e);
     }
+    FAILPOINT("start.recovered");
     config_free(&cfg);
     if (error != OK) {
         bool fresh = s->fresh;

@@ -3,8 +3,8 @@
  * them. Never: sockets, threads. Blocks on the disk; before the loop starts.
  *
  * meta in run.db: run_id · config (dump) · values (text) · model_hash · model_name ·
- * model_quantisation · kernels · precision · fixed (SHA-256 of what must not change) · probe (hex)
- * · starts */
+ * model_quantisation · kernels · precision · fixed_text (what must not change) · fixed (its
+ * SHA-256) · probe · starts */
 #ifndef PFT_START_H
 #define PFT_START_H
 
@@ -42,6 +42,10 @@ struct start {
 /* ERR_BUSY: another coordinator holds the folder. ERR_REFUSED: the folder holds a run and resume is
  * not set, or the settings differ from those the run was made with. */
 MUST_USE enum err start_open(const struct start_options *o, struct start *s, struct errbuf *e);
+/* The second half of it, once s->journal is open and s->setup made: writes the settings down,
+ * counts the start, finds probe and evaluations, brings the parameters to the last committed step.
+ */
+MUST_USE enum err start_go_on(const char *run, struct start *s, struct errbuf *e);
 void start_free(struct start *s); /* fine on a zeroed struct */
 
 #endif

@@ -1,6 +1,10 @@
 /* status_board.c - sums and a sliding window. */
 #include "coordinator/status_board.h"
 
+#include <math.h>
+
+#define SCORE_COST 0.5 /* of a token's, against training it: forward without backward */
+
 enum { SAMPLE_MS = 250 };
 
 void board_batch(struct board *b, uint64_t tokens, uint64_t pairs)
@@ -61,4 +65,16 @@ double board_left(const struct board *b)
 {
     double left = b->batch_tokens - b->batch_counted;
     return left > 0.0 ? left : 0.0;
+}
+
+double board_eta(const struct board *b, double later, double score_tokens, double score_s)
+{
+    double tokens_per_s;
+    double pairs_per_s;
+    board_rates(b, &tokens_per_s, &pairs_per_s);
+    if (!(tokens_per_s > 0.0)) {
+        return (double)NAN;
+    }
+    score_s = score_s > 0.0 ? score_s : SCORE_COST / tokens_per_s;
+    return (board_left(b) + later) / tokens_per_s + score_tokens * score_s;
 }

@@ -31,6 +31,10 @@ void board_tick(struct board *b, uint64_t now_ms);
 
 /* Means over the last 30 s (or since the start, when that is less); 0 before the second sample. */
 void board_rates(const struct board *b, double *tokens_per_s, double *pairs_per_s);
+/* Seconds for what is left of the open batch and `later` tokens like it, at the rate above, and for
+ * score_tokens of an evaluation at score_s seconds each (0: unknown, taken for half of what a token
+ * costs now: no backward). NaN while nothing is counted. */
+double board_eta(const struct board *b, double later, double score_tokens, double score_s);
 /* Tokens of the open batch that are not counted yet. */
 double board_left(const struct board *b);
 

@@ -22,7 +22,7 @@ const char *agent_state_name(enum agent_state state)
     (SESSION | 1u << WIRE_JOB | 1u << WIRE_SEND | 1u << WIRE_ACK | 1u << WIRE_STALE |              \
      1u << WIRE_REJECTED | 1u << WIRE_PARAMS | 1u << WIRE_REPROBE)
 static const uint32_t heard[AGENT_STATES] = {
-    [AGENT_CONNECTING] = ALWAYS | 1u << WIRE_WELCOME,
+    [AGENT_CONNECTING] = ALWAYS | 1u << WIRE_WELCOME | 1u << WIRE_DRAIN, /* of session 0 */
     [AGENT_PREPARING] = SESSION,
     [AGENT_PROBING] = WORK | 1u << WIRE_READY,
     [AGENT_READY] = WORK,
@@ -86,12 +86,13 @@ static void say_goodbye(struct agent *a, enum agent_exit code, const char *why)
 /* No session any more; a hello is due after wait_ms, over the connection that is there. */
 static void start_over(struct agent *a, uint64_t now, uint64_t wait_ms)
 {
+    bool leaves = a->signalled || a->state == AGENT_DRAINING;
     agent_work_drop(a);
     a->session = 0;
     a->probe_sent = false;
     a->epoch = a->epoch < now ? now : a->epoch + 1;
-    if (a->signalled) {
-        leave(a, AGENT_EXIT_DONE, "told to stop, and the coordinator is not there");
+    if (leaves) {
+        leave(a, AGENT_EXIT_DONE, "told to leave, and the session is over");
         return;
     }
     a->state = AGENT_CONNECTING;
@@ -296,6 +297,13 @@ void agent_probed(struct agent *a, enum err code, const char *text, uint64_t now
 void agent_hello_unsent(struct agent *a)
 {
     a->hello_ms = 0;
+}
+
+void agent_key_denied(struct agent *a)
+{
+    leave(a, AGENT_EXIT_REFUSED,
+          "the coordinator does not let this key in: it is not on its list, was revoked, or is no "
+          "worker's (pft keys list DIR there)");
 }
 
 static void tick_connecting(struct agent *a, uint64_t now)

@@ -127,6 +127,8 @@ bool agent_message(struct agent *a, const struct wire_message *m, uint64_t now_m
 void agent_prepared(struct agent *a, enum err code, const char *text, uint64_t now_ms);
 void agent_probed(struct agent *a, enum err code, const char *text, uint64_t now_ms);
 void agent_params(struct agent *a, uint64_t version, uint64_t now_ms);
+/* The coordinator does not have that version any more: jobs that waited for it are given back. */
+void agent_params_gone(struct agent *a, uint64_t version, uint64_t now_ms);
 
 enum agent_outcome { AGENT_COMPUTED, AGENT_FAILED, AGENT_ABANDONED };
 /* The slot's thread is free again. Returns the index under which the shell keeps the payload
@@ -138,6 +140,8 @@ uint32_t agent_slot_done(struct agent *a, uint32_t slot, enum agent_outcome outc
 void agent_result_unsent(struct agent *a, uint32_t result, uint64_t now_ms);
 void agent_fetch_unsent(struct agent *a);
 void agent_hello_unsent(struct agent *a);
+/* The coordinator does not let the worker's key in: it leaves. */
+void agent_key_denied(struct agent *a);
 
 /* SIGTERM or SIGINT: the first drains, the second leaves at once. */
 void agent_signal(struct agent *a, uint64_t now_ms);

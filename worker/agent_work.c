@@ -178,6 +178,22 @@ void agent_params(struct agent *a, uint64_t version, uint64_t now)
     }
 }
 
+void agent_params_gone(struct agent *a, uint64_t version, uint64_t now)
+{
+    if (a->fetching != version + 1) {
+        return;
+    }
+    a->fetching = 0;
+    for (uint32_t s = 0; s < a->cfg.slots; s++) {
+        struct agent_slot *slot = &a->slots[s];
+        if (slot->state == SLOT_FETCHING && slot->job.version == version) {
+            agent_work_release(a, &slot->job);
+            slot->state = SLOT_IDLE;
+        }
+    }
+    agent_work_want(a, now);
+}
+
 static bool same_attempt(const struct wire_job *job, const struct wire_job_note *note)
 {
     return job->job == note->job && job->attempt == note->attempt &&
@@ -208,7 +224,14 @@ void agent_work_credit(struct agent *a, const struct wire_job_note *note, uint64
 {
     uint32_t r;
     struct agent_result *result = find_result(a, note, &r);
-    if (!result || result->score) {
+    if (!result) { /* dropped meanwhile, since nobody wanted it: its credit is free for others */
+        struct agent_action *action = agent_act(a, AGENT_RELEASE);
+        action->job = note->job;
+        action->attempt = note->attempt;
+        memcpy(action->token, note->token, sizeof action->token);
+        return;
+    }
+    if (result->score) {
         return;
     }
     result->said_ms = now;

@@ -10,6 +10,7 @@
 
 #include "common/base/check.h"
 #include "common/base/clock.h"
+#include "common/base/failpoint.h"
 #include "common/base/hash.h"
 #include "common/base/mem.h"
 #include "common/format/model_file.h"
@@ -34,7 +35,8 @@ static enum err connect_socket(struct client *c, const char *address, int queue,
                                            .frame_bytes = frame,
                                            .linger_ms = LINGER_MS,
                                            .reconnect_ms = 100,
-                                           .reconnect_max_ms = 2000};
+                                           .reconnect_max_ms = 2000,
+                                           .key = address_ipc_path(address) ? NULL : c->cfg.key};
     enum err error = socket_open(c->context, &c->loop, &options, receive, c, out, e);
     if (error == OK) {
         error = socket_connect(*out, address, e);
@@ -45,7 +47,7 @@ static enum err connect_socket(struct client *c, const char *address, int queue,
     return error;
 }
 
-static void end(struct client *c, enum agent_exit code)
+void client_end(struct client *c, enum agent_exit code)
 {
     if (!c->ended) {
         c->ended = true;
@@ -63,11 +65,11 @@ static void open_control(struct client *c)
     if (connect_socket(c, c->cfg.address, CONTROL_QUEUE, LIMIT_JOB_BYTES, on_control, &c->control,
                        &e) != OK) {
         log_event(LOG_ERROR, "connect_failed", "%s", e.text);
-        end(c, AGENT_EXIT_ERROR);
+        client_end(c, AGENT_EXIT_ERROR);
     }
 }
 
-static void open_tensor(struct client *c)
+void client_open_tensor(struct client *c)
 {
     const struct wire_welcome *w = agent_settings(c->agent);
     struct errbuf e;
@@ -85,85 +87,6 @@ static void open_tensor(struct client *c)
     }
     if (error != OK) {
         log_event(LOG_ERROR, "connect_failed", "%s", e.text);
-    }
-}
-
-/* Another kernel level: the library must be loaded again, so the program starts itself again. */
-static void restart_with(struct client *c, enum kernels_level level)
-{
-    char *argv[64];
-    int n = 0;
-    for (char **p = c->cfg.argv; *p && n < 60; p++) {
-        if (strcmp(*p, "--kernels") == 0 && p[1]) {
-            p++;
-            continue;
-        }
-        argv[n++] = *p;
-    }
-    argv[n++] = (char *)(uintptr_t) "--kernels";
-    argv[n++] = (char *)(uintptr_t)kernels_level_name(level);
-    argv[n] = NULL;
-    struct errbuf e;
-    log_event(LOG_INFO, "restarting", "kernels=%s", kernels_level_name(level));
-    client_send_note(c, WIRE_GOODBYE, agent_session(c->agent),
-                     "starting again with the run's kernels");
-    socket_close(&c->control);
-    socket_close(&c->tensor);
-    socket_context_close(&c->context);
-    enum err error = kernels_level_prepare(level, argv, &e);
-    log_event(LOG_ERROR, "restart_failed", "%s", error == OK ? "it had no effect" : e.text);
-    end(c, AGENT_EXIT_ERROR);
-}
-
-static bool precision_from(const char *name, enum engine_precision *precision)
-{
-    *precision = strcmp(name, "bf16") == 0 ? ENGINE_BF16 : ENGINE_FP32;
-    return *precision == ENGINE_BF16 || strcmp(name, "fp32") == 0;
-}
-
-static void prepare(struct client *c, uint64_t now)
-{
-    const struct wire_welcome *w = agent_settings(c->agent);
-    enum kernels_level level;
-    enum engine_precision precision;
-    struct errbuf e;
-    char text[WIRE_TEXT_BYTES];
-    if (w->protocol != WIRE_PROTOCOL || !precision_from(w->precision, &precision) ||
-        !kernels_level_from(w->kernels, &level)) {
-        (void)snprintf(text, sizeof text,
-                       "the run wants protocol %u, precision %s, kernels %s; this program has "
-                       "protocol %d, precision fp32 or bf16, kernels portable to x86-64-v4",
-                       w->protocol, w->precision, w->kernels, WIRE_PROTOCOL);
-        agent_prepared(c->agent, ERR_UNSUPPORTED, text, now);
-        return;
-    }
-    if (!kernels_level_runs_here(level)) {
-        (void)snprintf(text, sizeof text,
-                       "this CPU cannot run kernels %s; 'kernels: %s' in the run's config would "
-                       "admit it",
-                       w->kernels, kernels_level_name(kernels_level_native()));
-        agent_prepared(c->agent, ERR_UNSUPPORTED, text, now);
-        return;
-    }
-    if (kernels_level_verify(level, &e) != OK) {
-        restart_with(c, level);
-        return;
-    }
-    open_tensor(c);
-    const struct engine_config config = {.shape = *model_shape(c->cfg.model),
-                                         .lora = {.r = w->lora_r,
-                                                  .alpha = w->lora_alpha,
-                                                  .dropout = w->lora_dropout,
-                                                  .targets = w->lora_targets},
-                                         .kernels = level,
-                                         .tile_rows = w->tile_rows,
-                                         .tile_cols = w->tile_cols,
-                                         .seed = w->seed,
-                                         .precision = precision,
-                                         .threads = c->cfg.threads};
-    enum err error = slots_prepare(c->slots, &config, w->unit_tokens, &c->engine);
-    if (error != OK) {
-        agent_prepared(c->agent, error, "the loading thread takes no more work", now);
     }
 }
 
@@ -207,7 +130,7 @@ static void carry_out(struct client *c, const struct agent_action *action, uint6
         client_send_hello(c, action->number);
         return;
     case AGENT_PREPARE:
-        prepare(c, now);
+        client_prepare(c, now);
         return;
     case AGENT_RUN_PROBE:
         run_probe(c, action->number != 0, now);
@@ -258,7 +181,7 @@ static void carry_out(struct client *c, const struct agent_action *action, uint6
     case AGENT_EXIT:
         log_event(action->number == AGENT_EXIT_DONE ? LOG_INFO : LOG_ERROR, "leaving", "%s",
                   action->text);
-        end(c, (enum agent_exit)action->number);
+        client_end(c, (enum agent_exit)action->number);
         return;
     case AGENT_NOTE:
         log_event(LOG_WARN, "note", "%s", action->text);
@@ -315,6 +238,10 @@ static void take_params(struct client *c, const struct wire_params *m, struct bl
     const struct lora_config lora = {.r = w->lora_r, .targets = w->lora_targets};
     uint8_t digest[WIRE_DIGEST_BYTES] = {0};
     size_t floats = lora_count(model_shape(c->cfg.model), &lora);
+    if (!*payload && m->floats == 0) {
+        agent_params_gone(c->agent, m->version, now);
+        return;
+    }
     if (*payload) {
         hash_xxh128(blob_data(*payload), blob_bytes(*payload), digest);
     }
@@ -362,8 +289,10 @@ static void on_message(struct client *c, const uint8_t *header, size_t bytes, st
     }
     if (wanted && m.kind == WIRE_JOB) {
         take_job(c, &m.job, *payload);
+        FAILPOINT("job.taken");
     } else if (wanted) {
         take_params(c, &m.params, payload, now);
+        FAILPOINT("params.received");
     }
     drain_actions(c, now);
 }
@@ -388,6 +317,7 @@ static void job_reported(struct client *c, struct slot_report *report, uint64_t 
     enum agent_outcome outcome = report->code != OK       ? AGENT_FAILED
                                  : report->result.stopped ? AGENT_ABANDONED
                                                           : AGENT_COMPUTED;
+    FAILPOINT("job.computed");
     c->slot[s].failed = report->text;
     uint32_t r = agent_slot_done(c->agent, s, outcome, report->job.kind == WIRE_SCORE,
                                  report->result.failure, now);
@@ -432,10 +362,30 @@ static void on_reports(void *ctx)
     }
 }
 
+/* Why a coordinator that is there may never answer. */
+static void read_handshakes(struct client *c, uint64_t now)
+{
+    if (!c->control) {
+        return;
+    }
+    const struct socket_refusals h = socket_refusals(c->control);
+    if (h.denied > 0) {
+        agent_key_denied(c->agent);
+    } else if (h.broken > c->broken && !address_ipc_path(c->cfg.address)) {
+        log_limited(&c->broken_limit, now, LOG_WARN, "handshake_failed", "%s",
+                    c->cfg.key
+                        ? "the coordinator hangs up: --key belongs to another one, or it "
+                          "asks for no keys"
+                        : "the coordinator hangs up: it asks for a key, give one with --key");
+    }
+    c->broken = h.broken;
+}
+
 static void on_timer(uv_timer_t *timer)
 {
     struct client *c = timer->data;
     uint64_t now = clock_now_ms();
+    read_handshakes(c, now);
     uint64_t rest = agent_tick(c->agent, now);
     drain_actions(c, now);
     if (!c->ended) {
@@ -506,9 +456,10 @@ static void stop(struct client *c)
     socket_close(&c->control);
     socket_close(&c->tensor);
     socket_context_close(&c->context);
-    if (c->ended && c->exit == AGENT_EXIT_HURRIED) {
-        _Exit((int)c->exit); /* threads may be in the middle of a unit */
-    }
+}
+
+static void release(struct client *c)
+{
     slots_close(&c->slots);
     mailbox_close(&c->reports);
     for (uint32_t s = 0; s < c->cfg.slots; s++) {
@@ -526,33 +477,61 @@ static void stop(struct client *c)
     CHECK(uv_loop_close(&c->loop) == 0);
 }
 
-enum agent_exit client_run(const struct client_config *cfg)
+enum err client_open(const struct client_config *cfg, struct client **out, struct errbuf *e)
 {
     struct client *c = mem_calloc(1, sizeof *c);
     if (!c) {
-        log_event(LOG_ERROR, "no_memory", "bytes=%zu", sizeof *c);
-        return AGENT_EXIT_ERROR;
+        return err_set(e, ERR_NOMEM, "no memory for the worker's shell");
     }
     c->cfg = *cfg;
     name_self(c);
     shape_digest(model_shape(cfg->model), c->shape);
-    struct errbuf e;
-    enum agent_exit code = AGENT_EXIT_ERROR;
-    if (start(c, &e) != OK) {
-        log_event(LOG_ERROR, "start_failed", "%s", e.text);
-    } else {
-        log_event(LOG_INFO, "started", "id=%s slots=%u coordinator=%s core=%s", c->id, c->cfg.slots,
-                  c->cfg.address, kernels_level_loaded_core());
-        uint64_t now = clock_now_ms();
-        agent_start(c->agent, now);
-        drain_actions(c, now);
-        (void)uv_timer_start(&c->timer, on_timer, 0, 0);
-        while (!c->ended) {
-            (void)uv_run(&c->loop, UV_RUN_DEFAULT);
-        }
-        code = c->exit;
+    enum err error = start(c, e);
+    if (error != OK) {
+        client_close(&c);
+        return error;
     }
+    log_event(LOG_INFO, "started", "id=%s slots=%u coordinator=%s core=%s", c->id, c->cfg.slots,
+              c->cfg.address, kernels_level_loaded_core());
+    uint64_t now = clock_now_ms();
+    agent_start(c->agent, now);
+    drain_actions(c, now);
+    (void)uv_timer_start(&c->timer, on_timer, 0, 0);
+    *out = c;
+    return OK;
+}
+
+bool client_ended(const struct client *c, enum agent_exit *code)
+{
+    *code = c->exit;
+    return c->ended;
+}
+
+void client_close(struct client **client)
+{
+    struct client *c = *client;
+    *client = NULL;
     stop(c);
+    release(c);
     mem_free(c);
+}
+
+enum agent_exit client_run(const struct client_config *cfg)
+{
+    struct errbuf e;
+    struct client *c = NULL;
+    if (client_open(cfg, &c, &e) != OK) {
+        log_event(LOG_ERROR, "start_failed", "%s", e.text);
+        return AGENT_EXIT_ERROR;
+    }
+    while (!c->ended) {
+        (void)uv_run(&c->loop, UV_RUN_DEFAULT);
+    }
+    enum agent_exit code = c->exit;
+    if (code == AGENT_EXIT_HURRIED) {
+        stop(c);
+        _Exit((int)code); /* threads may be in the middle of a unit */
+    }
+    client_close(&c);
     return code;
 }

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "common/base/check.h"
+#include "common/base/failpoint.h"
 #include "worker/backend/kernels_level.h"
 #include "worker/client_state.h"
 
@@ -125,12 +126,14 @@ void client_send_announcement(struct client *c, uint32_t r)
     if (client_send(c, c->control, &m, inlined) != OK) {
         log_event(LOG_DEBUG, "send_failed", "message=result_ready");
     }
+    FAILPOINT("result.announce");
 }
 
 void client_send_heartbeat(struct client *c, uint64_t now_ms)
 {
     struct wire_message m = {.kind = WIRE_HEARTBEAT};
     m.heartbeat.session = agent_session(c->agent);
+    m.heartbeat.computed_ms = slots_computed_ms(c->slots);
     for (uint32_t s = 0; s < c->cfg.slots; s++) {
         bool fetches = agent_slot_fetches(c->agent, s);
         if (!fetches && !agent_slot_computes(c->agent, s)) {
@@ -188,4 +191,5 @@ void client_send_result(struct client *c, uint32_t r, uint64_t now_ms)
     if (!client_attach(c) || client_send(c, c->tensor, &m, c->results[r].payload) != OK) {
         agent_result_unsent(c->agent, r, now_ms);
     }
+    FAILPOINT("result.sent");
 }

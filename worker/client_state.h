@@ -48,8 +48,16 @@ struct client {
     bool ended;
     enum agent_exit exit;
     uint64_t malformed;
-    struct log_limit malformed_limit, unexpected_limit;
+    uint64_t broken; /* handshakes that failed, as last logged */
+    struct log_limit malformed_limit, unexpected_limit, broken_limit;
 };
+
+/* The loop ends with this exit code. */
+void client_end(struct client *c, enum agent_exit code);
+void client_open_tensor(struct client *c);
+/* Makes the engine that the welcome asks for, or tells the agent why not; another kernel level
+ * starts the program again. */
+void client_prepare(struct client *c, uint64_t now);
 
 /* One message on the control (or tensor) socket; what the socket said. */
 enum err client_send(struct client *c, struct socket *socket, const struct wire_message *m,

@@ -68,9 +68,6 @@ enum err engine_new(const struct engine_config *config, const struct weights *we
         mem_free(engine);
         return error;
     }
-    if (config->precision == ENGINE_BF16) {
-        weights_cool(weights); /* packed now; only rows of the embedding are read again */
-    }
     *out = engine;
     return OK;
 }
@@ -95,6 +92,48 @@ static void layer_done(void *owner)
     atomic_fetch_add_explicit(&slot->progress, 1, memory_order_relaxed);
 }
 
+/* As if the unit were a chain whose every second row carries a label. */
+static struct pass_sizes sizes_of(const struct engine_config *c, uint32_t rows, bool train)
+{
+    return (struct pass_sizes){.rows = rows,
+                               .labelled = (rows + 1) / 2,
+                               .labels = rows,
+                               .depth = rows,
+                               .score_words = ATTENTION_QUERIES * score_ld(rows),
+                               .lanes = c->threads > 1 ? c->threads : 1,
+                               .keep = train,
+                               .again = train && c->checkpointing,
+                               .dropout = train && c->lora.dropout > 0.0f};
+}
+
+enum err engine_need(const struct engine_config *config, uint32_t train_rows, uint32_t score_rows,
+                     struct engine_need *need, struct errbuf *e)
+{
+    const struct model_shape *s = &config->shape;
+    const bool bf16 = config->precision == ENGINE_BF16;
+    struct model m = {.shape = *s,
+                      .precision = bf16 ? PRECISION_BF16_PRODUCTS : PRECISION_FP32_PRODUCTS};
+    const struct pass_sizes train = sizes_of(config, train_rows, true);
+    const struct pass_sizes score = sizes_of(config, score_rows, false);
+    const size_t embed = (size_t)s->vocab * s->hidden;
+    size_t gradient = 0;
+    size_t scores = 0;
+    adapter_init(&m.adapter, s, &config->lora);
+    *need = (struct engine_need){.weights = weights_floats(s) * sizeof(float)};
+    need->resident = bf16 ? embed * sizeof(float) : need->weights;
+    if (bf16) { /* two orders, of the matrices and of the head */
+        size_t matrices = need->weights / sizeof(float) - (s->tied_head ? 0 : embed);
+        need->packed = 2 * sizeof(uint16_t) * matrices;
+    }
+    enum err error = pass_measure(&m, &train, &gradient, e);
+    if (error == OK) {
+        error = pass_measure(&m, &score, &scores, e);
+    }
+    /* a slot holds the sum of its job, and the one that is on its way to the coordinator */
+    need->slot = (gradient > scores ? gradient : scores) + 2 * m.adapter.words * sizeof(int64_t);
+    return error;
+}
+
 enum err engine_slot_new(const struct engine *engine, uint32_t unit_rows, struct engine_slot **out,
                          struct errbuf *e)
 {
@@ -114,15 +153,9 @@ enum err engine_slot_new(const struct engine *engine, uint32_t unit_rows, struct
         error = err_set(e, ERR_NOMEM, "engine: cannot start the %u threads of a slot",
                         engine->config.threads);
     }
-    if (error == OK && unit_rows > 0) { /* as if a chain whose every second row carries a label */
-        const struct pass_sizes sizes = {.rows = unit_rows,
-                                         .labelled = (unit_rows + 1) / 2,
-                                         .labels = unit_rows,
-                                         .depth = unit_rows,
-                                         .score_words = ATTENTION_QUERIES * score_ld(unit_rows),
-                                         .lanes = slot->pass.team.threads,
-                                         .keep = true,
-                                         .dropout = engine->config.lora.dropout > 0.0f};
+    slot->pass.again = engine->config.checkpointing;
+    if (error == OK && unit_rows > 0) {
+        const struct pass_sizes sizes = sizes_of(&engine->config, unit_rows, true);
         error = pass_reserve(&slot->pass, &sizes, e);
     }
     if (error == OK && !engine->model.ops->on_host) {

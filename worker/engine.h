@@ -16,6 +16,7 @@
 #ifndef PFT_ENGINE_H
 #define PFT_ENGINE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -46,7 +47,9 @@ struct engine_config {
     uint32_t tile_cols;         /* 0 = ENGINE_TILE_COLS, in bf16 ENGINE_TILE_COLS_BF16 */
     uint64_t seed;              /* of the dropout masks */
     enum engine_precision precision;
-    uint32_t threads; /* of a slot; 0 = 1. No part of the arithmetic */
+    uint32_t threads;   /* of a slot; 0 = 1. No part of the arithmetic */
+    bool checkpointing; /* gradient checkpointing: layers run forward twice, in a fraction of the
+                           memory. No part of the arithmetic */
 };
 
 struct unit_result {
@@ -63,6 +66,18 @@ void engine_free(struct engine **engine); /* NULL inside is fine; its slots are 
 
 /* Floats of the flat adapter vector (common/tensor/shape.h): what lora_flat and sum hold. */
 size_t engine_lora_count(const struct engine *engine);
+
+/* Bytes that an engine of these settings and each of its slots will take. */
+struct engine_need {
+    size_t weights;  /* the fp32 block; one for all processes where it is mapped */
+    size_t resident; /* of it, what passes read again and again */
+    size_t packed;   /* copies in bf16 */
+    size_t slot;     /* for gradients of train_rows rows and scores of score_rows rows */
+};
+
+/* Pure, nothing is taken. ERR_NOMEM. */
+MUST_USE enum err engine_need(const struct engine_config *config, uint32_t train_rows,
+                              uint32_t score_rows, struct engine_need *need, struct errbuf *e);
 
 /* Makes a slot whose memory is planned for units of unit_rows rows (the run's unit_tokens; 0: wait
  * for the first unit). A larger unit makes it grow, between units only. */

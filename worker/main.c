@@ -10,10 +10,12 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "common/base/failpoint.h"
 #include "common/base/log.h"
 #include "common/format/model_default.h"
 #include "common/format/model_file.h"
 #include "common/net/address.h"
+#include "common/net/key_file.h"
 #include "common/wire/shape_digest.h"
 #include "worker/backend/kernels_level.h"
 #include "worker/client.h"
@@ -23,7 +25,7 @@
 
 static const char USAGE[] =
     "usage: pft-worker ADDRESS --model FILE [--slots S] [--threads T] [--id NAME]\n"
-    "                  [--give-up-after SECONDS]\n"
+    "                  [--give-up-after SECONDS] [--key FILE]\n"
     "       pft-worker --probe --model FILE [--kernels LEVEL] [--tiles ROWS,COLS]\n"
     "                  [--lora R,ALPHA,TARGETS,DROPOUT] [--precision fp32|bf16] [--seed N]\n"
     "       pft-worker --profile UNITS --model FILE ...   (what pft profile starts)\n"
@@ -34,8 +36,11 @@ static const char USAGE[] =
     "  --model FILE              a GGUF file or a Hugging Face folder, or \"default\": the run's\n"
     "  --slots S                 jobs at a time (default 1)\n"
     "  --threads T               threads of each slot (default 1); no bit depends on them\n"
+    "  --gradient-checkpointing  keep a fraction of the activations and compute the rest twice:\n"
+    "                            less memory, a third slower, the same bits\n"
     "  --id NAME                 name of this worker, unique in a run (default host.pid)\n"
     "  --give-up-after SECONDS   leave when no coordinator was heard for so long (default: never)\n"
+    "  --key FILE                a worker's key, as pft keys add made it, for tcp addresses\n"
     "  --kernels LEVEL           start with this level: portable, x86-64-v3, x86-64-v4 (default:\n"
     "                            the best of this CPU; the run decides in the end)\n"
     "  --probe                   print the digest of this machine's arithmetic and leave\n"
@@ -44,9 +49,10 @@ static const char USAGE[] =
     "            5 left at once, 6 the run failed\n";
 
 struct options {
-    const char *address, *model, *id, *kernels, *lora, *tiles, *precision, *units;
+    const char *address, *model, *id, *key_path, *kernels, *lora, *tiles, *precision, *units;
+    struct key_file key;
     uint64_t slots, threads, repeat, give_up_s, seed;
-    bool probe, layers, json;
+    bool probe, layers, json, checkpointing;
 };
 
 static bool parse_number(const char *text, uint64_t low, uint64_t high, uint64_t *out)
@@ -68,6 +74,7 @@ enum {
     OPT_THREADS,
     OPT_ID,
     OPT_GIVE_UP,
+    OPT_KEY,
     OPT_KERNELS,
     OPT_PROBE,
     OPT_LORA,
@@ -78,6 +85,7 @@ enum {
     OPT_REPEAT,
     OPT_LAYERS,
     OPT_JSON,
+    OPT_CHECKPOINTING,
     OPT_HELP,
     OPT_VERSION
 };
@@ -112,6 +120,9 @@ static enum err take_option(struct options *o, int option, const char *value, st
         return parse_number(value, 1, 1000000, &o->give_up_s)
                    ? OK
                    : bad_number("--give-up-after", value, 1, 1000000, e);
+    case OPT_KEY:
+        o->key_path = value;
+        return OK;
     case OPT_KERNELS:
         o->kernels = value;
         return OK;
@@ -144,6 +155,9 @@ static enum err take_option(struct options *o, int option, const char *value, st
     case OPT_JSON:
         o->json = true;
         return OK;
+    case OPT_CHECKPOINTING:
+        o->checkpointing = true;
+        return OK;
     default:
         return err_set(e, ERR_USAGE, "see pft-worker --help");
     }
@@ -157,6 +171,7 @@ static enum err parse(int argc, char **argv, struct options *o, struct errbuf *e
         {"threads", required_argument, NULL, OPT_THREADS},
         {"id", required_argument, NULL, OPT_ID},
         {"give-up-after", required_argument, NULL, OPT_GIVE_UP},
+        {"key", required_argument, NULL, OPT_KEY},
         {"kernels", required_argument, NULL, OPT_KERNELS},
         {"probe", no_argument, NULL, OPT_PROBE},
         {"lora", required_argument, NULL, OPT_LORA},
@@ -167,6 +182,7 @@ static enum err parse(int argc, char **argv, struct options *o, struct errbuf *e
         {"repeat", required_argument, NULL, OPT_REPEAT},
         {"layers", no_argument, NULL, OPT_LAYERS},
         {"json", no_argument, NULL, OPT_JSON},
+        {"gradient-checkpointing", no_argument, NULL, OPT_CHECKPOINTING},
         {"help", no_argument, NULL, OPT_HELP},
         {"version", no_argument, NULL, OPT_VERSION},
         {0},
@@ -201,7 +217,8 @@ static enum err engine_settings(const struct options *o, const struct model_file
     *config = (struct engine_config){.shape = *model_shape(mf),
                                      .kernels = level,
                                      .seed = o->seed,
-                                     .threads = (uint32_t)o->threads};
+                                     .threads = (uint32_t)o->threads,
+                                     .checkpointing = o->checkpointing};
     if (o->lora && sscanf(o->lora, "%u,%f,%u,%f", &config->lora.r, &config->lora.alpha,
                           &config->lora.targets, &config->lora.dropout) != 4) {
         return err_set(e, ERR_USAGE, "--lora %s: R,ALPHA,TARGETS,DROPOUT wanted", o->lora);
@@ -278,13 +295,26 @@ static enum agent_exit serve(const struct options *o, const struct model_file *m
     }
     const struct client_config client = {.address = o->address,
                                          .id = o->id,
+                                         .key = o->key_path ? &o->key : NULL,
                                          .slots = (uint32_t)o->slots,
                                          .threads = (uint32_t)o->threads,
+                                         .checkpointing = o->checkpointing,
                                          .give_up_ms = o->give_up_s * 1000,
                                          .model = mf,
                                          .model_hash = hash,
                                          .argv = argv};
     return client_run(&client);
+}
+
+static enum err read_key(struct options *o, struct errbuf *e)
+{
+    enum err error = o->key_path ? key_file_read(o->key_path, &o->key, e) : OK;
+    return error == OK && o->key_path && o->key.role != KEY_WORKER
+               ? err_set(e, ERR_REFUSED,
+                         "%s: is the key of %s '%s'; computing needs a worker's "
+                         "(pft keys add DIR NAME --role worker)",
+                         o->key_path, key_role_name(o->key.role), o->key.name)
+               : error;
 }
 
 int main(int argc, char **argv)
@@ -294,7 +324,10 @@ int main(int argc, char **argv)
     enum kernels_level level;
     log_init("worker", LOG_INFO);
     (void)umask(077);
-    enum err error = parse(argc, argv, &o, &e);
+    enum err error = FAILPOINT_SETUP("worker", &e);
+    if (error == OK) {
+        error = parse(argc, argv, &o, &e);
+    }
     if (error == OK && !kernels_level_from(o.kernels ? o.kernels : "native", &level)) {
         error = err_set(&e, ERR_USAGE, "--kernels %s: portable, x86-64-v3, x86-64-v4 or native",
                         o.kernels);
@@ -302,6 +335,11 @@ int main(int argc, char **argv)
     if (error != OK) {
         (void)fprintf(stderr, "pft-worker: %s\n", e.text);
         return AGENT_EXIT_USAGE;
+    }
+    error = read_key(&o, &e);
+    if (error != OK) {
+        (void)fprintf(stderr, "pft-worker: %s\n", e.text);
+        return error == ERR_REFUSED ? AGENT_EXIT_REFUSED : AGENT_EXIT_ERROR;
     }
     error = kernels_level_prepare(level, argv, &e);
     if (error != OK) {
@@ -327,5 +365,6 @@ int main(int argc, char **argv)
         (void)fprintf(stderr, "pft-worker: %s\n", e.text);
     }
     model_close(&mf);
+    key_clear(&o.key);
     return code;
 }

@@ -15,6 +15,7 @@
 #include "common/format/model_hash.h"
 #include "common/wire/units_frame.h"
 #include "worker/backend/profile.h"
+#include "worker/memory.h"
 #include "worker/model/weights.h"
 
 enum { UNITS_BYTES = 64 << 20, KEY_LORA = 7 };
@@ -27,6 +28,7 @@ struct bench {
     uint32_t n_units;
     uint64_t rows;
     float *lora;
+    struct engine_need need;
     pthread_barrier_t start; /* after the uncounted pass of every slot */
 };
 
@@ -154,7 +156,10 @@ static void print_all(const struct bench *b, const struct runner *runners,
     double rate = (double)b->rows * o->slots * o->repeat / wall;
     struct rusage used;
     (void)getrusage(RUSAGE_SELF, &used);
-    double mib = (double)used.ru_maxrss / 1024.0;
+    const double mib = (double)used.ru_maxrss / 1024.0;
+    const struct engine_need *need = &b->need;
+    const double predicted =
+        (double)(need->resident + need->packed + o->slots * need->slot) / (1 << 20);
     if (!o->json) {
         printf("%s, kernels %s, OpenBLAS %s; %u slots of %u threads; %u units of %llu tokens in "
                "all, %u times\n",
@@ -164,14 +169,16 @@ static void print_all(const struct bench *b, const struct runner *runners,
         if (o->layers) {
             print_layers(layers, c->shape.layers);
         }
-        printf("\n%.2f s, %.0f tokens/s, peak memory %.0f MiB\n", wall, rate, mib);
+        printf("\n%.2f s, %.0f tokens/s; peak memory %.0f MiB, predicted %.0f\n", wall, rate, mib,
+               predicted);
         return;
     }
     printf("{\"precision\":\"%s\",\"kernels\":\"%s\",\"core_type\":\"%s\",\"slots\":%u,"
            "\"threads\":%u,\"units\":%u,\"tokens\":%llu,\"repeat\":%u,\"wall_s\":%.6f,"
-           "\"tokens_per_s\":%.1f,\"peak_mib\":%.0f,\"parts\":{",
+           "\"tokens_per_s\":%.1f,\"peak_mib\":%.0f,\"predicted_mib\":%.0f,\"parts\":{",
            precision, kernels_level_name(c->kernels), kernels_level_loaded_core(), o->slots,
-           c->threads, b->n_units, (unsigned long long)b->rows, o->repeat, wall, rate, mib);
+           c->threads, b->n_units, (unsigned long long)b->rows, o->repeat, wall, rate, mib,
+           predicted);
     json_parts(sum);
     printf("},\"layers\":[");
     for (uint32_t i = 0; i < c->shape.layers; i++) {
@@ -261,6 +268,15 @@ static enum err read_units(struct bench *b, struct errbuf *e)
     return error;
 }
 
+static uint32_t most_rows(const struct bench *b)
+{
+    uint32_t most = 1;
+    for (uint32_t i = 0; i < b->n_units; i++) {
+        most = b->units[i].n_rows > most ? b->units[i].n_rows : most;
+    }
+    return most;
+}
+
 enum err profile_run(const struct profile_options *o, struct errbuf *e)
 {
     struct bench b = {.o = o};
@@ -272,6 +288,10 @@ enum err profile_run(const struct profile_options *o, struct errbuf *e)
     }
     if (error == OK) {
         error = weights_open(&b.weights, o->model, hash, NULL, WEIGHTS_SHARE_FLOATS, &note, e);
+    }
+    if (error == OK) {
+        error = memory_fits(&o->config, o->slots, most_rows(&b), most_rows(&b),
+                            memory_available(""), &b.need, e);
     }
     if (error == OK) {
         error = engine_new(&o->config, &b.weights, &b.engine, e);

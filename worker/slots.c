@@ -7,20 +7,24 @@
 
 #include "common/base/check.h"
 #include "common/base/clock.h"
+#include "common/base/failpoint.h"
 #include "common/base/log.h"
 #include "common/base/mem.h"
 #include "common/wire/units_frame.h"
+#include "worker/memory.h"
 #include "worker/model/weights.h"
 #include "worker/probe.h"
 
 enum task_kind { TASK_LOAD, TASK_PREPARE, TASK_PROBE, TASK_JOB };
 enum { TASKS_MAX = 8 };
+/* A test build shares the smallest model too, so that its failpoints are passed. */
+enum { SHARE_FLOATS = FAILPOINTS_ON ? 1 : WEIGHTS_SHARE_FLOATS };
 
 struct task {
     struct letter letter; /* first */
     enum task_kind kind;
     struct engine_config config; /* TASK_PREPARE */
-    uint32_t unit_rows;
+    uint32_t unit_rows, score_rows;
     uint64_t number;
     struct wire_job job; /* TASK_JOB */
     struct unit *units;
@@ -37,6 +41,9 @@ struct slot_thread {
     pthread_mutex_t busy;     /* held while the thread uses slot */
     atomic_bool stop;
     _Atomic(struct engine_slot *) watched; /* for slots_progress */
+    pthread_mutex_t time;                  /* over the next two */
+    uint64_t begun_ns;                     /* of the job that runs; 0: none */
+    uint64_t computed_ns;                  /* of the jobs before it */
 };
 
 struct slots {
@@ -51,7 +58,7 @@ struct slots {
     struct errbuf loaded_text;
     struct engine *engine;
     struct engine_config config;
-    uint32_t unit_rows;
+    uint32_t unit_rows, score_rows;
     uint64_t asked;            /* calls of slots_prepare */
     atomic_uint_fast64_t made; /* the call that the engine is of */
     uint32_t count;
@@ -114,6 +121,17 @@ static void post_report(struct slots *s, struct slot_report *report)
     }
 }
 
+/* The job that ran until now counts; begun_ns 0: no other begins. */
+static uint64_t keep_time(struct slot_thread *t, uint64_t now_ns, uint64_t begun_ns)
+{
+    (void)pthread_mutex_lock(&t->time);
+    uint64_t spent = t->begun_ns > 0 ? now_ns - t->begun_ns : 0;
+    t->computed_ns += spent;
+    t->begun_ns = begun_ns;
+    (void)pthread_mutex_unlock(&t->time);
+    return spent;
+}
+
 static void run_job(struct slot_thread *t, const struct task *task)
 {
     struct slot_report *report = new_report(SLOT_JOB, t->index);
@@ -125,9 +143,10 @@ static void run_job(struct slot_thread *t, const struct task *task)
         .lora_count = engine_lora_count(engine),
         .stop = &t->stop};
     uint64_t begin = clock_now_ns();
+    (void)keep_time(t, begin, begin);
     report->job = task->job;
     report->code = step_run(t->slot, &work, &report->result, &report->text);
-    report->seconds = (float)((double)(clock_now_ns() - begin) * 1e-9);
+    report->seconds = (float)((double)keep_time(t, clock_now_ns(), 0) * 1e-9);
     post_report(t->owner, report);
 }
 
@@ -135,7 +154,9 @@ static void run_probe(struct slot_thread *t)
 {
     struct slot_report *report = new_report(SLOT_PROBED, t->index);
     report->engine = atomic_load(&t->owner->made);
+    FAILPOINT("probe.before");
     report->code = engine_probe(t->slot, report->digest, &report->text);
+    FAILPOINT("probe.after");
     post_report(t->owner, report);
 }
 
@@ -176,19 +197,41 @@ static bool same_config(const struct engine_config *a, const struct engine_confi
            a->tile_cols == b->tile_cols && a->seed == b->seed && a->precision == b->precision;
 }
 
+/* Before anything is taken. */
+static enum err check_memory(const struct slots *s, const struct task *task, struct errbuf *e)
+{
+    struct engine_need need;
+    const size_t available = memory_available("");
+    enum err error = memory_fits(&task->config, s->count, task->unit_rows, task->score_rows,
+                                 available, &need, e);
+    if (error == OK) {
+        log_event(LOG_INFO, "memory_planned",
+                  "mib=%zu weights_mib=%zu slot_mib=%zu slots=%u unit_tokens=%u free_mib=%zu",
+                  (need.resident + need.packed + s->count * need.slot) >> 20,
+                  (need.resident + need.packed) >> 20, need.slot >> 20, s->count, task->unit_rows,
+                  available >> 20);
+    }
+    return error;
+}
+
 static enum err make_engine(struct slots *s, const struct task *task, bool *fresh, struct errbuf *e)
 {
     if (s->loaded != OK) {
         *e = s->loaded_text;
         return s->loaded;
     }
-    if (s->engine && same_config(&s->config, &task->config) && s->unit_rows == task->unit_rows) {
+    if (s->engine && same_config(&s->config, &task->config) && s->unit_rows == task->unit_rows &&
+        s->score_rows == task->score_rows) {
         atomic_store(&s->made, task->number);
         return OK;
     }
     *fresh = true;
     free_engine(s);
-    enum err error = engine_new(&task->config, &s->weights, &s->engine, e);
+    enum err error = check_memory(s, task, e);
+    if (error != OK) {
+        return error;
+    }
+    error = engine_new(&task->config, &s->weights, &s->engine, e);
     for (uint32_t i = 0; i < s->count && error == OK; i++) {
         struct slot_thread *t = &s->threads[i];
         pthread_mutex_lock(&t->busy);
@@ -202,6 +245,7 @@ static enum err make_engine(struct slots *s, const struct task *task, bool *fres
     }
     s->config = task->config;
     s->unit_rows = task->unit_rows;
+    s->score_rows = task->score_rows;
     atomic_store(&s->made, task->number);
     return OK;
 }
@@ -209,8 +253,8 @@ static enum err make_engine(struct slots *s, const struct task *task, bool *fres
 static void load_weights(struct slots *s)
 {
     struct errbuf note;
-    s->loaded = weights_open(&s->weights, s->mf, s->model_hash, NULL, WEIGHTS_SHARE_FLOATS, &note,
-                             &s->loaded_text);
+    s->loaded =
+        weights_open(&s->weights, s->mf, s->model_hash, NULL, SHARE_FLOATS, &note, &s->loaded_text);
     if (s->loaded == OK && note.text[0] != '\0') {
         log_event(LOG_WARN, "weights_not_shared", "%s", note.text);
     }
@@ -243,6 +287,7 @@ static enum err start_threads(struct slots *s, struct errbuf *e)
         atomic_init(&t->stop, false);
         atomic_init(&t->watched, NULL);
         CHECK(pthread_mutex_init(&t->busy, NULL) == 0);
+        CHECK(pthread_mutex_init(&t->time, NULL) == 0);
         enum err error = mailbox_open(TASKS_MAX, &t->tasks);
         t->started = error == OK && pthread_create(&t->thread, NULL, slot_main, t) == 0;
         if (!t->started) {
@@ -280,7 +325,7 @@ enum err slots_open(const struct model_file *mf, const char *model_hash, uint32_
 }
 
 enum err slots_prepare(struct slots *s, const struct engine_config *config, uint32_t unit_rows,
-                       uint64_t *engine)
+                       uint32_t score_rows, uint64_t *engine)
 {
     struct task *task = new_task(TASK_PREPARE);
     *engine = ++s->asked;
@@ -288,6 +333,7 @@ enum err slots_prepare(struct slots *s, const struct engine_config *config, uint
         task->number = *engine;
         task->config = *config;
         task->unit_rows = unit_rows;
+        task->score_rows = score_rows;
     }
     return post_task(s->tasks, task);
 }
@@ -321,6 +367,19 @@ uint64_t slots_progress(const struct slots *s, uint32_t slot)
 {
     const struct engine_slot *watched = atomic_load(&s->threads[slot].watched);
     return watched ? engine_slot_progress(watched) : 0;
+}
+
+uint64_t slots_computed_ms(struct slots *s)
+{
+    uint64_t now = clock_now_ns();
+    uint64_t ns = 0;
+    for (uint32_t i = 0; i < s->count; i++) {
+        struct slot_thread *t = &s->threads[i];
+        (void)pthread_mutex_lock(&t->time);
+        ns += t->computed_ns + (t->begun_ns > 0 && now > t->begun_ns ? now - t->begun_ns : 0);
+        (void)pthread_mutex_unlock(&t->time);
+    }
+    return ns / 1000000u;
 }
 
 void slots_close(struct slots **slots)

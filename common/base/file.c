@@ -150,6 +150,15 @@ static enum err write_all(int fd, const char *path, const char *data, size_t byt
     return OK;
 }
 
+enum err file_sync(int fd, const char *path, struct errbuf *e)
+{
+    if (fsync(fd) != 0) {
+        (void)fail(e, path, "be synced");
+        return ERR_IO;
+    }
+    return OK;
+}
+
 enum err file_write_atomic(const char *path, const void *data, size_t bytes, struct errbuf *e)
 {
     char temporary[FILE_PATH_BYTES + 32];
@@ -164,9 +173,7 @@ enum err file_write_atomic(const char *path, const void *data, size_t bytes, str
         return fail(e, temporary, "be created");
     }
     enum err error = write_all(fd, temporary, data, bytes, e);
-    if (error == OK && fsync(fd) != 0) {
-        error = fail(e, temporary, "be synced");
-    }
+    error = error == OK ? file_sync(fd, temporary, e) : error;
     if (close(fd) != 0 && error == OK) {
         error = fail(e, temporary, "be closed");
     }
@@ -187,7 +194,7 @@ enum err file_sync_folder(const char *path, struct errbuf *e)
     if (fd < 0) {
         return fail(e, path, "be opened");
     }
-    enum err error = fsync(fd) == 0 ? OK : fail(e, path, "be synced");
+    enum err error = file_sync(fd, path, e);
     (void)close(fd);
     return error;
 }

@@ -39,6 +39,10 @@ MUST_USE enum err file_read_at(int fd, const char *path, uint64_t offset, void *
 MUST_USE enum err file_write_atomic(const char *path, const void *data, size_t bytes,
                                     struct errbuf *e);
 
+/* fsync. Any failure is ERR_IO, "no space" too: what is on the disk is unknown then, and a second
+ * fsync that works would prove nothing. */
+MUST_USE enum err file_sync(int fd, const char *path, struct errbuf *e);
+
 /* fsync of a folder, so that names made in it survive a crash. */
 MUST_USE enum err file_sync_folder(const char *path, struct errbuf *e);
 

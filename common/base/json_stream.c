@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "common/base/json_memory.h"
 #include "common/base/limits.h"
 #include "common/base/quote.h"
 
@@ -200,9 +201,12 @@ enum err json_stream_next(struct json_stream *s, json_t **item, struct json_plac
         return error;
     }
     json_error_t detail;
-    *item = json_loadb(s->text + s->begin, s->end - s->begin,
-                       JSON_DISABLE_EOF_CHECK | JSON_REJECT_DUPLICATES, &detail);
-    if (!*item) {
+    error = json_memory_load(s->text + s->begin, s->end - s->begin,
+                             JSON_DISABLE_EOF_CHECK | JSON_REJECT_DUPLICATES, item, &detail);
+    if (error == ERR_NOMEM) {
+        return fail_at(s, s->begin, e, ERR_NOMEM, "no memory for item %zu", s->items + 1);
+    }
+    if (error != OK) {
         return parser_error(s, &detail, e);
     }
     s->end = s->begin + (size_t)detail.position;

@@ -1,28 +1,12 @@
 /* json_doc.c - JSON documents through jansson, depth checked first. */
 #include "common/format/json_doc.h"
 
-#include <pthread.h>
 #include <stdbool.h>
 
 #include "common/base/file.h"
+#include "common/base/json_memory.h"
 #include "common/base/limits.h"
 #include "common/base/mem.h"
-
-/* jansson reports some failed allocations as other errors and loses a key over others. */
-static _Thread_local bool out_of_memory;
-
-static void *allocate(size_t bytes)
-{
-    void *block = mem_calloc(bytes, 1);
-    out_of_memory = out_of_memory || !block;
-    return block;
-}
-
-/* jansson counts with the rest of the program, so that the n-th allocation can be made to fail. */
-static void use_own_memory(void)
-{
-    json_set_alloc_funcs(allocate, mem_free);
-}
 
 /* Offset of the bracket that goes too deep, or n. Strings are skipped; nothing else is judged. */
 static size_t too_deep_at(const char *text, size_t n)
@@ -49,18 +33,14 @@ static size_t too_deep_at(const char *text, size_t n)
 
 enum err json_doc_parse(const char *text, size_t n, json_t **doc, struct errbuf *e)
 {
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
-    (void)pthread_once(&once, use_own_memory);
     size_t deep = too_deep_at(text, n);
     if (deep < n) {
         return err_set(e, ERR_RANGE, "JSON nests deeper than %d at byte %zu", LIMIT_JSON_DEPTH,
                        deep);
     }
     json_error_t why;
-    out_of_memory = false;
-    json_t *parsed = json_loadb(text, n, JSON_REJECT_DUPLICATES, &why);
-    if (out_of_memory) {
-        json_decref(parsed);
+    json_t *parsed = NULL;
+    if (json_memory_load(text, n, JSON_REJECT_DUPLICATES, &parsed, &why) == ERR_NOMEM) {
         return err_set(e, ERR_NOMEM, "no memory for JSON of %zu bytes", n);
     }
     if (!parsed) {

@@ -71,7 +71,7 @@ static bool is_loopback(const char *host)
     return strcmp(host, "[::1]") == 0;
 }
 
-enum err address_check_bind(const char *address, struct errbuf *e)
+enum err address_check_bind(const char *address, bool keys, struct errbuf *e)
 {
     const char *path = address_ipc_path(address);
     if (path) {
@@ -80,14 +80,21 @@ enum err address_check_bind(const char *address, struct errbuf *e)
     char host[ADDRESS_BYTES];
     uint32_t port;
     enum err error = split_tcp(address, host, &port, e);
-    if (error == OK && !is_loopback(host)) {
-        error = err_set(e, ERR_REFUSED,
-                        "%s: would be open to everybody who can reach this machine, since workers "
-                        "are not asked for keys; bind 127.0.0.1, [::1] or an ipc:// path and "
-                        "forward it (for instance ssh -L)",
-                        address);
+    if (error != OK || is_loopback(host)) {
+        return error;
     }
-    return error;
+    if (!keys) {
+        return err_set(e, ERR_REFUSED,
+                       "%s: would be open to everybody who can reach this machine; make keys with "
+                       "pft keys init DIR and give them with --keys DIR, or bind 127.0.0.1, [::1] "
+                       "or an ipc:// path",
+                       address);
+    }
+    return port != 0 ? OK
+                     : err_set(e, ERR_USAGE,
+                               "%s: beyond loopback a port is needed, workers elsewhere could not "
+                               "know it",
+                               address);
 }
 
 enum err address_check_connect(const char *address, struct errbuf *e)

@@ -11,9 +11,10 @@
 
 enum { ADDRESS_BYTES = 256, ADDRESS_IPC_PATH_BYTES = 107 };
 
-/* A bind address must be ipc or loopback tcp: peers are not asked for keys, so anything else is
- * ERR_REFUSED and the message says so. ERR_USAGE for what is no address at all. */
-MUST_USE enum err address_check_bind(const char *address, struct errbuf *e);
+/* A bind address is ipc or tcp. Without keys it must be ipc or loopback: anything else would be
+ * open to everybody, so it is ERR_REFUSED and the message says how to make keys. ERR_USAGE for what
+ * is no address at all. */
+MUST_USE enum err address_check_bind(const char *address, bool keys, struct errbuf *e);
 
 /* An address to connect to: ipc://PATH or tcp://HOST:PORT. ERR_USAGE names what is wrong. */
 MUST_USE enum err address_check_connect(const char *address, struct errbuf *e);

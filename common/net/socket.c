@@ -11,16 +11,12 @@
 #include <zmq.h>
 
 #include "common/base/check.h"
+#include "common/base/clock.h"
 #include "common/base/mem.h"
+#include "common/net/handshake.h"
+#include "common/net/inflow.h"
 
-enum {
-    HEARTBEAT_MS = 1000,
-    HEARTBEAT_SILENCE_MS = 3000,
-    HANDSHAKE_MS = 2000,
-    BACKLOG = 256,
-    REQUEST_QUEUE = 4,
-    HANDLES = 4,
-};
+enum { HANDLES = 5, INFLOW_MS = 100 };
 
 struct socket_context {
     void *zmq;
@@ -29,11 +25,18 @@ struct socket_context {
 struct socket {
     void *zmq;
     enum socket_type type;
-    bool closed;
+    bool closed, keyed;
+    struct handshake_watch *watch;
+    struct inflow *inflow;   /* NULL: no cap */
+    uint64_t denied, broken; /* handshakes */
+    uint64_t flooded;        /* connections beyond the cap */
+    const char *sender;      /* during receive */
+    int sender_fd;           /* during receive */
     uv_poll_t poll;
     uv_prepare_t prepare;
     uv_check_t check;
     uv_idle_t idle;
+    uv_timer_t inflow_timer;
     int handles_open;
     socket_receive receive;
     void *ctx;
@@ -78,44 +81,6 @@ void socket_context_close(struct socket_context **context)
     mem_free(c);
 }
 
-static int set_int(void *zmq, int option, int value)
-{
-    return zmq_setsockopt(zmq, option, &value, sizeof value);
-}
-
-static enum err set_options(void *zmq, const struct socket_options *o, struct errbuf *e)
-{
-    const struct {
-        int option, value;
-    } list[] = {
-        {ZMQ_LINGER, o->linger_ms},
-        {ZMQ_SNDHWM, o->queue_messages},
-        {ZMQ_RCVHWM, o->queue_messages},
-        {ZMQ_HEARTBEAT_IVL, HEARTBEAT_MS},
-        {ZMQ_HEARTBEAT_TIMEOUT, HEARTBEAT_SILENCE_MS},
-        {ZMQ_HEARTBEAT_TTL, HEARTBEAT_SILENCE_MS},
-        {ZMQ_HANDSHAKE_IVL, HANDSHAKE_MS},
-        {ZMQ_IMMEDIATE, 1},
-        {ZMQ_BACKLOG, BACKLOG},
-        {ZMQ_IPV6, 1},
-        {ZMQ_RECONNECT_IVL, o->reconnect_ms > 0 ? o->reconnect_ms : 100},
-        {ZMQ_RECONNECT_IVL_MAX, o->reconnect_max_ms},
-    };
-    for (size_t i = 0; i < sizeof list / sizeof list[0]; i++) {
-        if (set_int(zmq, list[i].option, list[i].value) != 0) {
-            return err_set(e, ERR_IO, "socket option %d: %s", list[i].option, zmq_strerror(errno));
-        }
-    }
-    if (o->type == SOCKET_ROUTER && set_int(zmq, ZMQ_ROUTER_MANDATORY, 1) != 0) {
-        return err_set(e, ERR_IO, "ZMQ_ROUTER_MANDATORY: %s", zmq_strerror(errno));
-    }
-    int64_t frame = o->frame_bytes;
-    if (zmq_setsockopt(zmq, ZMQ_MAXMSGSIZE, &frame, sizeof frame) != 0) {
-        return err_set(e, ERR_IO, "ZMQ_MAXMSGSIZE: %s", zmq_strerror(errno));
-    }
-    return OK;
-}
-
 static bool readable(struct socket *s)
 {
     int events = 0;
@@ -150,12 +115,14 @@ static struct blob *wrap_message(zmq_msg_t *message)
 struct incoming {
     zmq_msg_t frames[3]; /* route (ROUTER only), header, payload */
     int count;           /* frames the peer sent, those beyond three too */
+    uint64_t bytes;
 };
 
 /* False when nothing waits. All frames of one message are taken. */
 static bool receive_frames(struct socket *s, struct incoming *in)
 {
     in->count = 0;
+    in->bytes = 0;
     for (int more = 1; more;) {
         zmq_msg_t extra;
         zmq_msg_t *frame = in->count < 3 ? &in->frames[in->count] : &extra;
@@ -169,6 +136,7 @@ static bool receive_frames(struct socket *s, struct incoming *in)
             return in->count > 0;
         }
         more = zmq_msg_more(frame);
+        in->bytes += zmq_msg_size(frame);
         if (frame == &extra) {
             (void)zmq_msg_close(frame);
         }
@@ -199,12 +167,18 @@ static void deliver(struct socket *s, struct incoming *in)
     int parts = in->count - head;
     bool good = known && (parts == 1 || parts == 2);
     struct blob *payload = good && parts == 2 ? wrap_message(&in->frames[head + 1]) : NULL;
+    s->sender_fd = parts > 0 ? zmq_msg_get(&in->frames[head], ZMQ_SRCFD) : -1;
+    if (s->inflow) {
+        inflow_delivered(s->inflow, s->sender_fd, (uint64_t)parts, in->bytes);
+    }
+    s->sender = parts > 0 ? zmq_msg_gets(&in->frames[head], "User-Id") : NULL;
     if (good && (parts == 1 || payload)) {
         s->receive(s->ctx, head ? &route : NULL, zmq_msg_data(&in->frames[head]),
                    zmq_msg_size(&in->frames[head]), &payload);
     } else if (known && !good) {
         s->receive(s->ctx, head ? &route : NULL, NULL, 0, &payload);
     }
+    s->sender = NULL;
     blob_free(&payload);
     for (int i = 0; i < kept; i++) {
         (void)zmq_msg_close(&in->frames[i]);
@@ -232,10 +206,31 @@ static void on_prepare(uv_prepare_t *prepare)
     }
 }
 
+static void count_handshakes(struct socket *s)
+{
+    enum handshake h;
+    int fd = -1;
+    while (s->watch && (h = handshake_next(s->watch, &fd)) != HANDSHAKE_NONE) {
+        if (s->inflow && h == HANDSHAKE_BEGUN) {
+            inflow_accepted(s->inflow, fd);
+        }
+        s->denied += h == HANDSHAKE_DENIED;
+        s->broken += h == HANDSHAKE_BROKEN;
+    }
+}
+
+static void on_inflow(uv_timer_t *timer)
+{
+    struct socket *s = timer->data;
+    count_handshakes(s);
+    s->flooded += inflow_check(s->inflow, clock_now_ms());
+}
+
 static void on_check(uv_check_t *check)
 {
     struct socket *s = check->data;
     (void)uv_idle_stop(&s->idle);
+    count_handshakes(s);
     for (int i = 0; i < SOCKET_TURN_MESSAGES && readable(s); i++) {
         struct incoming in;
         if (!receive_frames(s, &in)) {
@@ -259,7 +254,8 @@ static enum err open_handles(struct socket *s, struct uv_loop_s *loop, struct er
     (void)uv_prepare_init(loop, &s->prepare);
     (void)uv_check_init(loop, &s->check);
     (void)uv_idle_init(loop, &s->idle);
-    s->poll.data = s->prepare.data = s->check.data = s->idle.data = s;
+    (void)uv_timer_init(loop, &s->inflow_timer);
+    s->poll.data = s->prepare.data = s->check.data = s->idle.data = s->inflow_timer.data = s;
     s->handles_open = HANDLES;
     code = uv_poll_start(&s->poll, UV_READABLE, on_poll);
     if (code != 0) {
@@ -287,7 +283,14 @@ enum err socket_open(struct socket_context *c, struct uv_loop_s *loop,
         mem_free(s);
         return err_set(e, ERR_IO, "zmq_socket: %s", zmq_strerror(errno));
     }
-    enum err error = set_options(s->zmq, options, e);
+    s->keyed = options->key != NULL;
+    enum err error = socket_options_apply(s->zmq, options, e);
+    if (error == OK && options->unread_bytes > 0) {
+        error = inflow_open(options->unread_bytes, options->unread_total_bytes, &s->inflow);
+    }
+    if (error == OK) {
+        error = handshake_watch_open(c->zmq, s->zmq, &s->watch, e);
+    }
     if (error == OK) {
         error = open_handles(s, loop, e);
     }
@@ -327,7 +330,7 @@ static enum err check_free(const char *address, struct errbuf *e)
 enum err socket_bind(struct socket *s, const char *address, char endpoint[ADDRESS_BYTES],
                      struct errbuf *e)
 {
-    enum err error = address_check_bind(address, e);
+    enum err error = address_check_bind(address, s->keyed, e);
     if (error == OK) {
         error = check_free(address, e);
     }
@@ -335,14 +338,17 @@ enum err socket_bind(struct socket *s, const char *address, char endpoint[ADDRES
         return error;
     }
     /* With IPv6 on, 127.0.0.1 would come out as a mapped address. */
-    if (set_int(s->zmq, ZMQ_IPV6, strchr(address, '[') != NULL) != 0 ||
-        zmq_bind(s->zmq, address) != 0) {
+    int six = strchr(address, '[') != NULL;
+    if (zmq_setsockopt(s->zmq, ZMQ_IPV6, &six, sizeof six) != 0 || zmq_bind(s->zmq, address) != 0) {
         return err_set(e, err_from_errno(errno), "%s: cannot bind: %s%s", address,
                        zmq_strerror(errno), errno == ENOENT ? "; make the folder first" : "");
     }
     size_t bytes = ADDRESS_BYTES;
     if (zmq_getsockopt(s->zmq, ZMQ_LAST_ENDPOINT, endpoint, &bytes) != 0) {
         return err_set(e, ERR_IO, "%s: no endpoint: %s", address, zmq_strerror(errno));
+    }
+    if (s->inflow && !address_ipc_path(address)) {
+        (void)uv_timer_start(&s->inflow_timer, on_inflow, INFLOW_MS, INFLOW_MS);
     }
     return OK;
 }
@@ -423,6 +429,8 @@ void socket_close(struct socket **socket)
         return;
     }
     s->closed = true;
+    handshake_watch_close(&s->watch);
+    inflow_close(&s->inflow);
     if (s->handles_open == 0) {
         (void)zmq_close(s->zmq);
         mem_free(s);
@@ -433,72 +441,42 @@ void socket_close(struct socket **socket)
     uv_close((uv_handle_t *)&s->prepare, on_handle_closed);
     uv_close((uv_handle_t *)&s->check, on_handle_closed);
     uv_close((uv_handle_t *)&s->idle, on_handle_closed);
+    uv_close((uv_handle_t *)&s->inflow_timer, on_handle_closed);
     (void)zmq_close(s->zmq);
+}
+
+const char *socket_sender(const struct socket *s)
+{
+    return s->sender ? s->sender : "";
+}
+
+void socket_hang_up_sender(struct socket *s)
+{
+    if (s->inflow) {
+        inflow_hang_up(s->inflow, s->sender_fd);
+    }
+}
+
+void socket_allow_unread(struct socket *s, uint64_t unread_bytes, uint64_t unread_total_bytes)
+{
+    if (s->inflow) {
+        inflow_widen(s->inflow, unread_bytes, unread_total_bytes);
+    }
+}
+
+struct socket_refusals socket_refusals(struct socket *s)
+{
+    count_handshakes(s);
+    return (struct socket_refusals){
+        .denied = s->denied, .broken = s->broken, .flooded = s->flooded};
+}
+
+void *socket_context_zmq(const struct socket_context *c)
+{
+    return c->zmq;
 }
 
 bool socket_route_equal(const struct socket_route *a, const struct socket_route *b)
 {
     return a->length == b->length && memcmp(a->bytes, b->bytes, a->length) == 0;
-}
-
-static enum err take_reply(void *zmq, size_t reply_max, uint8_t **reply, size_t *reply_bytes,
-                           struct errbuf *e)
-{
-    zmq_msg_t message;
-    (void)zmq_msg_init(&message);
-    enum err error = OK;
-    int n = zmq_msg_recv(&message, zmq, 0);
-    if (n < 0 || zmq_msg_more(&message) || zmq_msg_size(&message) > reply_max) {
-        error = err_set(e, ERR_PARSE, "the reply is not one frame of at most %zu bytes", reply_max);
-    } else {
-        *reply_bytes = zmq_msg_size(&message);
-        *reply = mem_calloc(1, *reply_bytes);
-        if (*reply) {
-            memcpy(*reply, zmq_msg_data(&message), *reply_bytes);
-        } else {
-            error = err_set(e, ERR_NOMEM, "no memory for a reply of %zu bytes", *reply_bytes);
-        }
-    }
-    (void)zmq_msg_close(&message);
-    return error;
-}
-
-enum err socket_request(const char *address, const uint8_t *request, size_t bytes, size_t reply_max,
-                        int timeout_ms, uint8_t **reply, size_t *reply_bytes, struct errbuf *e)
-{
-    *reply = NULL;
-    enum err error = address_check_connect(address, e);
-    struct socket_context *c = NULL;
-    if (error == OK) {
-        error = socket_context_open(&c, e);
-    }
-    if (error != OK) {
-        return error;
-    }
-    const struct socket_options options = {
-        .type = SOCKET_DEALER, .queue_messages = REQUEST_QUEUE, .frame_bytes = (int64_t)reply_max};
-    void *zmq = zmq_socket(c->zmq, ZMQ_DEALER);
-    error = zmq ? set_options(zmq, &options, e)
-                : err_set(e, ERR_IO, "zmq_socket: %s", zmq_strerror(errno));
-    if (error == OK &&
-        (set_int(zmq, ZMQ_SNDTIMEO, timeout_ms) != 0 ||
-         set_int(zmq, ZMQ_RCVTIMEO, timeout_ms) != 0 || zmq_connect(zmq, address) != 0)) {
-        error = err_set(e, ERR_IO, "%s: %s", address, zmq_strerror(errno));
-    }
-    if (error == OK && zmq_send(zmq, request, bytes, 0) < 0) {
-        error = err_set(e, ERR_TIMEOUT, "%s: no answer within %d ms; has the coordinator ended?",
-                        address, timeout_ms);
-    }
-    zmq_pollitem_t item = {.socket = zmq, .events = ZMQ_POLLIN};
-    if (error == OK && zmq_poll(&item, 1, timeout_ms) <= 0) {
-        error = err_set(e, ERR_TIMEOUT, "%s: no reply within %d ms", address, timeout_ms);
-    }
-    if (error == OK) {
-        error = take_reply(zmq, reply_max, reply, reply_bytes, e);
-    }
-    if (zmq) {
-        (void)zmq_close(zmq);
-    }
-    socket_context_close(&c);
-    return error;
 }

@@ -20,29 +20,16 @@
 #include "common/base/err.h"
 #include "common/net/address.h"
 #include "common/net/blob.h"
+#include "common/net/socket_options.h"
 
 struct uv_loop_s;
 
 enum { SOCKET_TURN_MESSAGES = 64, SOCKET_ROUTE_BYTES = 32 };
 
-enum socket_type {
-    SOCKET_ROUTER, /* binds; many peers, each with a route */
-    SOCKET_DEALER, /* connects to one peer */
-};
-
 /* The address of a peer of a ROUTER for as long as its connection lives. */
 struct socket_route {
     uint8_t length;
     uint8_t bytes[SOCKET_ROUTE_BYTES];
-};
-
-struct socket_options {
-    enum socket_type type;
-    int queue_messages;  /* high-water mark, each way and peer */
-    int64_t frame_bytes; /* larger incoming frames disconnect the peer */
-    int linger_ms;       /* unsent messages live this long after close */
-    int reconnect_ms;    /* first pause of a DEALER; doubles up to reconnect_max_ms */
-    int reconnect_max_ms;
 };
 
 /* What arrives. route is NULL on a DEALER. payload may be NULL; set *payload to NULL to keep it.
@@ -81,10 +68,26 @@ void socket_close(struct socket **s);
 
 bool socket_route_equal(const struct socket_route *a, const struct socket_route *b);
 
-/* One request and its one reply over a socket of its own, for programs without a loop: blocks for
- * timeout_ms at most. *reply is the caller's (mem_free). ERR_TIMEOUT when nothing came. */
-MUST_USE enum err socket_request(const char *address, const uint8_t *request, size_t bytes,
-                                 size_t reply_max, int timeout_ms, uint8_t **reply,
-                                 size_t *reply_bytes, struct errbuf *e);
+/* The name of the key whose message is being received, "" when the socket asks for none. Only
+ * inside a receive callback. */
+const char *socket_sender(const struct socket *s);
+
+/* Inside a receive callback of a tcp ROUTER with a cap on unread bytes: closes the connection that
+ * the message came over. */
+void socket_hang_up_sender(struct socket *s);
+
+/* Of a socket with a cap on unread bytes: wider ones from now on; narrower ones change nothing. */
+void socket_allow_unread(struct socket *s, uint64_t unread_bytes, uint64_t unread_total_bytes);
+
+/* Who was turned away so far. */
+struct socket_refusals {
+    uint64_t denied;  /* handshakes: the key was turned away */
+    uint64_t broken;  /* handshakes: no key, a wrong server key, another protocol, silence */
+    uint64_t flooded; /* connections: more unread bytes than the cap */
+};
+struct socket_refusals socket_refusals(struct socket *s);
+
+/* The ZeroMQ context, for the parts of common/net that need sockets of their own in it. */
+void *socket_context_zmq(const struct socket_context *c);
 
 #endif

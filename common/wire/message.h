@@ -66,6 +66,7 @@ enum wire_refusal {
     WIRE_REFUSED_SESSION, /* the session is unknown: say hello again */
     WIRE_REFUSED_STALE,   /* a newer connection of that name is known */
     WIRE_REFUSED_STATE,   /* starting up or ending: retry_ms says when to come back */
+    WIRE_REFUSED_KEY,     /* its key was revoked */
     WIRE_REFUSALS,
 };
 
@@ -117,6 +118,7 @@ struct wire_welcome {
     char tensor_endpoint[WIRE_ADDRESS_BYTES];
     bool probe;
     uint32_t unit_tokens;
+    uint32_t unit_rows; /* of the largest unit of training; 0 = unit_tokens */
     uint32_t tree_tokens_max;
     char precision[WIRE_NAME_BYTES];
 };
@@ -169,6 +171,7 @@ struct wire_heartbeat {
     uint64_t session;
     uint32_t n_slots;
     struct wire_progress slots[LIMIT_SLOTS];
+    uint64_t computed_ms; /* of all slots together since it started; 0: not said */
 };
 
 struct wire_unit_row {

@@ -6,6 +6,7 @@
 #include "common/wire/message.h"
 
 enum { SILENCE_MS_MAX = 600000, TILE_MAX = 1 << 16 };
+#define COMPUTED_MS_MAX 1000000000000000ull
 
 #define NEED(condition, ...)                                                                       \
     do {                                                                                           \
@@ -78,6 +79,8 @@ static enum err check_welcome(const struct wire_welcome *m, struct errbuf *e)
     NEED(is_name(m->tensor_endpoint, true), "welcome.tensor_endpoint: an address wanted");
     NEED(m->unit_tokens >= 1 && m->unit_tokens <= LIMIT_TREE_TOKENS,
          "welcome.unit_tokens: %u, 1 to %d are possible", m->unit_tokens, LIMIT_TREE_TOKENS);
+    NEED(m->unit_rows <= LIMIT_TREE_TOKENS, "welcome.unit_rows: %u, at most %d", m->unit_rows,
+         LIMIT_TREE_TOKENS);
     NEED(m->tree_tokens_max >= 1 && m->tree_tokens_max <= LIMIT_TREE_TOKENS,
          "welcome.tree_tokens_max: %u, 1 to %d are possible", m->tree_tokens_max,
          LIMIT_TREE_TOKENS);
@@ -101,6 +104,7 @@ static enum err check_job(const struct wire_job *m, struct errbuf *e)
     NEED(m->job != 0, "job.job: 0");
     NEED(m->kind == WIRE_GRADIENT || m->kind == WIRE_SCORE, "job.kind: %u, 1 and 2 are known",
          (unsigned)m->kind);
+    NEED(m->version != UINT64_MAX, "job.version: no such version");
     NEED(m->slot < LIMIT_SLOTS, "job.slot: %u, below %d wanted", m->slot, LIMIT_SLOTS);
     NEED(m->units >= 1 && m->units <= LIMIT_JOB_UNITS, "job.units: %u, 1 to %d are possible",
          m->units, LIMIT_JOB_UNITS);
@@ -144,6 +148,8 @@ static enum err check_job_note(enum wire_kind kind, const struct wire_job_note *
 static enum err check_heartbeat(const struct wire_heartbeat *m, struct errbuf *e)
 {
     NEED(m->n_slots <= LIMIT_SLOTS, "heartbeat.slots: %u, at most %d", m->n_slots, LIMIT_SLOTS);
+    NEED(m->computed_ms <= COMPUTED_MS_MAX, "heartbeat.computed_ms: %llu, at most %llu",
+         (unsigned long long)m->computed_ms, COMPUTED_MS_MAX);
     return OK;
 }
 
@@ -151,6 +157,7 @@ static enum err check_params(enum wire_kind kind, const struct wire_params *m, s
 {
     NEED(m->floats <= LIMIT_TENSOR_BYTES / 4, "%s.floats: %llu, at most %d", wire_kind_name(kind),
          (unsigned long long)m->floats, LIMIT_TENSOR_BYTES / 4);
+    NEED(m->version != UINT64_MAX, "%s.version: no such version", wire_kind_name(kind));
     return OK;
 }
 

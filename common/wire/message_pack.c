@@ -48,6 +48,7 @@ static void pack_welcome(const struct wire_welcome *m, Pft__Welcome *p)
     p->tensor_endpoint = text(m->tensor_endpoint);
     p->probe = m->probe;
     p->unit_tokens = m->unit_tokens;
+    p->unit_rows = m->unit_rows;
     p->tree_tokens_max = m->tree_tokens_max;
     p->precision = text(m->precision);
 }
@@ -93,6 +94,7 @@ static void pack_heartbeat(const struct wire_heartbeat *m, struct message_scratc
     p->session = m->session;
     p->n_slots = m->n_slots;
     p->slots = s->slots;
+    p->computed_ms = m->computed_ms;
     for (uint32_t i = 0; i < m->n_slots; i++) {
         pft__slot_progress__init(&s->slot[i]);
         s->slot[i].job = m->slots[i].job;

@@ -74,6 +74,7 @@ static enum err unpack_welcome(const Pft__Welcome *p, struct wire_welcome *m, st
     m->silence_ms = p->silence_ms;
     m->probe = p->probe != 0;
     m->unit_tokens = p->unit_tokens;
+    m->unit_rows = p->unit_rows;
     m->tree_tokens_max = p->tree_tokens_max;
     TEXT(m->run, p->run, "welcome.run");
     TEXT(m->kernels, p->kernels, "welcome.kernels");
@@ -124,6 +125,7 @@ static enum err unpack_heartbeat(const Pft__Heartbeat *p, struct wire_heartbeat 
         return err_set(e, ERR_RANGE, "heartbeat.slots: %zu, at most %d", p->n_slots, LIMIT_SLOTS);
     }
     m->n_slots = (uint32_t)p->n_slots;
+    m->computed_ms = p->computed_ms;
     for (uint32_t i = 0; i < m->n_slots; i++) {
         m->slots[i] = (struct wire_progress){.job = p->slots[i]->job,
                                              .attempt = p->slots[i]->attempt,

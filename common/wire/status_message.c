@@ -1,7 +1,10 @@
 /* status_message.c - byte form of the status reply. */
 #include "common/wire/status_message.h"
 
+#include <assert.h>
+#include <math.h>
 #include <protobuf-c/protobuf-c.h>
+#include <stdbool.h>
 #include <string.h>
 
 #include "common/base/check.h"
@@ -15,6 +18,7 @@ enum { STATUS_ARENA_BYTES = 8 << 20, REQUEST_ARENA_BYTES = STATUS_REQUEST_BYTES 
 void status_request_encode(const struct status_request *r, uint8_t out[STATUS_REQUEST_BYTES],
                            size_t *bytes)
 {
+    static_assert(TASK_ORDER_BYTES + sizeof r->worker + 64 <= STATUS_REQUEST_BYTES, "all fit");
     Pft__StatusRequest request = PFT__STATUS_REQUEST__INIT;
     Pft__TaskOrder order;
     request.schema = STATUS_SCHEMA;
@@ -91,6 +95,7 @@ static void pack_worker(const struct status_worker *w, Pft__StatusWorker *p)
     p->last_heard_ms = w->last_heard_ms;
     p->core_type = wire_text(w->core_type);
     p->strikes = w->strikes;
+    p->utilisation = w->utilisation;
 }
 
 static void pack_reply(const struct status *s, Pft__StatusReply *p)
@@ -111,6 +116,8 @@ static void pack_reply(const struct status *s, Pft__StatusReply *p)
     p->units_leased = s->units_leased;
     p->units_done = s->units_done;
     p->useful_slots = s->useful_slots;
+    p->utilisation = s->utilisation;
+    p->refused = s->refused;
     p->text = wire_text(s->text);
     p->outcome = (uint32_t)s->outcome;
     p->answer = wire_text(s->answer);
@@ -166,13 +173,19 @@ enum err status_encode(const struct status *s, uint8_t **out, size_t *bytes)
     return error;
 }
 
+static bool is_share(double value)
+{
+    return isnan(value) || (value >= 0.0 && value <= 1.0);
+}
+
 static bool unpack_worker(const Pft__StatusWorker *p, struct status_worker *w)
 {
     *w = (struct status_worker){.slots = p->slots,
                                 .units_done = p->units_done,
                                 .tokens_per_s = p->tokens_per_s,
                                 .last_heard_ms = p->last_heard_ms,
-                                .strikes = p->strikes};
+                                .strikes = p->strikes,
+                                .utilisation = p->utilisation};
     return wire_copy_text(w->id, sizeof w->id, p->id) &&
            wire_copy_text(w->host, sizeof w->host, p->host) &&
            wire_copy_text(w->state, sizeof w->state, p->state) &&
@@ -218,6 +231,8 @@ static enum err unpack_reply(const Pft__StatusReply *p, struct status *s, struct
                          .units_leased = p->units_leased,
                          .units_done = p->units_done,
                          .useful_slots = p->useful_slots,
+                         .refused = p->refused,
+                         .utilisation = p->utilisation,
                          .task_id = p->task_id,
                          .content_total = p->content_total};
     if (p->schema != STATUS_SCHEMA) {
@@ -237,6 +252,10 @@ static enum err unpack_reply(const Pft__StatusReply *p, struct status *s, struct
         return err_set(e, ERR_RANGE, "status reply: outcome %u", p->outcome);
     }
     s->outcome = (enum status_outcome)p->outcome;
+    if (!is_share(p->utilisation)) {
+        return err_set(e, ERR_RANGE, "status reply: utilisation %g, 0 to 1 are possible",
+                       p->utilisation);
+    }
     if (p->n_workers > LIMIT_WORKERS) {
         return err_set(e, ERR_RANGE, "status reply: %zu workers, at most %d", p->n_workers,
                        LIMIT_WORKERS);
@@ -249,6 +268,11 @@ static enum err unpack_reply(const Pft__StatusReply *p, struct status *s, struct
     for (uint32_t i = 0; i < s->n_workers; i++) {
         if (!unpack_worker(p->workers[i], &s->workers[i])) {
             return err_set(e, ERR_RANGE, "status reply: worker %u has a bad text", i);
+        }
+        if (!is_share(s->workers[i].utilisation)) {
+            return err_set(e, ERR_RANGE,
+                           "status reply: utilisation %g of worker %u, 0 to 1 are possible",
+                           s->workers[i].utilisation, i);
         }
     }
     return unpack_tasks(p, s, e);

@@ -57,6 +57,7 @@ struct status_worker {
     uint64_t last_heard_ms;
     char core_type[WIRE_NAME_BYTES];
     uint32_t strikes;
+    double utilisation; /* computing / wall of its slots in the last 30 s, 0 to 1; NaN: unknown */
 };
 
 struct status {
@@ -69,9 +70,11 @@ struct status {
     double pairs_per_s;  /* mean of the last 30 s */
     double tokens_per_s; /* mean of the last 30 s */
     double eta_s;        /* NaN: unknown */
+    double utilisation;  /* of all slots, as a worker's; NaN: unknown */
     uint32_t units_queued, units_leased;
     uint64_t units_done;
     uint32_t useful_slots;
+    uint64_t refused; /* connections: no key, a wrong one, too many bytes */
     enum status_outcome outcome;
     char answer[WIRE_TEXT_BYTES]; /* what came of a command */
     char text[WIRE_TEXT_BYTES];   /* why degraded or failed; "" otherwise */

@@ -475,7 +475,7 @@ class Broken(unittest.TestCase):
 
     def test_addresses_that_others_could_reach(self):
         for address in ("tcp://0.0.0.0:5555", "tcp://*:5555", "tcp://192.0.2.1:5555"):
-            self.refused(f"--bind {address}", REFUSED, [address, "127.0.0.1", "ssh -L"],
+            self.refused(f"--bind {address}", REFUSED, [address, "127.0.0.1", "pft keys init"],
                          "pft-coordinator", "c.yaml", "--out", "run", "--bind", address)
 
     def test_an_address_that_is_a_file(self):

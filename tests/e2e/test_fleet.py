@@ -102,13 +102,15 @@ class Fleet(FleetCase):
                           (self.status()))
         self.assertEqual(set(status), {"schema", "run", "task", "state", "text", "step", "loss",
                                        "pairs_per_s", "tokens_per_s", "eta_s", "units",
-                                       "useful_slots", "workers"})
+                                       "utilisation", "useful_slots", "refused", "workers"})
         self.assertEqual((status["task"], status["state"]), ("train", "running"))
         self.assertEqual(status["step"]["total"], STEPS)
         self.assertGreater(status["useful_slots"], 1)
         self.assertEqual(set(status["workers"][0]), {
             "id", "host", "slots", "state", "units_done", "tokens_per_s", "last_heard_ms",
-            "core_type", "strikes"})
+            "core_type", "strikes", "utilisation"})
+        for busy in (status["utilisation"], status["workers"][0]["utilisation"]):
+            self.assertTrue(busy is None or 0.0 < busy <= 1.0, busy)
         coordinator.send(signal.SIGTERM)
         self.assertEqual(coordinator.end(), 5)
 
@@ -142,7 +144,7 @@ class Fleet(FleetCase):
             open_bind = self.start("open", "pft-coordinator", self.config, "--out",
                                    os.path.join(self.folder, "x"), "--bind", address)
             self.assertEqual(open_bind.end(), 3)
-            self.assertIn("keys", open_bind.text())
+            self.assertIn("pft keys init", open_bind.text())
 
         nobody = self.worker("nobody", "--give-up-after", "1",
                              address=f"ipc://{self.folder}/nobody")
@@ -157,6 +159,13 @@ class Fleet(FleetCase):
                              "--resume", "--set", "train.seed=8")
         self.assertEqual(changed.end(), 3)
         self.assertIn("other settings", changed.text())
+        self.assertIn("train.seed: was 7, now 8)", changed.text())
+        changed = self.start("other", "pft-coordinator", self.config, "--out", self.run_folder, "--resume",
+                             "--set", f"model.path={OTHER_MODEL}", "--set",
+                             f"data.train={ROOT}/data/starter_test.json", "--set", "lora.r=4")
+        self.assertEqual(changed.end(), 3)
+        for field in ("lora.r: was 16, now 4", "model.path", "data.train"):
+            self.assertIn(field, changed.text())
 
     def test_wrong_words_on_the_command_line_are_usage(self):
         for args in (["pft-worker"], ["pft-worker", "nowhere", "--model", MODEL],

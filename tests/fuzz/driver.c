@@ -1,10 +1,14 @@
-/* driver.c - main of a fuzz target: its seeds as they are, cut at every byte, and mutated by a
- * seeded generator. The same environment gives the same inputs.
- *   PFT_FUZZ_RUNS  mutated inputs (default 20000)     PFT_FUZZ_SEED  (default 1)
+/* driver.c - main of a fuzz target: inputs that once crashed it (tests/fuzz/crashes/TARGET), its
+ * seeds as they are, cut at every byte, and mutated by a seeded generator. The same environment
+ * gives the same inputs.
+ *   PFT_FUZZ_RUNS     mutated inputs (default 20000)     PFT_FUZZ_SEED  (default 1)
+ *   PFT_FUZZ_SECONDS  mutate for so long instead
  * Arguments are files to run instead, one after another (a crash input, say). An input that kills
- * the program is kept in the working folder as crash-input-SEED-RUN. */
+ * the program, or takes more than ten seconds, is kept in the working folder as
+ * crash-input-SEED-RUN. */
 #include "tests/fuzz/driver.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -12,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "common/base/check.h"
@@ -19,7 +24,7 @@
 #include "common/base/mem.h"
 #include "common/base/rng.h"
 
-enum { INPUT_BYTES_MAX = 1 << 20, CUT_ALL_BYTES = 4096, CUTS_OF_LARGE = 512, EDITS_MAX = 8 };
+enum { CUT_ALL_BYTES = 4096, CUTS_OF_LARGE = 512, EDITS_MAX = 8, HANG_S = 10, KEPT_MAX = 256 };
 
 /* What runs now, for the last words of a crash. */
 static struct {
@@ -56,6 +61,29 @@ static void on_signal(int number)
     (void)raise(number);
 }
 
+/* Every HANG_S seconds: the same input again is one that hangs. */
+static void on_alarm(int number)
+{
+    static const char text[] = "fuzz: this input takes too long\n";
+    static uint64_t seen;
+    (void)number;
+    if (seen == now.run && now.run > 0) {
+        if (write(STDERR_FILENO, text, sizeof text - 1) >= 0) {
+            abort();
+        }
+    }
+    seen = now.run;
+    (void)alarm(HANG_S);
+}
+
+/* Not clock.h: a target may put a clock of its own in its place. */
+static uint64_t monotonic_ms(void)
+{
+    struct timespec t;
+    CHECK(clock_gettime(CLOCK_MONOTONIC, &t) == 0);
+    return (uint64_t)t.tv_sec * 1000u + (uint64_t)t.tv_nsec / 1000000u;
+}
+
 static void run(const uint8_t *data, size_t bytes)
 {
     now.data = data;
@@ -74,26 +102,6 @@ static void run_copy(const uint8_t *data, size_t n)
     }
     run(copy, n);
     mem_free(copy);
-}
-
-struct fuzz_seed fuzz_seed_text(const void *data, size_t bytes)
-{
-    struct fuzz_seed seed = {.data = (uint8_t *)mem_strndup(data, bytes), .bytes = bytes};
-    CHECK(seed.data);
-    return seed;
-}
-
-struct fuzz_seed fuzz_seed_file(const char *path)
-{
-    struct errbuf e = {0};
-    char *data = NULL;
-    struct fuzz_seed seed = {0};
-    if (file_read(path, INPUT_BYTES_MAX, &data, &seed.bytes, &e) != OK) {
-        (void)fprintf(stderr, "fuzz: %s\n", e.text);
-        exit(1);
-    }
-    seed.data = (uint8_t *)data;
-    return seed;
 }
 
 /* A stream of draws of one input. */
@@ -134,7 +142,7 @@ static uint64_t interesting(struct draws *d)
 static void put_bytes(uint8_t *input, size_t *bytes, size_t at, size_t gone, const uint8_t *with,
                       size_t n)
 {
-    if (*bytes - gone + n > INPUT_BYTES_MAX) {
+    if (*bytes - gone + n > FUZZ_INPUT_BYTES_MAX) {
         return;
     }
     memmove(input + at + n, input + at + gone, *bytes - at - gone);
@@ -211,11 +219,14 @@ static void edit(uint8_t *input, size_t *bytes, const struct fuzz_seed *other, s
     }
 }
 
-static void run_mutations(const struct fuzz_seed *seeds, size_t n, uint64_t seed, uint64_t runs)
+/* Until `runs` are done or, when seconds is not 0, that many have passed. */
+static void run_mutations(const struct fuzz_seed *seeds, size_t n, uint64_t seed, uint64_t runs,
+                          uint64_t seconds)
 {
-    uint8_t *input = mem_calloc(INPUT_BYTES_MAX + 8, 1);
+    uint8_t *input = mem_calloc(FUZZ_INPUT_BYTES_MAX + 8, 1);
     CHECK(input);
-    for (uint64_t i = 0; i < runs; i++) {
+    uint64_t end = monotonic_ms() + seconds * 1000;
+    for (uint64_t i = 0; seconds > 0 ? monotonic_ms() < end : i < runs; i++) {
         struct draws d = {.key = rng_key(seed, 0x66757A7A, i, 0)};
         const struct fuzz_seed *from = &seeds[draw(&d, n)];
         size_t bytes = from->bytes;
@@ -226,6 +237,42 @@ static void run_mutations(const struct fuzz_seed *seeds, size_t n, uint64_t seed
         run_copy(input, bytes);
     }
     mem_free(input);
+}
+
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+/* Every kept input of this target, in the order of their names. */
+static uint64_t run_kept(void)
+{
+    char folder[FILE_PATH_BYTES];
+    char *names[KEPT_MAX];
+    size_t n = 0;
+    CHECK(snprintf(folder, sizeof folder, "tests/fuzz/crashes/%s", program_invocation_short_name) <
+          FILE_PATH_BYTES);
+    DIR *open_folder = opendir(folder);
+    const struct dirent *entry;
+    while (open_folder && (entry = readdir(open_folder)) != NULL) {
+        if (entry->d_name[0] != '.') {
+            CHECK(n < KEPT_MAX);
+            names[n++] = mem_strndup(entry->d_name, strlen(entry->d_name));
+        }
+    }
+    if (open_folder) {
+        (void)closedir(open_folder);
+    }
+    qsort(names, n, sizeof names[0], by_name);
+    for (size_t i = 0; i < n; i++) {
+        char path[FILE_PATH_BYTES];
+        CHECK(snprintf(path, sizeof path, "%s/%s", folder, names[i]) < FILE_PATH_BYTES);
+        struct fuzz_seed file = fuzz_seed_file(path);
+        run_copy(file.data, file.bytes);
+        mem_free(file.data);
+        mem_free(names[i]);
+    }
+    return n;
 }
 
 static void run_cuts(const struct fuzz_seed *seed)
@@ -253,40 +300,54 @@ static uint64_t from_environment(const char *name, uint64_t fallback)
     return value;
 }
 
-int main(int argc, char **argv)
+static void catch_crashes(void)
 {
-    struct fuzz_seed seeds[FUZZ_SEEDS_MAX];
-    uint64_t runs = from_environment("PFT_FUZZ_RUNS", 20000);
-    now.seed = from_environment("PFT_FUZZ_SEED", 1);
+    const int fatal[] = {SIGABRT, SIGSEGV, SIGBUS, SIGFPE, SIGILL};
+    size_t n = sizeof fatal / sizeof fatal[0];
     if (__sanitizer_set_death_callback) {
         __sanitizer_set_death_callback(last_words);
-    } else {
-        const int fatal[] = {SIGABRT, SIGSEGV, SIGBUS, SIGFPE, SIGILL};
-        for (size_t i = 0; i < sizeof fatal / sizeof fatal[0]; i++) {
-            (void)signal(fatal[i], on_signal);
-        }
+        n = 1; /* the rest is the sanitizer's */
     }
+    for (size_t i = 0; i < n; i++) {
+        (void)signal(fatal[i], on_signal);
+    }
+    (void)signal(SIGALRM, on_alarm);
+    (void)alarm(HANG_S);
+}
+
+static void run_all(uint64_t runs, uint64_t seconds)
+{
+    struct fuzz_seed seeds[FUZZ_SEEDS_MAX];
+    uint64_t begin = monotonic_ms();
+    size_t n = fuzz_seeds(seeds);
+    CHECK(n > 0 && n <= FUZZ_SEEDS_MAX);
+    (void)printf("fuzz: %" PRIu64 " kept inputs, %zu to start from, PFT_FUZZ_SEED=%" PRIu64 "\n",
+                 run_kept(), n, now.seed);
+    for (size_t i = 0; i < n; i++) {
+        CHECK(seeds[i].bytes <= FUZZ_INPUT_BYTES_MAX);
+        run_cuts(&seeds[i]);
+    }
+    run_mutations(seeds, n, now.seed, runs, seconds);
+    for (size_t i = 0; i < n; i++) {
+        mem_free(seeds[i].data);
+    }
+    (void)printf("fuzz: %" PRIu64 " inputs in %.1f s, none crashed\n", now.run,
+                 (double)(monotonic_ms() - begin) / 1000);
+}
+
+int main(int argc, char **argv)
+{
+    uint64_t runs = from_environment("PFT_FUZZ_RUNS", 20000);
+    uint64_t seconds = from_environment("PFT_FUZZ_SECONDS", 0);
+    now.seed = from_environment("PFT_FUZZ_SEED", 1);
+    catch_crashes();
     for (int i = 1; i < argc; i++) {
         struct fuzz_seed file = fuzz_seed_file(argv[i]);
         run_copy(file.data, file.bytes);
         mem_free(file.data);
     }
-    if (argc > 1) {
-        return 0;
+    if (argc == 1) {
+        run_all(runs, seconds);
     }
-    size_t n = fuzz_seeds(seeds);
-    CHECK(n > 0 && n <= FUZZ_SEEDS_MAX);
-    (void)printf("fuzz: %zu inputs to start from, %" PRIu64 " mutations, PFT_FUZZ_SEED=%" PRIu64
-                 "\n",
-                 n, runs, now.seed);
-    for (size_t i = 0; i < n; i++) {
-        CHECK(seeds[i].bytes <= INPUT_BYTES_MAX);
-        run_cuts(&seeds[i]);
-    }
-    run_mutations(seeds, n, now.seed, runs);
-    for (size_t i = 0; i < n; i++) {
-        mem_free(seeds[i].data);
-    }
-    (void)printf("fuzz: %" PRIu64 " inputs, none crashed\n", now.run);
     return 0;
 }

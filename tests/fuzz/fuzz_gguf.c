@@ -10,6 +10,9 @@
 #include "tests/fuzz/driver.h"
 #include "tests/support/gguf_build.h"
 
+/* What was read, so that a sanitizer sees where it ends. */
+static volatile uint64_t read_so_far;
+
 static void walk_arrays(const struct gguf *g, const char *key)
 {
     static const enum gguf_type asked[] = {GGUF_STRING, GGUF_F32, GGUF_BOOL, GGUF_I32};
@@ -35,7 +38,7 @@ static void walk_arrays(const struct gguf *g, const char *key)
                gguf_array_next_int(&array, &number)) {
             sum += (uint64_t)number;
         }
-        CHECK(sum != UINT64_MAX);
+        read_so_far = sum;
     }
 }
 

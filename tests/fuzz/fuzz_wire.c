@@ -1,6 +1,6 @@
 /* fuzz_wire.c - everything that comes off a wire: header frames, units frames, status requests and
  * replies. The first byte chooses the parser; what parses must keep its ranges and survive being
- * written again. Header frames go on into a worker's state machine. */
+ * written again. What messages do: fuzz_server.c, fuzz_agent.c. */
 #include <string.h>
 
 #include "common/base/check.h"
@@ -9,34 +9,10 @@
 #include "common/wire/status_message.h"
 #include "common/wire/units_frame.h"
 #include "tests/fuzz/driver.h"
-#include "worker/agent.h"
+#include "tests/support/wire_sample.h"
 
 enum { VOCAB = 300, SEED_BYTES = LIMIT_HEADER_BYTES + 1 };
 enum parser { PARSE_HEADER, PARSE_UNITS, PARSE_STATUS, PARSE_REQUEST, PARSERS };
-
-static void feed_agent(const struct wire_message *m)
-{
-    const struct agent_config cfg = {.slots = 2};
-    struct agent *a;
-    struct agent_action action;
-    CHECK(agent_new(&cfg, &a) == OK);
-    agent_start(a, 1000);
-    struct wire_message welcome = {.kind = WIRE_WELCOME};
-    welcome.welcome.session = wire_session_of(m) ? wire_session_of(m) : 1;
-    welcome.welcome.heartbeat_ms = 500;
-    welcome.welcome.silence_ms = 5000;
-    (void)agent_message(a, &welcome, 1000);
-    agent_prepared(a, OK, "", 1000);
-    struct wire_message ready = {.kind = WIRE_READY};
-    ready.session.session = welcome.welcome.session;
-    (void)agent_message(a, &ready, 1000);
-    (void)agent_message(a, m, 1001);
-    (void)agent_message(a, m, 1002);
-    (void)agent_tick(a, 1500);
-    while (agent_next(a, &action)) {
-    }
-    agent_free(&a);
-}
 
 static void header(const uint8_t *data, size_t bytes)
 {
@@ -48,7 +24,6 @@ static void header(const uint8_t *data, size_t bytes)
     if (wire_decode(data, bytes, &m, &e) == OK) {
         wire_encode(&m, out, &n);
         CHECK(wire_decode(out, n, &again, &e) == OK && again.kind == m.kind);
-        feed_agent(&m);
     } else {
         CHECK(m.kind == WIRE_NONE && e.text[0] != '\0');
     }
@@ -149,45 +124,11 @@ static void seed_message(const struct wire_message *m)
 
 static void seed_messages(void)
 {
-    struct wire_message m = {.kind = WIRE_HELLO};
-    m.hello = (struct wire_hello){.protocol = WIRE_PROTOCOL,
-                                  .worker = "w",
-                                  .epoch = 1,
-                                  .host = "h",
-                                  .slots = 1,
-                                  .build = "0"};
-    memset(m.hello.model_hash, 'a', WIRE_HASH_HEX - 1);
-    memset(m.hello.shape_digest, 'b', WIRE_DIGEST_HEX - 1);
-    seed_message(&m);
-    m = (struct wire_message){.kind = WIRE_JOB};
-    m.job = (struct wire_job){.session = 1,
-                              .job = 2,
-                              .kind = WIRE_GRADIENT,
-                              .version = 3,
-                              .adapter = true,
-                              .units = 1,
-                              .rows = 9,
-                              .attempt = 1,
-                              .request = 1};
-    seed_message(&m);
-    m = (struct wire_message){.kind = WIRE_HEARTBEAT};
-    m.heartbeat = (struct wire_heartbeat){.session = 1, .n_slots = 2, .slots = {{.job = 5}}};
-    seed_message(&m);
-    m = (struct wire_message){.kind = WIRE_RESULT_READY};
-    m.result_ready = (struct wire_result_ready){
-        .session = 1, .job = 2, .kind = WIRE_SCORE, .n_rows = 2, .payload_bytes = 16};
-    seed_message(&m);
-    for (int kind = WIRE_FAILED; kind <= WIRE_RELEASE; kind++) {
-        m = (struct wire_message){.kind = (enum wire_kind)kind};
-        m.job_note = (struct wire_job_note){.session = 1, .job = 2, .code = 1, .text = "why"};
+    for (int kind = WIRE_NONE + 1; kind < WIRE_KINDS; kind++) {
+        struct wire_message m;
+        wire_sample(&m, (enum wire_kind)kind);
         seed_message(&m);
     }
-    m = (struct wire_message){.kind = WIRE_GOODBYE};
-    m.note = (struct wire_note){.session = 1, .code = 1, .text = "over"};
-    seed_message(&m);
-    m = (struct wire_message){.kind = WIRE_PARAMS};
-    m.params = (struct wire_params){.session = 1, .version = 1, .floats = 4};
-    seed_message(&m);
 }
 
 static void seed_units(void)

@@ -28,7 +28,7 @@ ALLOWED = {"malloc": ["common/base/mem.c"], "calloc": ["common/base/mem.c"],
 HOMES = [  # header pattern, where it may be included, why
     (r"zmq\.h", r"^(common/net/|coordinator/server|coordinator/status|worker/client|cli/status|tests/unit/common/net/)",
      "ZeroMQ lives in common/net and the shells"),
-    (r"uv\.h", r"^(common/net/|common/base/clock|coordinator/(server|status|main)|worker/(client|main)|cli/|tests/unit/)",
+    (r"uv\.h", r"^(common/net/|common/base/clock|coordinator/(server|status|main)|worker/(client|main)|cli/|tests/(unit|sim)/)",
      "libuv lives in common/net, clock and the shells"),
     (r".*\.pb-c\.h", r"^common/wire/", "generated messages are seen by common/wire alone"),
     (r"(cblas|dnnl|oneapi/.*)\.h", r"^worker/backend/", "matrix libraries live in worker/backend"),
@@ -133,6 +133,12 @@ class Tidy(unittest.TestCase):
                     for header in ("common/base/log.h", "common/base/clock.h", "common/net/", "time.h")
                     if re.search(r'#include [<"]' + re.escape(header), read(path))]
         self.fail_with(problems)
+
+    def test_failpoints_are_those_of_the_list_each_in_one_place(self):
+        listed = re.findall(r'X\("([a-z_.]+)"', read("common/base/failpoint.h"))
+        used = [name for path in self.c_files if not path.startswith("tests/")
+                for name in re.findall(r'\bFAILPOINT(?:_FAILS)?\("([a-z_.]+)"\)', read(path))]
+        self.assertEqual(sorted(used), sorted(listed))
 
     def test_every_c_file_says_what_it_owns_and_names_are_unique(self):
         problems, seen = [], {}

@@ -34,8 +34,7 @@ static inline struct span span_at(struct span s, size_t words)
 }
 
 /* c (+)= alpha * op(a) b; op(a) [m, k], b [k, n], c [m, n], row-major: thin and small products of
- * numbers that change. Rows of b are read up to 15 words beyond n: buffers end that much later than
- * they say. */
+ * numbers that change. */
 struct gemm {
     bool a_transposed, onto; /* onto = add to c */
     uint32_t m, n, k;

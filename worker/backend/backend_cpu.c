@@ -14,8 +14,6 @@
 #include "worker/backend/crew.h"
 #include "worker/backend/kernels.h"
 
-enum { BEYOND = 16 }; /* words behind a buffer that gemm may read */
-
 static enum err make(float *data, size_t words, bool owned, struct buffer **out)
 {
     struct buffer *b = data ? mem_calloc(1, sizeof *b) : NULL;
@@ -32,7 +30,7 @@ static enum err make(float *data, size_t words, bool owned, struct buffer **out)
 
 static enum err cpu_alloc(size_t words, struct buffer **out)
 {
-    return make(mem_aligned(words + BEYOND, sizeof(float)), words, true, out);
+    return make(mem_aligned(words, sizeof(float)), words, true, out);
 }
 
 static enum err cpu_import(const void *host, size_t words, struct buffer **out)

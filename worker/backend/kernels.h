@@ -51,8 +51,7 @@ struct kernel_gemm {
 struct kernels {
     enum kernels_level level;
     /* c [m, n] (+)= alpha A b, A [m, k], b [k, n]: each element a sum over k in order, so its bits
-     * depend on nothing else. Rows of b are read up to a multiple of 16 columns beyond n (15 floats
-     * past its end must be readable). For thin and small products. */
+     * depend on nothing else. For thin and small products. */
     void (*gemm)(const struct kernel_gemm *g, const float *a, const float *b, float *c);
     /* src [rows, cols] -> dst [cols, ld], ld >= rows. */
     void (*transpose)(size_t rows, size_t cols, size_t ld, const float *src, float *dst);

@@ -72,6 +72,7 @@ LANES_INLINE void gemm_tile(int rows, int vecs, const struct kernel_gemm *g, con
 {
     const struct strip zero = {{{0}}};
     struct strip sum[TILE_1];
+    const size_t last = cols - (size_t)(vecs - 1) * VEC; /* columns of the last register */
 #define X(i)                                                                                       \
     if (i < rows) {                                                                                \
         sum[i] = zero;                                                                             \
@@ -81,8 +82,10 @@ LANES_INLINE void gemm_tile(int rows, int vecs, const struct kernel_gemm *g, con
     for (uint32_t k = g->k; k > 0; k--, a += g->a_col, b += g->ldb) {
         struct strip line;
 #define X(j)                                                                                       \
-    if (j < vecs) {                                                                                \
+    if (j < vecs - 1) {                                                                            \
         line.v[j] = vec_load(b + (size_t)j * VEC);                                                 \
+    } else if (j == vecs - 1) {                                                                    \
+        line.v[j] = vec_load_first(b + (size_t)j * VEC, last);                                     \
     }
         STRIP_COLS(X)
 #undef X

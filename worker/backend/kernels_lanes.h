@@ -9,6 +9,10 @@
 #include <stdint.h>
 #include <string.h>
 
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
 #if defined(__AVX512F__)
 #define VEC_BYTES 64
 #elif defined(__AVX2__)
@@ -45,6 +49,23 @@ LANES_INLINE vec vec_load(const float *p)
 LANES_INLINE void vec_store(float *p, vec v)
 {
     memcpy(p, &v, sizeof v);
+}
+
+/* The first n <= VEC floats of p and zeros behind them; nothing beyond is touched. */
+LANES_INLINE vec vec_load_first(const float *p, size_t n)
+{
+#if defined(__AVX512F__)
+    return (vec)_mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1), p);
+#elif defined(__AVX2__)
+    const int_vec lanes = {0, 1, 2, 3, 4, 5, 6, 7};
+    return (vec)_mm256_maskload_ps(p, (__m256i)(lanes < (int)n - (int_vec){0}));
+#else
+    vec v = {0};
+    for (size_t i = 0; i < n; i++) {
+        v[i] = p[i];
+    }
+    return v;
+#endif
 }
 
 /* mask (all ones or zeros a lane) ? a : b */

@@ -65,6 +65,9 @@ enum err model_init(struct model *m, const struct backend_ops *ops, const struct
     enum err error = m->layers ? ops->import(w->block, w->floats, &m->weights) : ERR_NOMEM;
     for (uint32_t i = 0; error == OK && i < w->shape.layers; i++) {
         error = freeze_layer(m, w, i);
+        if (precision == PRECISION_BF16_PRODUCTS) {
+            weights_cool(w); /* packed now: both copies of all layers are never held at once */
+        }
     }
     error = error == OK ? freeze_head(m, w) : error;
     if (error != OK) {
@@ -164,28 +167,28 @@ static void place_layer(struct layer_tensors *t, struct arena *a, const struct p
     t->u_q = last ? take(a, queries, rank_of(&m->adapter, LORA_Q, LORA_Q)) : t->u[0];
 }
 
-/* With keep every layer has tensors of its own; without, all share one set and the inputs change
- * places. */
+/* With keep every layer has tensors of its own, or with `again` an input of its own; otherwise all
+ * share one set, and without keep the inputs change places. */
 static void place_layers(struct pass *p, struct arena *a, const struct pass_sizes *n)
 {
     const uint32_t layers = p->model->shape.layers;
     const uint32_t D = p->model->shape.hidden;
     const struct span inputs[2] = {take(a, n->rows, D), take(a, n->rows, D)};
     struct layer_tensors shared = {0};
-    if (!n->keep) {
+    const bool share = !n->keep || n->again;
+    if (share) {
         struct pass_sizes all = *n;
         place_layer(&shared, a, &all, p->model, false);
         shared.u_q = take(a, n->labelled, p->model->adapter.config.r);
     }
     for (uint32_t i = 0; i < layers; i++) {
         struct layer_tensors *t = &p->layers[i];
-        if (n->keep) {
-            place_layer(t, a, n, p->model, i + 1 == layers);
-            t->x = i < 2 ? inputs[i] : take(a, n->rows, D);
-        } else {
+        if (share) {
             *t = shared;
-            t->x = inputs[i % 2];
+        } else {
+            place_layer(t, a, n, p->model, i + 1 == layers);
         }
+        t->x = n->keep && i >= 2 ? take(a, n->rows, D) : inputs[i % 2];
     }
     p->final_x = take(a, n->labelled, D);
     p->final_rstd = take(a, n->labelled, 1);
@@ -245,9 +248,14 @@ static size_t place_all(struct pass *p, const struct pass_sizes *n, struct buffe
     return a.at;
 }
 
+static size_t host_words(const struct pass_sizes *n)
+{
+    return 3 * (size_t)n->labelled + 2 * (size_t)n->labels + HEAD_COLS;
+}
+
 static enum err reserve_host(struct pass *p, const struct pass_sizes *n)
 {
-    size_t words = 3 * (size_t)n->labelled + 2 * (size_t)n->labels + HEAD_COLS;
+    size_t words = host_words(n);
     struct host_room *h = &p->host;
     if (words > p->host_words) {
         mem_free(h->block);
@@ -263,6 +271,34 @@ static enum err reserve_host(struct pass *p, const struct pass_sizes *n)
     h->logit = h->factor + n->labelled;
     h->coefficient = h->logit + n->labels;
     h->logits = h->coefficient + n->labels;
+    return OK;
+}
+
+/* Elements of the widest input of a product. */
+static size_t widest_input(const struct model_shape *s, const struct pass_sizes *n)
+{
+    size_t wide = (s->heads + 2 * (size_t)s->kv_heads) * s->head_dim;
+    wide = wide > 2 * (size_t)s->ff ? wide : 2 * (size_t)s->ff;
+    wide = wide > s->hidden ? wide : s->hidden;
+    size_t input = n->rows * wide;
+    size_t logits = (size_t)n->labelled * HEAD_COLS;
+    return input > logits ? input : logits;
+}
+
+enum err pass_measure(const struct model *m, const struct pass_sizes *sizes, size_t *bytes,
+                      struct errbuf *e)
+{
+    struct pass p = {.model = m};
+    p.layers = mem_calloc(m->shape.layers, sizeof *p.layers);
+    if (!p.layers) {
+        return err_set(e, ERR_NOMEM, "engine: no memory for a list of %u layers", m->shape.layers);
+    }
+    size_t words = place_all(&p, sizes, NULL) + host_words(sizes) + 2 * m->adapter.words;
+    mem_free(p.layers);
+    *bytes = words * sizeof(float);
+    if (m->precision == PRECISION_BF16_PRODUCTS) {
+        *bytes += widest_input(&m->shape, sizes) * sizeof(uint16_t);
+    }
     return OK;
 }
 
@@ -290,13 +326,8 @@ enum err pass_reserve(struct pass *p, const struct pass_sizes *sizes, struct err
         }
         p->arena_words = words;
     }
-    const struct model_shape *s = &p->model->shape;
-    size_t wide = (s->heads + 2 * (size_t)s->kv_heads) * s->head_dim;
-    wide = wide > 2 * (size_t)s->ff ? wide : 2 * (size_t)s->ff;
-    wide = wide > s->hidden ? wide : s->hidden;
-    size_t input = sizes->rows * wide;
-    size_t logits = (size_t)sizes->labelled * HEAD_COLS;
-    if (ops->reserve(&p->team, input > logits ? input : logits, p->model->precision) != OK) {
+    size_t input = widest_input(&p->model->shape, sizes);
+    if (ops->reserve(&p->team, input, p->model->precision) != OK) {
         return err_set(e, ERR_NOMEM, "engine: no memory to multiply %u rows", sizes->rows);
     }
     if (reserve_host(p, sizes) != OK) {
@@ -408,6 +439,7 @@ enum err pass_start(struct pass *p, const struct unit *unit, const float *lora_f
                                      .score_words = words,
                                      .lanes = p->team.threads,
                                      .keep = keep,
+                                     .again = keep && p->again,
                                      .dropout = keep && p->adapter &&
                                                 p->model->adapter.config.dropout > 0.0f};
     error = pass_reserve(p, &sizes, e);
@@ -444,8 +476,14 @@ void network_forward(struct pass *p)
 
 void network_backward(struct pass *p)
 {
+    watch_fn *const watch = p->watch;
     for (uint32_t i = p->model->shape.layers; i-- > 0;) {
         team_layer(&p->team, &p->profiles[i]);
+        if (p->sizes.again && !layer_is_last(p, i)) { /* the last one's tensors are still there */
+            p->watch = NULL;
+            layer_forward(p, i, p->scratch.dnorm);
+            p->watch = watch;
+        }
         layer_backward(p, i, i > 0);
         p->layer_done(p->owner);
     }

@@ -95,6 +95,7 @@ struct pass_sizes {
     size_t score_words; /* of a block and one head of a group */
     uint32_t lanes;     /* blocks at work at once */
     bool keep;          /* activations for a backward pass */
+    bool again;         /* of them only the layers' inputs: each layer runs forward once more */
     bool dropout;
 };
 
@@ -120,6 +121,7 @@ struct pass {
     struct host_room host; /* what the head reads and writes on the host */
     size_t host_words;
     bool adapter;                /* adapter on */
+    bool again;                  /* sizes.again of the passes to come */
     struct buffer *adapter_room; /* params and flipped; kept as long as their digest fits */
     uint8_t params_digest[HASH_XXH128_BYTES];
     struct span params, flipped; /* [adapter.words]; adapter.h */
@@ -142,13 +144,18 @@ MUST_USE enum err model_init(struct model *m, const struct backend_ops *ops,
                              enum precision precision, uint32_t tile_cols, struct errbuf *e);
 void model_deinit(struct model *m); /* fine on a zeroed struct */
 
+/* Bytes that pass_reserve would take for these sizes, the parameters included. ERR_NOMEM. */
+MUST_USE enum err pass_measure(const struct model *m, const struct pass_sizes *sizes, size_t *bytes,
+                               struct errbuf *e);
+
 /* Plans the arena for these sizes and grows it where it is too small. */
 MUST_USE enum err pass_reserve(struct pass *p, const struct pass_sizes *sizes, struct errbuf *e);
 /* Frees what a pass owns; fine on a zeroed struct. */
 void pass_deinit(struct pass *p);
 
-/* Reads the unit and puts its lists on the backend; keep asks for memory of a backward pass, step
- * keys dropout (training passes only). lora_flat NULL = adapter off. */
+/* Reads the unit and puts its lists on the backend; keep asks for memory of a backward pass
+ * (p->again: as little as may be), step keys dropout (training passes only). lora_flat NULL =
+ * adapter off. */
 MUST_USE enum err pass_start(struct pass *p, const struct unit *unit, const float *lora_flat,
                              bool keep, uint64_t seed, uint64_t step, struct errbuf *e);
 

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "common/base/check.h"
+#include "common/base/failpoint.h"
 #include "common/base/file.h"
 #include "common/base/hash.h"
 #include "common/format/model_default.h"
@@ -87,7 +88,7 @@ static enum err map_file(const struct sharing *s, struct weights *w, struct errb
 static enum err fill_file(const struct sharing *s, int fd, const char *path, bool *model_error,
                           struct errbuf *e)
 {
-    int code = posix_fallocate(fd, 0, (off_t)s->bytes);
+    int code = FAILPOINT_FAILS("weights.room") ? errno : posix_fallocate(fd, 0, (off_t)s->bytes);
     if (code != 0) {
         errno = code;
         return fail(e, path, "no room for the weights");
@@ -128,12 +129,13 @@ static enum err make_file(const struct sharing *s, bool *model_error, struct err
     }
     enum err error = fill_file(s, fd, path, model_error, e);
     (void)close(fd);
-    if (error == OK && rename(path, s->path) != 0) {
+    if (error == OK && (FAILPOINT_FAILS("weights.filled") || rename(path, s->path) != 0)) {
         error = fail(e, path, "cannot be renamed");
     }
     if (error != OK) {
         (void)unlink(path);
     }
+    FAILPOINT("weights.renamed");
     return error;
 }
 

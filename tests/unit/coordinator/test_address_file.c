@@ -44,7 +44,7 @@ static void test_a_run_folder_holds_its_sockets_and_its_address_file(void **stat
     size_t bytes;
     (void)snprintf(p->run, sizeof p->run, "%s/run", p->root);
     assert_int_equal(file_make_folder(p->run, &e), OK);
-    assert_int_equal(address_file_choose(p->run, NULL, NULL, &a, &e), OK);
+    assert_int_equal(address_file_choose(p->run, NULL, NULL, false, &a, &e), OK);
     assert_non_null(strstr(a.jobs, "/run/jobs.sock"));
     assert_string_equal(a.folder, "");
     assert_int_equal(address_file_write(&a, "ipc://a \"b\"", a.status, &e), OK);
@@ -62,17 +62,18 @@ static void test_a_path_too_long_for_a_socket_gets_a_private_folder(void **state
     struct errbuf e;
     (void)snprintf(p->run, sizeof p->run, "%s/%0*d", p->root, 120, 0);
     assert_int_equal(file_make_folder(p->run, &e), OK);
-    assert_int_equal(address_file_choose(p->run, NULL, NULL, &a, &e), OK);
-    assert_int_equal(address_check_bind(a.jobs, &e), OK);
+    assert_int_equal(address_file_choose(p->run, NULL, NULL, false, &a, &e), OK);
+    assert_int_equal(address_check_bind(a.jobs, false, &e), OK);
     assert_int_equal(access(a.folder, R_OK | W_OK | X_OK), 0);
     address_file_remove(&a, false);
     assert_int_equal(access(a.folder, F_OK), -1);
     /* Given addresses need no folder. */
-    assert_int_equal(address_file_choose(p->run, "tcp://127.0.0.1:*", "tcp://127.0.0.1:*", &a, &e),
-                     OK);
+    assert_int_equal(
+        address_file_choose(p->run, "tcp://127.0.0.1:*", "tcp://127.0.0.1:*", false, &a, &e), OK);
     assert_string_equal(a.folder, "");
     assert_string_equal(a.jobs, "tcp://127.0.0.1:*");
-    assert_int_equal(address_file_choose(p->run, "tcp://0.0.0.0:1", NULL, &a, &e), ERR_REFUSED);
+    assert_int_equal(address_file_choose(p->run, "tcp://0.0.0.0:1", NULL, false, &a, &e),
+                     ERR_REFUSED);
 }
 
 int main(void)

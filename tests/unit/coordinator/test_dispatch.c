@@ -499,6 +499,111 @@ static void test_job_given_back_unsent_is_asked_for_again_with_the_same_request(
     dispatch_free(&q.d);
 }
 
+static void test_accepted_result_that_is_given_back_goes_to_somebody_else_at_once(void **state)
+{
+    (void)state;
+    struct quiet q;
+    start_quiet(&q, 2, 1, JOB_GRADIENT);
+    struct dispatch_action a = want(&q, 0, 1);
+    assert_int_equal(want(&q, 1, 1).job, 0);
+    announce(&q, q.workers[0], &a, 1);
+    assert_non_null(action(&q, DISPATCH_CREDIT));
+    dispatch_release(q.d, a.worker, a.job, a.attempt, q.now); /* it has dropped it meanwhile */
+    collect(&q);
+    assert_int_equal(dispatch_stats(q.d).in_flight, 0);
+    assert_int_equal(action(&q, DISPATCH_SETTLED)->code, ERR_STALE);
+    const struct dispatch_action *again = action(&q, DISPATCH_ASSIGN);
+    assert_true(again && again->worker == q.workers[1] && again->job == a.job);
+    struct dispatch_action b = *again;
+    announce(&q, q.workers[1], &b, 1);
+    pay(&q, q.workers[1], &b);
+    assert_non_null(action(&q, DISPATCH_BATCH_DONE));
+    dispatch_free(&q.d);
+}
+
+static void announce_norm(struct quiet *q, uint64_t worker, const struct dispatch_action *a,
+                          double sumsq)
+{
+    const struct job *job = dispatch_job(q->d, a->job);
+    const struct result_row row = {.unit = ids[job->units[0]], .sumsq = sumsq};
+    const struct dispatch_result r = {.worker = worker,
+                                      .job = a->job,
+                                      .attempt = a->attempt,
+                                      .n_rows = 1,
+                                      .rows = &row,
+                                      .digest = {1}};
+    dispatch_announce(q->d, &r, q->now);
+    collect(q);
+}
+
+/* Enough committed norms of 1 for a band. */
+static void fill_band(struct quiet *q)
+{
+    static const uint32_t rows[4] = {10, 20, 30, 40};
+    for (uint32_t tag = 7; tag < 7 + SCREEN_MIN / 4; tag++) {
+        const struct dispatch_batch batch = {
+            .kind = JOB_GRADIENT, .tag = tag, .n_units = 4, .unit_ids = ids, .rows = rows};
+        assert_int_equal(dispatch_open(q->d, &batch, q->now), OK);
+        for (uint32_t i = 0; i < 4; i++) {
+            struct dispatch_action a = want(q, 0, (uint64_t)tag * 4 + i);
+            announce_norm(q, q->workers[0], &a, 1.0);
+            pay(q, q->workers[0], &a);
+        }
+        dispatch_committed(q->d, tag);
+    }
+    const struct dispatch_batch last = {
+        .kind = JOB_GRADIENT, .tag = 99, .n_units = 1, .unit_ids = ids, .rows = rows};
+    assert_int_equal(dispatch_open(q->d, &last, q->now), OK);
+    collect(q);
+}
+
+static void test_second_opinion_does_not_wait_for_a_worker_that_asks_for_nothing(void **state)
+{
+    (void)state;
+    struct quiet q;
+    start_quiet(&q, 2, 4, JOB_GRADIENT);
+    fill_band(&q);
+    struct dispatch_action a = want(&q, 0, 1000);
+    announce_norm(&q, q.workers[0], &a, 1e6);
+    assert_int_equal(action(&q, DISPATCH_SETTLED)->code, ERR_BUSY);
+    assert_int_equal(want(&q, 0, 1001).job, 0); /* the other one shall do it */
+    bool served = false;
+    uint64_t from = q.now;
+    while (!served && q.now - from < 60 * SEC) {
+        q.now += 500 * MS;
+        dispatch_heartbeat(q.d, q.workers[0], NULL, 0, q.now);
+        dispatch_heartbeat(q.d, q.workers[1], NULL, 0, q.now); /* it lives and does not ask */
+        (void)dispatch_tick(q.d, q.now);
+        collect(&q);
+        const struct dispatch_action *again = action(&q, DISPATCH_ASSIGN);
+        served = again && again->worker == q.workers[0] && again->job == a.job;
+    }
+    assert_true(served && q.now - from >= 5 * SEC);
+    dispatch_free(&q.d);
+}
+
+static void test_worker_that_asks_on_though_it_must_probe_is_told_again(void **state)
+{
+    (void)state;
+    static const uint8_t probe[16] = {1};
+    struct quiet q;
+    start_quiet(&q, 2, 2, JOB_GRADIENT);
+    struct dispatch_action a = want(&q, 0, 1);
+    (void)want(&q, 1, 1);
+    announce(&q, q.workers[0], &a, 1);
+    pay(&q, q.workers[0], &a);
+    announce(&q, q.workers[1], &a, 2); /* other bits: both must probe, and the words get lost */
+    assert_non_null(action(&q, DISPATCH_PROBE));
+    (void)want(&q, 0, 2);
+    assert_null(action(&q, DISPATCH_PROBE));
+    (void)want(&q, 0, 2);
+    assert_int_equal(action(&q, DISPATCH_PROBE)->worker, q.workers[0]);
+    assert_int_equal(dispatch_probed(q.d, q.workers[0], probe, q.now, NULL), OK);
+    collect(&q);
+    assert_int_equal(action(&q, DISPATCH_ASSIGN)->worker, q.workers[0]);
+    dispatch_free(&q.d);
+}
+
 static void test_silent_worker_is_gone_within_three_seconds_and_its_job_goes_on(void **state)
 {
     (void)state;
@@ -769,6 +874,9 @@ int main(void)
         cmocka_unit_test(test_any_life_of_the_workers_gives_the_exact_sum_of_each_unit_once),
         cmocka_unit_test(test_same_request_is_answered_with_the_same_job),
         cmocka_unit_test(test_job_given_back_unsent_is_asked_for_again_with_the_same_request),
+        cmocka_unit_test(test_accepted_result_that_is_given_back_goes_to_somebody_else_at_once),
+        cmocka_unit_test(test_second_opinion_does_not_wait_for_a_worker_that_asks_for_nothing),
+        cmocka_unit_test(test_worker_that_asks_on_though_it_must_probe_is_told_again),
         cmocka_unit_test(test_silent_worker_is_gone_within_three_seconds_and_its_job_goes_on),
         cmocka_unit_test(test_own_stall_of_the_coordinator_costs_nobody_the_lease),
         cmocka_unit_test(test_late_result_of_a_settled_job_is_stale),

@@ -24,6 +24,7 @@
 #include "coordinator/checkpoint.h"
 #include "coordinator/journal.h"
 #include "coordinator/recover.h"
+#include "tests/support/disk_faults.h"
 
 enum { COUNT = 40, RECORD = 80 + COUNT * 4 };
 
@@ -258,11 +259,11 @@ static void test_full_disk_leaves_everything_as_it_was_and_can_be_tried_again(vo
     struct errbuf e;
     assert_int_equal(append(j, 0, &e), OK);
     for (unsigned long n = 1; n <= 2; n++) {
-        journal_fail_after(n, ENOSPC, 0);
+        disk_fail(DISK_WRITE, n, ENOSPC, false);
         assert_int_equal(append(j, 1, &e), ERR_NOSPACE);
         assert_int_equal(journal_steps(j), 1);
     }
-    journal_fail_after(0, 0, 0);
+    disk_fail(0, 0, 0, false);
     assert_int_equal(append(j, 1, &e), OK);
     struct seen seen = {0};
     assert_int_equal(journal_replay(j, 0, COUNT, check_record, &seen, &e), OK);
@@ -277,9 +278,9 @@ static void test_failed_write_or_sync_is_an_error_to_exit_on(void **state)
     for (int sync = 0; sync <= 1; sync++) {
         struct journal *j = opened(folder);
         uint64_t steps = journal_steps(j);
-        journal_fail_after(1, sync ? ENOSPC : EIO, sync);
+        disk_fail(sync ? DISK_SYNC : DISK_WRITE, 1, sync ? ENOSPC : EIO, false);
         assert_int_equal(append(j, steps, &e), ERR_IO);
-        journal_fail_after(0, 0, 0);
+        disk_fail(0, 0, 0, false);
         journal_close(&j);
         j = opened(folder); /* as the next process does */
         assert_int_equal(journal_steps(j), steps);
@@ -501,6 +502,24 @@ static void test_damaged_newest_checkpoint_falls_back_to_the_older_one(void **st
     params_free(&want);
 }
 
+static void test_a_damaged_checkpoint_is_not_one_of_the_two_that_are_kept(void **state)
+{
+    const char *folder = ((struct place *)*state)->folder;
+    char path[256];
+    struct params *p = train(folder, 12, 5);
+    params_free(&p);
+    path_in(path, folder, "checkpoints/step-0000000010.ckpt");
+    flip(path, 200);
+    p = train(folder, 15, 5); /* falls back to 5, writes 15 */
+    params_free(&p);
+    assert_false(file_exists(path));
+    path_in(path, folder, "checkpoints/step-0000000015.ckpt");
+    flip(path, 200);
+    p = train(folder, 17, 100); /* falls back to 5 once more */
+    assert_int_equal(p->version, 17);
+    params_free(&p);
+}
+
 static void test_checkpoint_of_other_settings_is_refused(void **state)
 {
     const char *folder = ((struct place *)*state)->folder;
@@ -536,6 +555,7 @@ int main(void)
         CASE(test_restarts_end_in_the_same_bits_as_one_life),
         CASE(test_kill_at_any_moment_loses_no_committed_step),
         CASE(test_damaged_newest_checkpoint_falls_back_to_the_older_one),
+        CASE(test_a_damaged_checkpoint_is_not_one_of_the_two_that_are_kept),
         CASE(test_checkpoint_of_other_settings_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

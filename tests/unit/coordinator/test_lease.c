@@ -48,6 +48,27 @@ static void test_first_lease_is_long_and_later_ones_follow_the_measured_cost(voi
     leases_free(&l);
 }
 
+static void
+test_computing_costs_what_the_worker_says_but_no_more_than_the_lease_lasted(void **state)
+{
+    (void)state;
+    struct leases *l = NULL;
+    assert_int_equal(leases_new(&l), OK);
+    assert_int_equal(lease_cost_ns(l, JOB_GRADIENT, 400), 0);
+    const struct {
+        uint64_t said_ns, cost_ns;
+    } cases[] = {{SEC / 2, SEC / 2}, {7 * SEC, SEC}, {0, SEC}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct leases *one = NULL;
+        assert_int_equal(leases_new(&one), OK);
+        lease_computed(one, granted(one, 100, SEC), cases[i].said_ns, 2 * SEC);
+        assert_true(lease_cost_ns(one, JOB_GRADIENT, 200) == 2 * cases[i].cost_ns);
+        assert_int_equal(lease_cost_ns(one, JOB_SCORE, 200), 0);
+        leases_free(&one);
+    }
+    leases_free(&l);
+}
+
 static void test_one_slow_job_does_not_move_the_median(void **state)
 {
     (void)state;
@@ -126,6 +147,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_first_lease_is_long_and_later_ones_follow_the_measured_cost),
+        cmocka_unit_test(
+            test_computing_costs_what_the_worker_says_but_no_more_than_the_lease_lasted),
         cmocka_unit_test(test_one_slow_job_does_not_move_the_median),
         cmocka_unit_test(test_heartbeats_renew_up_to_the_cap_and_not_beyond),
         cmocka_unit_test(test_a_shift_moves_every_deadline),

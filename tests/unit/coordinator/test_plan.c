@@ -190,16 +190,46 @@ static void test_useful_slots_are_the_units_of_the_fullest_step(void **state)
     plan_free(&p);
 }
 
+/* A load of equal units of 100 tokens, of which `busy` are being computed. */
+static uint64_t units_of(uint32_t left, uint32_t busy, uint32_t slots, uint64_t unit_ms,
+                         uint64_t way_ms)
+{
+    const struct plan_load load = {.units_left = left,
+                                   .rows_left = 100 * (uint64_t)left,
+                                   .rows_open = 100 * (uint64_t)(left + busy),
+                                   .left_ns = left * unit_ms * 1000000,
+                                   .slots = slots,
+                                   .target_ns = 2000000000,
+                                   .way_ns = way_ms * 1000000};
+    uint64_t rows = plan_job_rows(&load);
+    return rows < 100 ? 1 : rows / 100;
+}
+
+static uint64_t job_units(uint32_t left, uint32_t slots, uint64_t unit_ms, uint64_t way_ms)
+{
+    return units_of(left, 0, slots, unit_ms, way_ms);
+}
+
 static void test_jobs_shrink_to_single_units_towards_the_end(void **state)
 {
     (void)state;
-    const uint64_t ms = 1000000;
-    assert_int_equal(plan_job_units(1000, 2, 0, 2000 * ms), 1);
-    assert_int_equal(plan_job_units(1000, 2, 100 * ms, 2000 * ms), 20);
-    assert_int_equal(plan_job_units(24, 2, 100 * ms, 2000 * ms), 6);
-    assert_int_equal(plan_job_units(4, 2, 100 * ms, 2000 * ms), 1);
-    assert_int_equal(plan_job_units(1000, 2, 5000 * ms, 2000 * ms), 1);
-    assert_int_equal(plan_job_units(100000, 2, 1, 2000 * ms), LIMIT_JOB_UNITS);
+    assert_int_equal(job_units(1000, 2, 0, 0), 1);
+    assert_int_equal(job_units(1000, 2, 100, 0), 20);
+    assert_int_equal(job_units(24, 2, 100, 0), 6);
+    assert_int_equal(job_units(4, 2, 100, 0), 1);
+    assert_int_equal(job_units(1000, 2, 5000, 0), 1);
+    assert_int_equal(job_units(0, 2, 100, 0), 1);
+    assert_int_equal(job_units(1000, 0, 100, 0), 1);
+}
+
+static void test_jobs_last_as_long_as_the_results_of_all_slots_need_on_their_way(void **state)
+{
+    (void)state;
+    assert_int_equal(job_units(1000, 2, 1000, 100), 2);    /* 0.2 s: nothing waits */
+    assert_int_equal(job_units(1000, 2, 1000, 5000), 10);  /* 10 s of computing for 2 x 5 s */
+    assert_int_equal(job_units(256, 64, 1000, 200), 4);    /* one job a slot, not 2 + 1 + 1 */
+    assert_int_equal(units_of(16, 240, 64, 1000, 200), 4); /* the last slot gets as much */
+    assert_int_equal(job_units(64, 64, 1000, 5000), 1);    /* never more than an even share */
 }
 
 int main(void)
@@ -213,6 +243,7 @@ int main(void)
         cmocka_unit_test(test_too_many_units_of_a_step_are_refused_with_the_setting),
         cmocka_unit_test(test_useful_slots_are_the_units_of_the_fullest_step),
         cmocka_unit_test(test_jobs_shrink_to_single_units_towards_the_end),
+        cmocka_unit_test(test_jobs_last_as_long_as_the_results_of_all_slots_need_on_their_way),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

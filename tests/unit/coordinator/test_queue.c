@@ -20,7 +20,7 @@ static struct queue *opened(uint32_t units)
     struct queue *q = NULL;
     uint32_t rows[100];
     for (uint32_t i = 0; i < units; i++) {
-        rows[i] = 10 + i;
+        rows[i] = 200 - i; /* the longest first, as they are handed out */
     }
     assert_int_equal(queue_new(5, &q), OK);
     assert_int_equal(queue_open(q, JOB_GRADIENT, rows, units), OK);
@@ -30,7 +30,7 @@ static struct queue *opened(uint32_t units)
 static uint64_t made(struct queue *q, uint32_t n)
 {
     uint64_t id;
-    assert_int_equal(queue_make(q, n, &id), OK);
+    assert_int_equal(queue_make(q, n, UINT64_MAX, &id), OK);
     return id;
 }
 
@@ -54,7 +54,7 @@ static void test_job_goes_from_queued_to_done(void **state)
     struct queue *q = opened(5);
     uint64_t id = made(q, 3);
     const struct job *job = queue_job(q, id);
-    assert_true(job->state == JOB_QUEUED && job->n_units == 3 && job->rows == 33);
+    assert_true(job->state == JOB_QUEUED && job->n_units == 3 && job->rows == 597);
     assert_true(job->units[0] == 0 && job->units[2] == 2);
     assert_true(queue_first(q, 1, false) == id);
     uint32_t number = taken(q, id, 1);
@@ -64,7 +64,7 @@ static void test_job_goes_from_queued_to_done(void **state)
     assert_int_equal(queue_settle(q, id, true), OK);
     assert_int_equal(queue_settle(q, id, true), ERR_STALE);
     struct queue_counts c = queue_counts(q);
-    assert_true(c.done == 3 && c.waiting == 2 && c.leased == 0 && c.rows_done == 33);
+    assert_true(c.done == 3 && c.waiting == 2 && c.leased == 0 && c.rows_done == 597);
     queue_free(&q);
 }
 
@@ -188,6 +188,35 @@ static void test_payload_that_was_refused_reopens_the_job(void **state)
     queue_free(&q);
 }
 
+static void test_the_longest_units_go_first_and_a_job_ends_at_its_tokens(void **state)
+{
+    (void)state;
+    static const uint32_t rows[6] = {30, 500, 30, 200, 100, 200};
+    static const uint32_t order[6] = {1, 3, 5, 4, 0, 2}; /* equal ones in their order */
+    struct queue *q = NULL;
+    uint64_t id;
+    assert_int_equal(queue_new(5, &q), OK);
+    assert_int_equal(queue_open(q, JOB_GRADIENT, rows, 6), OK);
+    assert_int_equal(queue_counts(q).rows_waiting, 1060);
+    assert_int_equal(queue_make(q, 9, 400, &id), OK); /* one is taken whatever it has */
+    assert_int_equal(queue_job(q, id)->n_units, 1);
+    assert_int_equal(queue_job(q, id)->units[0], order[0]);
+    assert_int_equal(queue_make(q, 9, 400, &id), OK);
+    assert_int_equal(queue_job(q, id)->rows, 400);
+    assert_int_equal(queue_job(q, id)->units[0], order[1]);
+    assert_int_equal(queue_job(q, id)->units[1], order[2]);
+    assert_int_equal(queue_counts(q).rows_waiting, 160);
+    assert_int_equal(queue_split(q, id), OK);
+    assert_int_equal(queue_counts(q).rows_waiting, 560);
+    uint64_t rest = made(q, 9);
+    assert_int_equal(queue_job(q, rest)->n_units, 5);
+    for (uint32_t i = 1; i < 6; i++) {
+        assert_int_equal(queue_job(q, rest)->units[i - 1], order[i]);
+    }
+    assert_int_equal(queue_counts(q).rows_waiting, 0);
+    queue_free(&q);
+}
+
 static void test_ids_of_an_earlier_batch_are_stale(void **state)
 {
     (void)state;
@@ -225,7 +254,7 @@ static void test_sizes_are_checked_and_memory_may_fail(void **state)
         assert_int_equal(queue_open(q, JOB_GRADIENT, rows, 3), ERR_NOMEM);
         mem_fail_after(0);
         mem_fail_after(n);
-        assert_int_equal(queue_make(q, 1, &id), ERR_NOMEM);
+        assert_int_equal(queue_make(q, 1, 1, &id), ERR_NOMEM);
         mem_fail_after(0);
         struct queue_counts c = queue_counts(q);
         assert_true(c.jobs == 0 && c.waiting == c.units);
@@ -307,6 +336,7 @@ int main(void)
         cmocka_unit_test(test_job_that_is_lost_again_and_again_is_buried),
         cmocka_unit_test(test_split_gives_the_units_back_and_the_old_result_is_stale),
         cmocka_unit_test(test_payload_that_was_refused_reopens_the_job),
+        cmocka_unit_test(test_the_longest_units_go_first_and_a_job_ends_at_its_tokens),
         cmocka_unit_test(test_ids_of_an_earlier_batch_are_stale),
         cmocka_unit_test(test_sizes_are_checked_and_memory_may_fail),
         cmocka_unit_test(test_random_walk_keeps_each_unit_in_one_place),

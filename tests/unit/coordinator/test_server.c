@@ -153,10 +153,8 @@ static int setup(void **state)
     assert_non_null(mkdtemp(w.folder));
     (void)snprintf(w.jobs, sizeof w.jobs, "ipc://%s/jobs", w.folder);
     (void)snprintf(w.status, sizeof w.status, "ipc://%s/status", w.folder);
-    struct server_config c = {.run = w.folder,
-                              .bind = w.jobs,
-                              .status = w.status,
-                              .kernels_bit = 1,
+    const struct server_doors doors = {.bind = w.jobs, .status = w.status};
+    struct server_config c = {.kernels_bit = 1,
                               .model_hash = MODEL,
                               .model_name = "tiny",
                               .model_path = "tiny",
@@ -186,7 +184,7 @@ static int setup(void **state)
                                          .tick = on_tick};
     struct errbuf e;
     make_batch(&w);
-    assert_int_equal(server_open(&c, &events, &w.server, &e), OK);
+    assert_int_equal(server_open(&doors, &c, &events, &w.server, &e), OK);
     assert_int_equal(server_batch(w.server, &w.batch, false, 0), OK);
     *state = &w;
     return 0;
@@ -281,6 +279,18 @@ static void connect_control(struct peer_side *p)
     socket_close(&p->control);
     CHECK(socket_open(p->context, &p->loop, &options, on_control, p, &p->control, &e) == OK);
     CHECK(socket_connect(p->control, p->w->jobs, &e) == OK);
+}
+
+static void connect_tensor(struct peer_side *p)
+{
+    const struct socket_options options = {
+        .type = SOCKET_DEALER, .queue_messages = 4, .frame_bytes = 1 << 20, .linger_ms = 500};
+    struct errbuf e;
+    char address[ADDRESS_BYTES];
+    socket_close(&p->tensor);
+    CHECK(address_tensor(p->w->jobs, address, &e) == OK);
+    CHECK(socket_open(p->context, &p->loop, &options, on_control, p, &p->tensor, &e) == OK);
+    CHECK(socket_connect(p->tensor, address, &e) == OK);
 }
 
 static struct wire_message hello(const struct peer_side *p)
@@ -385,6 +395,24 @@ static void answer(struct peer_side *p, const struct wire_job *job, bool forged,
     units_frame_free(units, n);
 }
 
+/* A gradient for a job that wants scores. */
+static void answer_with_a_gradient(struct peer_side *p, const struct wire_job *job)
+{
+    struct wire_message m = {.kind = WIRE_RESULT_READY};
+    struct wire_result_ready *r = &m.result_ready;
+    r->session = job->session;
+    r->job = job->job;
+    r->attempt = job->attempt;
+    memcpy(r->token, job->token, sizeof r->token);
+    r->kind = WIRE_GRADIENT;
+    r->n_rows = job->units;
+    for (uint32_t i = 0; i < job->units; i++) {
+        r->rows[i] = (struct wire_unit_row){.unit = p->w->ids[i], .labels = 2};
+    }
+    r->payload_bytes = FLOATS * sizeof(int64_t);
+    say(p, &m, NULL);
+}
+
 static struct wire_job ask(struct peer_side *p, uint64_t session, uint64_t request)
 {
     struct wire_message m = {.kind = WIRE_REQUEST};
@@ -403,6 +431,8 @@ static void work(struct peer_side *p, uint64_t session)
     CHECK(hear(p, 300) == WIRE_NONE);
     struct wire_job again = ask(p, session, 1); /* the same request: the same answer */
     CHECK(again.job == job.job && again.attempt == job.attempt);
+    answer_with_a_gradient(p, &job); /* its payload is not asked for */
+    CHECK(hear(p, 300) == WIRE_NONE);
     answer(p, &job, false, true); /* too few scores: counted against it, the job goes back */
     uint64_t request = 2;
     for (uint32_t units = 0; units < UNITS; request++) {
@@ -435,6 +465,7 @@ static void peer_open(struct peer_side *p)
 static void peer_close(struct peer_side *p)
 {
     socket_close(&p->control);
+    socket_close(&p->tensor);
     blob_free(&p->payload);
     uv_close((uv_handle_t *)&p->limit, NULL);
     (void)uv_run(&p->loop, UV_RUN_DEFAULT);
@@ -501,6 +532,49 @@ static void test_a_peer_is_refused_malformed_and_then_does_a_whole_batch(void **
     assert_int_equal(pthread_join(thread, NULL), 0);
 }
 
+/* A connection that is lost and made again by ZeroMQ is a new one to the coordinator, and the
+ * worker does not know: four times, for three strikes would silence it. */
+static void *reconnecting_main(void *argument)
+{
+    struct peer_side *p = argument;
+    peer_open(p);
+    uint64_t session = join(p);
+    for (int i = 0; i < 4; i++) {
+        uint8_t header[LIMIT_HEADER_BYTES];
+        size_t bytes;
+        struct wire_message m = {.kind = WIRE_FETCH};
+        m.params.session = session;
+        m.params.version = i == 3 ? 9 : 0; /* there is no version 9: said so without a payload */
+        connect_tensor(p);
+        wire_encode(&m, header, &bytes);
+        send_bytes(p, p->tensor, header, bytes, NULL);
+        CHECK(hear(p, PATIENCE_MS) == WIRE_PARAMS && p->got.params.version == m.params.version);
+        CHECK((p->payload != NULL) == (i != 3) && (p->got.params.floats != 0) == (i != 3));
+    }
+    work(p, session);
+    peer_close(p);
+    return NULL;
+}
+
+static void test_a_tensor_connection_made_anew_is_served_without_a_word(void **state)
+{
+    struct world *w = *state;
+    struct peer_side p = {.w = w, .name = "by-hand"};
+    const struct adamw_config adamw = {.beta1 = 0.9};
+    struct params *params = NULL;
+    struct params_snapshot *snapshot = NULL;
+    pthread_t thread;
+    assert_int_equal(params_new_empty(8, &adamw, &params), OK);
+    assert_int_equal(params_snapshot(params, &snapshot), OK);
+    params_free(&params);
+    assert_int_equal(server_publish(w->server, snapshot), OK);
+    assert_int_equal(pthread_create(&thread, NULL, reconnecting_main, &p), 0);
+    server_run(w->server);
+    assert_true(w->done);
+    server_close(&w->server);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+}
+
 /* stderr of what runs between the two calls. */
 static int listen_in(FILE **file)
 {
@@ -549,6 +623,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(
             test_a_peer_is_refused_malformed_and_then_does_a_whole_batch, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_tensor_connection_made_anew_is_served_without_a_word,
+                                        setup, teardown),
         cmocka_unit_test_setup_teardown(
             test_a_goodbye_counts_though_a_message_failed_before_it_was_read, setup, teardown),
     };

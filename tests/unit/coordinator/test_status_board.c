@@ -41,11 +41,27 @@ static void test_a_restart_gives_the_batch_back_but_not_the_work_done(void **sta
     assert_true(board_left(&b) == 0.0);
 }
 
+static void test_time_to_go_counts_the_evaluation_that_follows(void **state)
+{
+    (void)state;
+    struct board b = {0};
+    assert_true(isnan(board_eta(&b, 100.0, 100.0, 0.01)));
+    board_batch(&b, 1000, 10);
+    board_tick(&b, 0);
+    board_count(&b, 200);
+    board_tick(&b, 2000); /* 100 a second */
+    assert_true(fabs(board_eta(&b, 0.0, 0.0, 0.0) - 8.0) < 1e-9);
+    assert_true(fabs(board_eta(&b, 3000.0, 0.0, 0.0) - 38.0) < 1e-9);
+    assert_true(fabs(board_eta(&b, 3000.0, 500.0, 0.01) - 43.0) < 1e-9); /* measured */
+    assert_true(fabs(board_eta(&b, 3000.0, 500.0, 0.0) - 40.5) < 1e-9);  /* half of 10 ms */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_rates_are_means_of_the_last_thirty_seconds),
         cmocka_unit_test(test_a_restart_gives_the_batch_back_but_not_the_work_done),
+        cmocka_unit_test(test_time_to_go_counts_the_evaluation_that_follows),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -265,6 +265,38 @@ static void test_stale_stops_the_slot_and_its_late_answer_is_thrown_away(void **
     assert_int_equal(count(w, AGENT_SEND_REQUEST), 1);
 }
 
+static void test_credit_for_a_result_that_was_dropped_is_given_back(void **state)
+{
+    struct world *w = *state;
+    to_ready(w);
+    (void)job(w, 0, 7, 1, 3);
+    params(w, 3);
+    assert_true(agent_slot_done(w->a, 0, AGENT_COMPUTED, false, 0, w->now) != UINT32_MAX);
+    drain(w);
+    note(w, WIRE_STALE, 7);
+    assert_int_equal(count(w, AGENT_DROP_RESULT), 1);
+    note(w, WIRE_SEND, 7);
+    assert_int_equal(count(w, AGENT_SEND_RESULT), 0);
+    assert_int_equal(find(w, AGENT_RELEASE)->job, 7);
+    assert_int_equal(find(w, AGENT_RELEASE)->attempt, 1);
+}
+
+static void test_a_job_whose_parameters_are_gone_is_given_back_and_the_slot_asks_again(void **state)
+{
+    struct world *w = *state;
+    to_ready(w);
+    assert_true(job(w, 0, 7, 1, 3));
+    agent_params_gone(w->a, 2, w->now); /* an earlier version: nobody waits for it */
+    drain(w);
+    assert_int_equal(count(w, AGENT_RELEASE), 0);
+    agent_params_gone(w->a, 3, w->now);
+    drain(w);
+    assert_int_equal(find(w, AGENT_RELEASE)->job, 7);
+    assert_int_equal(find(w, AGENT_SEND_REQUEST)->number, 2);
+    tick(w, AGENT_ANNOUNCE_MS);
+    assert_int_equal(count(w, AGENT_FETCH), 0);
+}
+
 static void test_a_note_with_another_token_changes_nothing(void **state)
 {
     struct world *w = *state;
@@ -499,6 +531,8 @@ int main(void)
         CASE(test_what_may_still_be_under_way_is_not_repeated),
         CASE(test_a_job_nobody_asked_for_is_given_back_and_a_repeat_is_ignored),
         CASE(test_stale_stops_the_slot_and_its_late_answer_is_thrown_away),
+        CASE(test_credit_for_a_result_that_was_dropped_is_given_back),
+        CASE(test_a_job_whose_parameters_are_gone_is_given_back_and_the_slot_asks_again),
         CASE(test_a_note_with_another_token_changes_nothing),
         CASE(test_silence_drops_everything_and_connects_anew),
         CASE(test_an_unknown_session_says_hello_again),

@@ -15,6 +15,7 @@
 #include <zmq.h>
 
 #include "common/base/mem.h"
+#include "common/net/request.h"
 #include "common/net/socket.h"
 
 enum { MESSAGES = 700, PAYLOAD_BYTES = 100000 };
@@ -178,12 +179,12 @@ static void test_a_request_without_anybody_to_answer_times_out(void **state)
     uint8_t *reply;
     size_t bytes;
     struct errbuf e;
-    assert_int_equal(socket_request("ipc:///nonexistent/s", (const uint8_t *)"x", 1, 100, 20,
-                                    &reply, &bytes, &e),
+    assert_int_equal(request_reply("ipc:///nonexistent/s", NULL, (const uint8_t *)"x", 1, 100, 20,
+                                   &reply, &bytes, &e),
                      ERR_TIMEOUT);
     assert_null(reply);
     assert_int_equal(
-        socket_request(w->address, (const uint8_t *)"x", 1, 100, 20, &reply, &bytes, &e),
+        request_reply(w->address, NULL, (const uint8_t *)"x", 1, 100, 20, &reply, &bytes, &e),
         ERR_TIMEOUT);
 }
 

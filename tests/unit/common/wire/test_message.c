@@ -11,152 +11,7 @@
 
 #include "common/base/rng.h"
 #include "common/wire/message.h"
-
-static const char HASH[] = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
-
-static void fill_hello(struct wire_hello *m)
-{
-    m->protocol = WIRE_PROTOCOL;
-    m->epoch = 77;
-    m->slots = 2;
-    m->kernel_levels = 7;
-    (void)snprintf(m->worker, sizeof m->worker, "box-1.4711");
-    (void)snprintf(m->host, sizeof m->host, "box-1");
-    (void)snprintf(m->core_type, sizeof m->core_type, "SkylakeX");
-    (void)snprintf(m->model_hash, sizeof m->model_hash, "%s", HASH);
-    (void)snprintf(m->shape_digest, sizeof m->shape_digest, "%.32s", HASH);
-    (void)snprintf(m->build, sizeof m->build, "0.1.0");
-}
-
-static void fill_welcome(struct wire_welcome *m)
-{
-    m->protocol = WIRE_PROTOCOL;
-    m->session = 0xfeedfacecafebeefu;
-    m->lora_r = 16;
-    m->lora_alpha = 32.0f;
-    m->lora_dropout = 0.05f;
-    m->lora_targets = 0x7f;
-    m->seed = UINT64_MAX;
-    m->tile_rows = 512;
-    m->tile_cols = 1024;
-    m->strict = true;
-    m->heartbeat_ms = 500;
-    m->silence_ms = 5000;
-    m->probe = true;
-    m->unit_tokens = 512;
-    m->tree_tokens_max = 4096;
-    (void)snprintf(m->run, sizeof m->run, "%.32s", HASH);
-    (void)snprintf(m->kernels, sizeof m->kernels, "x86-64-v4");
-    (void)snprintf(m->tensor_endpoint, sizeof m->tensor_endpoint, "tcp://127.0.0.1:4444");
-    (void)snprintf(m->precision, sizeof m->precision, "fp32");
-}
-
-static void fill_result_ready(struct wire_result_ready *m)
-{
-    m->session = 5;
-    m->job = 1ull << 40;
-    memset(m->token, 0xab, sizeof m->token);
-    m->kind = WIRE_GRADIENT;
-    m->n_rows = LIMIT_JOB_UNITS;
-    for (uint32_t i = 0; i < m->n_rows; i++) {
-        m->rows[i] = (struct wire_unit_row){.unit = (3ull << 32) | i,
-                                            .loss = -(int64_t)i * (1ll << 40),
-                                            .sumsq = i * 0.5,
-                                            .labels = i};
-    }
-    m->payload_bytes = 8000;
-    memset(m->payload_hash, 0xcd, sizeof m->payload_hash);
-    m->seconds = 1.5f;
-    m->attempt = 3;
-}
-
-static void fill_heartbeat(struct wire_heartbeat *m)
-{
-    m->session = 9;
-    m->n_slots = LIMIT_SLOTS;
-    for (uint32_t i = 0; i < LIMIT_SLOTS; i++) {
-        m->slots[i] =
-            (struct wire_progress){.job = i + 1, .attempt = i, .progress = UINT64_MAX - i};
-    }
-}
-
-static void fill_job_note(struct wire_job_note *n)
-{
-    *n = (struct wire_job_note){.session = 9, .job = 8, .token = {9, 9}, .code = 1, .attempt = 4};
-    (void)snprintf(n->text, sizeof n->text, "layer 3 q: NaN");
-}
-
-/* A valid message of each kind; zeroed first, so that whole structs can be compared. */
-static void fill(struct wire_message *m, enum wire_kind kind)
-{
-    memset(m, 0, sizeof *m);
-    m->kind = kind;
-    switch (kind) {
-    case WIRE_HELLO:
-        fill_hello(&m->hello);
-        return;
-    case WIRE_WELCOME:
-        fill_welcome(&m->welcome);
-        return;
-    case WIRE_REFUSED:
-    case WIRE_DRAIN:
-    case WIRE_GOODBYE:
-        m->note = (struct wire_note){.session = 9, .code = 1, .retry_ms = 1000};
-        (void)snprintf(m->note.text, sizeof m->note.text, "the model is \xc3\xa4nother one");
-        return;
-    case WIRE_PROBE:
-        m->probe.session = 9;
-        m->probe.digest[3] = 0x11;
-        m->probe.core_type[0] = 'H';
-        return;
-    case WIRE_READY:
-    case WIRE_PONG:
-    case WIRE_ATTACH:
-    case WIRE_REPROBE:
-        m->session.session = UINT64_MAX;
-        return;
-    case WIRE_REQUEST:
-        m->request = (struct wire_request){.session = 9, .slot = 3, .request = 12};
-        return;
-    case WIRE_JOB:
-        m->job = (struct wire_job){.session = 9,
-                                   .job = 8,
-                                   .token = {1, 2, 3},
-                                   .kind = WIRE_SCORE,
-                                   .step = 50,
-                                   .version = 49,
-                                   .adapter = true,
-                                   .units = 4,
-                                   .rows = 2048,
-                                   .attempt = 2,
-                                   .slot = 1,
-                                   .request = 12};
-        return;
-    case WIRE_HEARTBEAT:
-        fill_heartbeat(&m->heartbeat);
-        return;
-    case WIRE_RESULT_READY:
-        fill_result_ready(&m->result_ready);
-        return;
-    case WIRE_FAILED:
-    case WIRE_SEND:
-    case WIRE_ACK:
-    case WIRE_STALE:
-    case WIRE_REJECTED:
-    case WIRE_RELEASE:
-    case WIRE_RESULT:
-        fill_job_note(&m->job_note);
-        return;
-    case WIRE_FETCH:
-    case WIRE_PARAMS:
-        m->params = (struct wire_params){.session = 9, .version = 3, .floats = 100, .hash = {1}};
-        return;
-    case WIRE_NONE:
-    case WIRE_KINDS:
-    default:
-        fail();
-    }
-}
+#include "tests/support/wire_sample.h"
 
 static void test_every_message_comes_back_as_it_was(void **state)
 {
@@ -167,7 +22,7 @@ static void test_every_message_comes_back_as_it_was(void **state)
         struct errbuf e;
         uint8_t bytes[LIMIT_HEADER_BYTES];
         size_t n;
-        fill(&in, (enum wire_kind)kind);
+        wire_sample(&in, (enum wire_kind)kind);
         wire_encode(&in, bytes, &n);
         memset(&out, 0, sizeof out);
         assert_int_equal(wire_decode(bytes, n, &out, &e), OK);
@@ -186,7 +41,7 @@ static void test_every_truncation_is_refused_or_another_valid_message(void **sta
         struct errbuf e;
         uint8_t bytes[LIMIT_HEADER_BYTES];
         size_t n;
-        fill(&in, (enum wire_kind)kind);
+        wire_sample(&in, (enum wire_kind)kind);
         wire_encode(&in, bytes, &n);
         for (size_t cut = 0; cut < n; cut++) {
             enum err error = wire_decode(bytes, cut, &out, &e);
@@ -207,7 +62,7 @@ static void test_flipped_bytes_never_pass_the_ranges(void **state)
         struct errbuf e;
         uint8_t bytes[LIMIT_HEADER_BYTES];
         size_t n;
-        fill(&in, (enum wire_kind)kind);
+        wire_sample(&in, (enum wire_kind)kind);
         wire_encode(&in, bytes, &n);
         for (uint64_t i = 0; i < 3000; i++) {
             uint64_t key = rng_key(seed, (uint64_t)kind, i, 0);
@@ -263,40 +118,46 @@ static void test_a_field_outside_its_range_is_named(void **state)
 {
     (void)state;
     struct wire_message m;
-    fill(&m, WIRE_HELLO);
+    wire_sample(&m, WIRE_HELLO);
     m.hello.slots = LIMIT_SLOTS + 1;
     expect_range(&m, "hello.slots");
-    fill(&m, WIRE_HELLO);
+    wire_sample(&m, WIRE_HELLO);
     m.hello.worker[0] = '\n';
     expect_range(&m, "hello.worker");
-    fill(&m, WIRE_HELLO);
+    wire_sample(&m, WIRE_HELLO);
     m.hello.model_hash[5] = 'G';
     expect_range(&m, "hello.model_hash");
-    fill(&m, WIRE_WELCOME);
+    wire_sample(&m, WIRE_WELCOME);
     m.welcome.lora_dropout = NAN;
     expect_range(&m, "welcome.lora_dropout");
-    fill(&m, WIRE_WELCOME);
+    wire_sample(&m, WIRE_WELCOME);
     m.welcome.silence_ms = m.welcome.heartbeat_ms;
     expect_range(&m, "silence_ms");
-    fill(&m, WIRE_JOB);
+    wire_sample(&m, WIRE_JOB);
     m.job.kind = (enum wire_job_kind)3;
     expect_range(&m, "job.kind");
-    fill(&m, WIRE_JOB);
+    wire_sample(&m, WIRE_JOB);
     m.job.units = 0;
     expect_range(&m, "job.units");
-    fill(&m, WIRE_RESULT_READY);
+    wire_sample(&m, WIRE_JOB);
+    m.job.version = UINT64_MAX;
+    expect_range(&m, "job.version");
+    wire_sample(&m, WIRE_PARAMS);
+    m.params.version = UINT64_MAX;
+    expect_range(&m, "params.version");
+    wire_sample(&m, WIRE_RESULT_READY);
     m.result_ready.rows[63].sumsq = INFINITY;
     expect_range(&m, "rows[63].sumsq");
-    fill(&m, WIRE_RESULT_READY);
+    wire_sample(&m, WIRE_RESULT_READY);
     m.result_ready.payload_bytes = 12;
     expect_range(&m, "payload_bytes");
-    fill(&m, WIRE_REFUSED);
+    wire_sample(&m, WIRE_REFUSED);
     m.note.code = 99;
     expect_range(&m, "refused.code");
-    fill(&m, WIRE_FAILED);
+    wire_sample(&m, WIRE_FAILED);
     (void)snprintf(m.job_note.text, sizeof m.job_note.text, "a\x1b[2Jb");
     expect_range(&m, "failed.text");
-    fill(&m, WIRE_PONG);
+    wire_sample(&m, WIRE_PONG);
     m.session.session = 0;
     expect_range(&m, "pong.session");
 }

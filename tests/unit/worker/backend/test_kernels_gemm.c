@@ -13,7 +13,7 @@
 #include "common/base/rng.h"
 #include "worker/backend/kernels.h"
 
-enum { SEED = 815, SIDE_MAX = 131, BEYOND = 15, GUARD = 4, CASES = 400 };
+enum { SEED = 815, SIDE_MAX = 131, GUARD = 4, CASES = 400 };
 
 struct problem {
     struct kernel_gemm g;
@@ -32,7 +32,7 @@ static float *numbers(size_t n, uint64_t key)
     return x;
 }
 
-/* Random sides, leading dimensions and flags of a case; b ends exactly where it may be read. */
+/* Random sides, leading dimensions and flags of a case; b ends right behind its last element. */
 static struct problem problem(uint64_t number)
 {
     struct problem p = {0};
@@ -50,7 +50,7 @@ static struct problem problem(uint64_t number)
     g->alpha = 0.5f;
     g->onto = rng_below(key, 7, 2) == 1;
     p.a = numbers(1 + lda * (p.a_transposed ? g->k : g->m), key + 1);
-    p.b = numbers(g->ldb * g->k + BEYOND, key + 2);
+    p.b = numbers((g->k > 0 ? g->ldb * (g->k - 1) + g->n : 0) + 1, key + 2);
     p.c_floats = g->ldc * g->m + GUARD;
     p.c = numbers(p.c_floats, key + 3);
     return p;

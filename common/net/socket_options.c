@@ -1,0 +1,80 @@
+/* socket_options.c - options of a ZeroMQ socket. */
+#include "common/net/socket_options.h"
+
+#include <errno.h>
+#include <string.h>
+#include <zmq.h>
+
+#include "common/base/check.h"
+
+enum {
+    HEARTBEAT_MS = 1000,
+    HEARTBEAT_SILENCE_MS = 3000,
+    HANDSHAKE_MS = 2000,
+    BACKLOG = 256,
+    CURVE_BYTES = 64, /* what encryption adds to a frame, 33, and to spare */
+};
+
+#ifndef ZMQ_ZAP_ENFORCE_DOMAIN
+/* A draft name in zmq.h, an option of every library since 4.3.0. */
+#define ZMQ_ZAP_ENFORCE_DOMAIN 93
+#endif
+
+static enum err set(void *zmq, int option, const void *value, size_t bytes, struct errbuf *e)
+{
+    return zmq_setsockopt(zmq, option, value, bytes) == 0
+               ? OK
+               : err_set(e, ERR_IO, "socket option %d: %s", option, zmq_strerror(errno));
+}
+
+/* Without a domain that is enforced, libzmq lets everybody in when no handler answers. */
+static enum err apply_key(void *zmq, const struct socket_options *o, struct errbuf *e)
+{
+    const int one = 1;
+    const struct key_file *key = o->key;
+    bool server = o->type == SOCKET_ROUTER;
+    CHECK(zmq_has("curve") == 1);
+    enum err error = set(zmq, ZMQ_CURVE_SECRETKEY, key->secret, KEY_BYTES, e);
+    if (error == OK && !server) {
+        error = set(zmq, ZMQ_CURVE_PUBLICKEY, key->public_key, KEY_BYTES, e);
+        return error == OK ? set(zmq, ZMQ_CURVE_SERVERKEY, key->server, KEY_BYTES, e) : error;
+    }
+    if (error == OK) {
+        error = set(zmq, ZMQ_CURVE_SERVER, &one, sizeof one, e);
+    }
+    if (error == OK && o->domain) {
+        error = set(zmq, ZMQ_ZAP_DOMAIN, o->domain, strlen(o->domain), e);
+    }
+    return error == OK && o->domain ? set(zmq, ZMQ_ZAP_ENFORCE_DOMAIN, &one, sizeof one, e) : error;
+}
+
+enum err socket_options_apply(void *zmq, const struct socket_options *o, struct errbuf *e)
+{
+    const struct {
+        int option, value;
+    } list[] = {
+        {ZMQ_LINGER, o->linger_ms},
+        {ZMQ_SNDHWM, o->queue_messages},
+        {ZMQ_RCVHWM, o->queue_messages},
+        {ZMQ_HEARTBEAT_IVL, HEARTBEAT_MS},
+        {ZMQ_HEARTBEAT_TIMEOUT, HEARTBEAT_SILENCE_MS},
+        {ZMQ_HEARTBEAT_TTL, HEARTBEAT_SILENCE_MS},
+        {ZMQ_HANDSHAKE_IVL, HANDSHAKE_MS},
+        {ZMQ_IMMEDIATE, 1},
+        {ZMQ_BACKLOG, BACKLOG},
+        {ZMQ_IPV6, 1},
+        {ZMQ_RECONNECT_IVL, o->reconnect_ms > 0 ? o->reconnect_ms : 100},
+        {ZMQ_RECONNECT_IVL_MAX, o->reconnect_max_ms},
+        {ZMQ_ROUTER_MANDATORY, 1},
+    };
+    size_t n = sizeof list / sizeof list[0] - (o->type == SOCKET_ROUTER ? 0 : 1);
+    enum err error = OK;
+    for (size_t i = 0; i < n && error == OK; i++) {
+        error = set(zmq, list[i].option, &list[i].value, sizeof list[i].value, e);
+    }
+    if (error == OK) {
+        const int64_t frame = o->frame_bytes + (o->key ? CURVE_BYTES : 0);
+        error = set(zmq, ZMQ_MAXMSGSIZE, &frame, sizeof frame, e);
+    }
+    return error == OK && o->key ? apply_key(zmq, o, e) : error;
+}
