@@ -108,11 +108,6 @@ static const char *command_name(enum status_command command)
     return (unsigned)command < STATUS_COMMANDS ? names[command] : "unknown";
 }
 
-static bool changes_something(enum status_command command)
-{
-    return command != STATUS_ASK && command != STATUS_JOBS && command != STATUS_READ;
-}
-
 static void refuse_role(enum key_role role, struct status *status)
 {
     status->outcome = STATUS_REFUSED;
@@ -128,9 +123,8 @@ static bool command(struct server *s, const struct socket_route *route,
                     struct status_request *request, struct status *status)
 {
     enum key_role role = server_asker(s);
-    bool changes = changes_something(request->command);
     bool now = true;
-    if (changes && !rights_command(role)) {
+    if (!rights_command(role, request->command)) {
         refuse_role(role, status);
     } else if (request->command == STATUS_DRAIN) {
         drain(s, request->worker, status);
@@ -147,7 +141,7 @@ static bool command(struct server *s, const struct socket_route *route,
     } else {
         now = s->owner.command(s->owner.ctx, route, request, status);
     }
-    if (changes) {
+    if (!rights_command(KEY_OBSERVER, request->command)) { /* it changes something */
         log_event(LOG_INFO, "command", "%s by=%s key=%s outcome=%d", command_name(request->command),
                   key_role_name(role), socket_sender(s->status), (int)status->outcome);
     }

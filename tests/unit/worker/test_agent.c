@@ -392,6 +392,30 @@ static void test_one_that_waits_finds_a_coordinator_that_was_restarted(void **st
     assert_int_equal(find(w, AGENT_EXIT)->number, AGENT_EXIT_DONE);
 }
 
+static void test_one_that_waits_leaves_when_it_is_told_to(void **state)
+{
+    struct world *w = *state;
+    struct wire_message m = {.kind = WIRE_DRAIN};
+    connection_note(w, WIRE_REFUSED, WIRE_REFUSED_STATE, 1000);
+    connection_note(w, WIRE_DRAIN, 0, 0); /* of a session that is over */
+    assert_int_equal(agent_state(w->a), AGENT_CONNECTING);
+    (void)say(w, &m);
+    assert_int_equal(count(w, AGENT_SEND_GOODBYE), 0);
+    assert_int_equal(find(w, AGENT_EXIT)->number, AGENT_EXIT_DONE);
+}
+
+static void test_a_task_that_ends_under_a_drain_ends_the_worker(void **state)
+{
+    struct world *w = *state;
+    to_ready(w);
+    (void)job(w, 0, 7, 1, 3);
+    params(w, 3);
+    connection_note(w, WIRE_DRAIN, 0, 0);
+    assert_int_equal(agent_state(w->a), AGENT_DRAINING);
+    connection_note(w, WIRE_REFUSED, WIRE_REFUSED_STATE, 1000);
+    assert_int_equal(find(w, AGENT_EXIT)->number, AGENT_EXIT_DONE);
+}
+
 static void test_a_signal_drains_and_a_second_one_leaves_at_once(void **state)
 {
     struct world *w = *state;
@@ -539,6 +563,8 @@ int main(void)
         CASE(test_a_refusal_for_good_ends_the_program_and_one_for_now_waits),
         CASE(test_between_two_tasks_it_waits_on_the_connection_it_has),
         CASE(test_one_that_waits_finds_a_coordinator_that_was_restarted),
+        CASE(test_one_that_waits_leaves_when_it_is_told_to),
+        CASE(test_a_task_that_ends_under_a_drain_ends_the_worker),
         CASE(test_a_signal_drains_and_a_second_one_leaves_at_once),
         CASE(test_a_second_signal_does_not_wait_for_what_runs),
         CASE(test_a_drain_that_takes_too_long_hands_its_job_back),
