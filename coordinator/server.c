@@ -454,24 +454,13 @@ void server_end(struct server *s, enum wire_parting why, const char *text)
     }
 }
 
-enum err server_tell_drain(struct server *s, const struct socket_route *route, uint64_t session)
-{
-    struct wire_message m = {.kind = WIRE_DRAIN};
-    uint8_t header[LIMIT_HEADER_BYTES];
-    size_t bytes;
-    m.note.session = session;
-    m.note.code = (uint32_t)WIRE_PARTING_SHUTDOWN;
-    (void)snprintf(m.note.text, sizeof m.note.text, "drained by an operator");
-    wire_encode(&m, header, &bytes);
-    return socket_send(s->control, route, header, bytes, NULL);
-}
-
 void server_drain_worker(struct server *s, struct peer *peer)
 {
-    enum err error = server_tell_drain(s, &peer->control, peer->session);
-    if (error != OK) {
-        peer_trouble(s, peer, error);
-    }
+    struct wire_message m = {.kind = WIRE_DRAIN};
+    m.note.session = peer->session;
+    m.note.code = (uint32_t)WIRE_PARTING_SHUTDOWN;
+    (void)snprintf(m.note.text, sizeof m.note.text, "drained by an operator");
+    (void)server_send(s, peer, &m, NULL);
     dispatch_drain(s->dispatch, peer->worker, server_now_ns());
     server_pump(s);
 }

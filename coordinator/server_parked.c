@@ -63,13 +63,13 @@ uint32_t server_drain_parked(struct server *s, const char *worker)
     uint32_t n = 0;
     for (size_t i = 0; i < s->n_parked;) {
         struct parked *p = &s->parked[i];
-        bool meant = worker[0] == '\0' || strcmp(p->name, worker) == 0;
-        if (meant && server_tell_drain(s, &p->route, 0) == OK) {
-            *p = s->parked[--s->n_parked];
-            n++;
-        } else {
+        if (worker[0] != '\0' && strcmp(p->name, worker) != 0) {
             i++;
+            continue;
         }
+        server_put_off(s, &p->route, 0, WIRE_REFUSED_STATE, 0, "drained by an operator");
+        *p = s->parked[--s->n_parked];
+        n++;
     }
     return n;
 }

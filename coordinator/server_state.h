@@ -140,8 +140,6 @@ uint64_t server_turned_away(const struct server *s);
 void server_report_turned_away(struct server *s);
 /* Tells a worker to finish what it computes and leave. */
 void server_drain_worker(struct server *s, struct peer *peer);
-/* The message alone; session 0 is for one that has none. */
-enum err server_tell_drain(struct server *s, const struct socket_route *route, uint64_t session);
 /* Looks after deadlines once the sockets had their turn. */
 void server_wake(struct server *s);
 /* The loop, the handles, the sockets; no task. cfg: of the one run, NULL for a standing server. On

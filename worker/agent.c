@@ -22,7 +22,7 @@ const char *agent_state_name(enum agent_state state)
     (SESSION | 1u << WIRE_JOB | 1u << WIRE_SEND | 1u << WIRE_ACK | 1u << WIRE_STALE |              \
      1u << WIRE_REJECTED | 1u << WIRE_PARAMS | 1u << WIRE_REPROBE)
 static const uint32_t heard[AGENT_STATES] = {
-    [AGENT_CONNECTING] = ALWAYS | 1u << WIRE_WELCOME | 1u << WIRE_DRAIN, /* of session 0 */
+    [AGENT_CONNECTING] = ALWAYS | 1u << WIRE_WELCOME,
     [AGENT_PREPARING] = SESSION,
     [AGENT_PROBING] = WORK | 1u << WIRE_READY,
     [AGENT_READY] = WORK,
@@ -160,7 +160,8 @@ static void on_refused(struct agent *a, const struct wire_note *note, uint64_t n
         start_over(a, now, note->retry_ms);
         return;
     }
-    leave(a, AGENT_EXIT_REFUSED, note->text);
+    /* Nothing is wrong with one that waits and is told not to come back. */
+    leave(a, code == WIRE_REFUSED_STATE ? AGENT_EXIT_DONE : AGENT_EXIT_REFUSED, note->text);
 }
 
 static void on_welcome(struct agent *a, const struct wire_welcome *welcome)

@@ -55,9 +55,10 @@ class Standing(FleetCase):
         self.assertEqual(job["state"], state, job["text"])
         return job
 
-    def workers(self, *names, model=MODEL):
+    def workers(self, *names, model=MODEL, key=None):
         jobs = self.address(self.dir)["jobs"]
-        return [self.worker(name, model=model, address=jobs) for name in names]
+        words = ["--key", key] if key else []
+        return [self.worker(name, *words, model=model, address=jobs) for name in names]
 
     def worker_state(self, name):
         status = self.status(self.dir) or {"workers": []}
@@ -276,6 +277,85 @@ class Standing(FleetCase):
         no_list = self.pft("jobs", to=self.run_folder)
         self.assertEqual(no_list.returncode, 3)
         self.assertIn("--serve", no_list.stderr)
+
+    def command(self, *words):
+        return subprocess.run([os.path.join(BIN, "pft"), *words], cwd=self.folder, capture_output=True,
+                              text=True, check=False)
+
+    def key(self, name, role):
+        made = self.command("keys", "add", "keys", name, "--role", role)
+        self.assertEqual(made.returncode, 0, made.stderr)
+        return os.path.join(self.folder, "keys", f"{name}.key")
+
+    def test_with_keys_an_operator_orders_an_observer_looks_and_a_worker_waits(self):
+        self.assertEqual(self.command("keys", "init", "keys").returncode, 0)
+        node, watcher, boss = self.key("node", "worker"), self.key("watcher", "observer"), self.key("boss", "operator")
+        fleet = self.serve("--keys", "keys", "--bind", "tcp://127.0.0.1:*", "--status", "tcp://127.0.0.1:*")
+        self.assertIn("closed_to_strangers sockets=3", fleet.text())
+        address = self.address(self.dir)["status"]
+
+        def pft(*words, key=None):
+            return self.pft(*words, *(["--key", key] if key else []), to=address)
+
+        def states():
+            told = pft("jobs", "--json", key=watcher)
+            self.assertEqual(told.returncode, 0, told.stderr)
+            return {t["id"]: t["state"] for t in json.loads(told.stdout)}
+        for words in (["submit", self.config], ["cancel", "1"]):
+            for key, says in ((watcher, "only an operator"), (node, "does not let key 'node'"),
+                              (None, "asks for a key")):
+                done = pft(*words, key=key)
+                self.assertEqual(done.returncode, 3, done.stderr)
+                self.assertIn(says, done.stderr)
+        self.assertIn("command submit by=observer key=watcher", fleet.text())
+        for words in (["jobs"], ["logs", "1"]):
+            self.assertEqual(pft(*words).returncode, 3)
+            self.assertEqual(pft(*words, key=node).returncode, 3)
+        self.assertEqual(states(), {})
+        worker, = self.workers("w", key=node)
+        # A large order, encrypted: longer than the frame bound of a status without tasks.
+        endless = ["--set", "train.max_steps=5000", "--set", "train.epochs=1000"]
+        long = ["--set", "data.system=" + "Be brief. " * 900]
+        for number, words in enumerate(([], endless, long), 1):
+            done = pft("submit", self.config, *words, key=boss)
+            self.assertEqual((done.returncode, done.stdout), (0, f"{number}\n"), done.stderr)
+        gone = pft("cancel", "3", key=boss)
+        self.assertEqual(gone.stdout, "task 3 is cancelled\n", gone.stderr)
+        wait_for("the first task", lambda: states()[1] == "finished")
+        self.assertEqual(self.adapter(self.task(1)), self.quiet())
+        self.assertIn("step=0 ", pft("logs", "1", key=watcher).stdout)
+        self.assertIn("# ", pft("logs", "1", "--result", key=watcher).stdout)
+        self.assertEqual(pft("cancel", "2", key=boss).returncode, 0)
+        wait_for("no task", lambda: '"state":"waiting","text"' in self.command(
+            "status", address, "--json", "--key", watcher).stdout)
+        wait_for("it to wait", lambda: '"state":"waiting","units_done"' in self.command(
+            "status", address, "--json", "--key", watcher).stdout)
+        # The doors are the coordinator's, not the task's: between two tasks a key still counts.
+        stranger, = self.workers("plain")
+        self.assertEqual(self.command("keys", "revoke", "keys", "node").returncode, 0)
+        self.assertEqual(worker.end(), 3, worker.text())
+        wait_for("the stranger to be turned away", lambda: "asks for a key" in stranger.text())
+        self.assertEqual(self.command("stop", address, "--key", watcher).returncode, 3)
+        self.assertIn("stopping", self.command("stop", address, "--key", boss).stdout)
+        self.assertEqual(fleet.end(), 0, fleet.text()[-3000:])
+        self.assertNotIn("plain", fleet.text())
+
+    def test_workers_that_wait_and_that_work_are_drained_and_the_coordinator_stopped(self):
+        fleet = self.serve()
+        idle, = self.workers("idle")
+        wait_for("it to wait", lambda: self.worker_state("idle") == "waiting")
+        self.assertIn("no worker is named x", self.command("drain", self.dir, "x").stderr)
+        self.assertIn("1 worker is", self.command("drain", self.dir, "idle").stdout)
+        self.assertEqual(idle.end(), 0, idle.text())
+        self.assertIsNone(self.worker_state("idle"))
+        busy, other = self.workers("busy"), self.workers("other", model=OTHER_MODEL)
+        self.submit(self.config, "--set", "train.max_steps=5000", "--set", "train.epochs=1000")
+        wait_for("two steps", lambda: self.step(1, 2))
+        wait_for("the other one", lambda: self.worker_state("other") == "unfit")
+        self.assertIn("2 workers are", self.command("drain", self.dir).stdout)
+        self.assertEqual([w.end() for w in busy + other], [0, 0], busy[0].text())
+        self.assertIn("stopping", self.command("stop", self.dir).stdout)
+        self.assertEqual(fleet.end(), 5, fleet.text()[-3000:])
 
 
 if __name__ == "__main__":
