@@ -15,7 +15,7 @@ static enum err obey(const struct status *s, const char *target, struct errbuf *
                    : err_set(e, ERR_IO, "cannot write to stdout");
     case STATUS_REFUSED:
         return err_set(e, ERR_REFUSED, "%s: %s", target, s->answer);
-    case STATUS_NO_WORKER:
+    case STATUS_NOT_THERE:
         return err_set(e, ERR_NOT_FOUND, "%s: %s; pft status lists the workers", target, s->answer);
     case STATUS_NONE:
     case STATUS_OUTCOMES:
@@ -28,17 +28,8 @@ static enum err obey(const struct status *s, const char *target, struct errbuf *
 static enum err send_command(const char *target, const char *key_path,
                              const struct status_request *request, struct errbuf *e)
 {
-    char address[ADDRESS_BYTES];
-    struct key_file key;
     struct status s = {0};
-    enum err error = status_key(key_path, &key, e);
-    if (error == OK) {
-        error = status_address(target, address, e);
-    }
-    if (error == OK) {
-        error = status_fetch(address, key_path ? &key : NULL, request, &s, STATUS_TIMEOUT_MS, e);
-    }
-    key_clear(&key);
+    enum err error = status_ask(target, key_path, request, 1, &s, e);
     if (error == OK) {
         error = obey(&s, target, e);
     }

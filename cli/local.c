@@ -12,6 +12,7 @@
 #include "cli/children.h"
 #include "cli/cli.h"
 #include "cli/progress.h"
+#include "cli/scale_file.h"
 #include "cli/status.h"
 #include "common/base/clock.h"
 #include "common/base/file.h"
@@ -33,6 +34,7 @@ enum {
 struct worker_child {
     struct child child;
     int restarts;
+    bool retired; /* told to drain by pft scale: its end is not to be mended */
 };
 
 struct local_run {
@@ -40,8 +42,10 @@ struct local_run {
     uv_timer_t tick;
     uv_signal_t interrupt, terminate;
     struct child coordinator;
-    struct worker_child *workers; /* [n_workers] */
-    uint32_t n_workers;
+    struct worker_child *workers; /* [LOCAL_WORKERS_MAX]: libuv holds pointers into it */
+    uint32_t n_workers;           /* that were ever started, or will be */
+    uint32_t wanted;
+    struct scale_state shown; /* as last published */
     bool workers_started;
     int interrupts;
     uint64_t alone_ms; /* since when no worker is left; 0: some are */
@@ -86,14 +90,26 @@ static enum err start_worker(struct local_run *r, uint32_t i, struct errbuf *e)
     return child_start(&r->loop, child, r->bin, "pft-worker", argv, e);
 }
 
+static bool lives(const struct worker_child *w)
+{
+    return w->child.started && !w->child.ended;
+}
+
+static struct scale_state count_workers(const struct local_run *r)
+{
+    struct scale_state s = {.pid = (long)getpid(), .wanted = r->wanted};
+    for (uint32_t i = 0; i < r->n_workers; i++) {
+        bool alive = lives(&r->workers[i]);
+        s.running += alive && !r->workers[i].retired;
+        s.draining += alive && r->workers[i].retired;
+    }
+    return s;
+}
+
 static bool workers_left(const struct local_run *r)
 {
-    for (uint32_t i = 0; i < r->n_workers; i++) {
-        if (r->workers[i].child.started && !r->workers[i].child.ended) {
-            return true;
-        }
-    }
-    return false;
+    const struct scale_state s = count_workers(r);
+    return s.running + s.draining > 0;
 }
 
 static void stop_loop(struct local_run *r)
@@ -136,7 +152,7 @@ static void child_ended(struct child *child, void *context)
     }
     for (uint32_t i = 0; i < r->n_workers && r->interrupts == 0; i++) {
         struct worker_child *w = &r->workers[i];
-        if (child != &w->child || said_goodbye(child)) {
+        if (child != &w->child || said_goodbye(child) || w->retired) {
             continue;
         }
         progress_end(&r->progress);
@@ -150,6 +166,68 @@ static void child_ended(struct child *child, void *context)
     }
     if (!said_goodbye(child)) {
         give_up_without_workers(r);
+    }
+}
+
+static enum err log_of(const struct local_run *r, uint32_t i, char path[FILE_PATH_BYTES],
+                       struct errbuf *e)
+{
+    char logs[FILE_PATH_BYTES];
+    char name[32];
+    enum err error = file_join(logs, r->options->out, "logs", e);
+    (void)snprintf(name, sizeof name, "worker-%u.log", i + 1);
+    return error == OK ? file_join(path, logs, name, e) : error;
+}
+
+/* One more worker, in the first place that is free. */
+static enum err add_worker(struct local_run *r, struct errbuf *e)
+{
+    uint32_t i = 0;
+    while (i < r->n_workers && (lives(&r->workers[i]) || !r->workers[i].retired)) {
+        i++;
+    }
+    if (i == LOCAL_WORKERS_MAX) {
+        return err_set(e, ERR_FULL, "%d workers, with those that drain, are the most",
+                       LOCAL_WORKERS_MAX);
+    }
+    struct worker_child *w = &r->workers[i];
+    r->n_workers = i == r->n_workers ? i + 1 : r->n_workers;
+    w->retired = false;
+    w->restarts = 0;
+    enum err error = log_of(r, i, w->child.log, e);
+    return error == OK ? start_worker(r, i, e) : error;
+}
+
+/* So many workers from now on: spare ones drain, the youngest first; missing ones start. */
+static void scale_to(struct local_run *r, uint32_t wanted)
+{
+    struct scale_state s = count_workers(r);
+    r->wanted = wanted;
+    for (; s.running < wanted; s.running++) {
+        if (add_worker(r, &r->error) != OK) {
+            (void)fprintf(stderr, "pft: no more workers: %s\n", r->error.text);
+            break;
+        }
+    }
+    for (uint32_t i = r->n_workers; i-- > 0 && s.running > wanted;) {
+        struct worker_child *w = &r->workers[i];
+        if (lives(w) && !w->retired) {
+            w->retired = true;
+            child_signal(&w->child, SIGTERM);
+            s.running--;
+        }
+    }
+}
+
+static void publish_workers(struct local_run *r)
+{
+    const struct scale_state s = count_workers(r);
+    if (s.wanted != r->shown.wanted || s.running != r->shown.running ||
+        s.draining != r->shown.draining) {
+        if (scale_publish(r->options->out, &s, &r->error) != OK) {
+            (void)fprintf(stderr, "pft: %s\n", r->error.text);
+        }
+        r->shown = s;
     }
 }
 
@@ -186,14 +264,18 @@ static void on_tick(uv_timer_t *timer)
         }
         r->workers_started = true;
         uv_timer_set_repeat(timer, TICK_MS);
-        for (uint32_t i = 0; i < r->n_workers; i++) {
-            if (start_worker(r, i, &r->error) != OK) {
-                (void)fprintf(stderr, "pft: %s\n", r->error.text);
-            }
-        }
+        scale_to(r, r->wanted);
+        publish_workers(r);
         return;
     }
     uint64_t now = clock_now_ms();
+    uint32_t wanted;
+    if (!r->coordinator.ended && r->interrupts == 0 &&
+        scale_take(r->options->out, LOCAL_WORKERS_MAX, &wanted)) {
+        progress_end(&r->progress);
+        scale_to(r, wanted);
+    }
+    publish_workers(r);
     r->alone_ms = workers_left(r) ? 0 : r->alone_ms > 0 ? r->alone_ms : now;
     if (r->alone_ms > 0 && now - r->alone_ms > ALONE_MS) {
         give_up_without_workers(r);
@@ -267,11 +349,6 @@ static enum err prepare_logs(struct local_run *r, struct errbuf *e)
     if (error == OK) {
         error = file_join(r->coordinator.log, logs, "coordinator.log", e);
     }
-    for (uint32_t i = 0; i < r->n_workers && error == OK; i++) {
-        char name[32];
-        (void)snprintf(name, sizeof name, "worker-%u.log", i + 1);
-        error = file_join(r->workers[i].child.log, logs, name, e);
-    }
     return error;
 }
 
@@ -302,8 +379,8 @@ enum err local_run(const struct local_options *o, int *code, struct errbuf *e)
         return err_set(e, ERR_NOMEM, "no memory to start the run");
     }
     r->options = o;
-    r->n_workers = o->workers;
-    r->workers = mem_calloc(o->workers, sizeof *r->workers);
+    r->wanted = o->workers;
+    r->workers = mem_calloc(LOCAL_WORKERS_MAX, sizeof *r->workers);
     enum err error = r->workers ? OK : err_set(e, ERR_NOMEM, "no memory for the workers");
     if (error == OK) {
         error = children_folder(r->bin, e);
@@ -317,7 +394,9 @@ enum err local_run(const struct local_options *o, int *code, struct errbuf *e)
         error = start_coordinator(r, e);
     }
     if (error == OK) {
+        scale_remove(o->out); /* of a pft run that was killed */
         *code = run_loop(r);
+        scale_remove(o->out);
     }
     mem_free(r->workers);
     mem_free(r);

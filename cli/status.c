@@ -35,7 +35,8 @@ enum err status_fetch(const char *address, const struct key_file *key,
     return error;
 }
 
-enum err status_key(const char *path, struct key_file *key, struct errbuf *e)
+/* The key in a file; all zeros for NULL. */
+static enum err read_key(const char *path, struct key_file *key, struct errbuf *e)
 {
     *key = (struct key_file){.name = ""};
     enum err error = path ? key_file_read(path, key, e) : OK;
@@ -52,9 +53,15 @@ static enum err no_address(const char *target, enum err error, struct errbuf *e)
 {
     char report[FILE_PATH_BYTES];
     char db[FILE_PATH_BYTES];
+    char list[FILE_PATH_BYTES];
     if (error != ERR_NOT_FOUND || file_join(report, target, "report.md", NULL) != OK ||
         file_join(db, target, "run.db", NULL) != OK) {
         return error;
+    }
+    if (file_join(list, target, "tasks.json", NULL) == OK && file_exists(list)) {
+        return err_set(e, error,
+                       "%s: nothing serves it; pft-coordinator --serve %s goes on with it", target,
+                       target);
     }
     if (!file_exists(db)) {
         return err_set(e, error, "%s: holds no run (there is no run.db in it)", target);
@@ -92,6 +99,24 @@ enum err status_address(const char *target, char out[ADDRESS_BYTES], struct errb
     }
     json_decref(root);
     mem_free(text);
+    return error;
+}
+
+enum err status_ask(const char *target, const char *key_path, const struct status_request *request,
+                    int tries, struct status *out, struct errbuf *e)
+{
+    char address[ADDRESS_BYTES];
+    struct key_file key;
+    enum err error = read_key(key_path, &key, e);
+    if (error == OK) {
+        error = status_address(target, address, e);
+    }
+    bool again = error == OK;
+    for (int i = 0; i < tries && again; i++) {
+        error = status_fetch(address, key_path ? &key : NULL, request, out, STATUS_TIMEOUT_MS, e);
+        again = error == ERR_TIMEOUT;
+    }
+    key_clear(&key);
     return error;
 }
 
@@ -208,19 +233,10 @@ void status_table(const struct status *s, struct str *out)
 
 enum err status_show(const char *target, const char *key_path, bool json, struct errbuf *e)
 {
-    char address[ADDRESS_BYTES];
-    struct key_file key;
     struct status s = {0};
     struct str out = {0};
     const struct status_request ask = {.command = STATUS_ASK};
-    enum err error = status_key(key_path, &key, e);
-    if (error == OK) {
-        error = status_address(target, address, e);
-    }
-    if (error == OK) {
-        error = status_fetch(address, key_path ? &key : NULL, &ask, &s, STATUS_TIMEOUT_MS, e);
-    }
-    key_clear(&key);
+    enum err error = status_ask(target, key_path, &ask, 1, &s, e);
     if (error == OK) {
         if (json) {
             status_json(&s, &out);

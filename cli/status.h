@@ -1,7 +1,8 @@
 /* status.h - asks a coordinator how it is, and shows the answer.
  * Owns: the JSON and the table. Never: how the figures come about. Blocks; no loop needed.
  *
- * JSON, one object: schema, run, task, state (starting running degraded draining finished failed),
+ * JSON, one object: schema, run, task, state (starting running degraded draining finished failed
+ * waiting),
  * text (why degraded or failed; else ""), step {open, committed, total}, loss (null: none yet),
  * pairs_per_s, tokens_per_s (means of the last 30 s), eta_s (null: unknown), units {queued, leased,
  * done}, useful_slots, refused,
@@ -26,12 +27,15 @@ enum { STATUS_TIMEOUT_MS = 3000 };
 MUST_USE enum err status_fetch(const char *address, const struct key_file *key,
                                const struct status_request *request, struct status *out,
                                int timeout_ms, struct errbuf *e);
-/* The key in a file; all zeros for NULL. */
-MUST_USE enum err status_key(const char *path, struct key_file *key, struct errbuf *e);
 
 /* The status address of a run folder (RUN/address.json), or the target itself when it is an
  * address. ERR_NOT_FOUND when the folder has no address.json: no coordinator has served it yet. */
 MUST_USE enum err status_address(const char *target, char out[ADDRESS_BYTES], struct errbuf *e);
+/* The same of a target (status_address) and a key file, which may be NULL; asked again when nobody
+ * answers, `tries` times in all: for what may be asked twice. */
+MUST_USE enum err status_ask(const char *target, const char *key_path,
+                             const struct status_request *request, int tries, struct status *out,
+                             struct errbuf *e);
 
 /* Append to out; check str_ok. */
 void status_json(const struct status *s, struct str *out);

@@ -13,6 +13,7 @@
 #include "common/base/log.h"
 #include "common/base/mem.h"
 #include "coordinator/address_file.h"
+#include "coordinator/fleet.h"
 #include "coordinator/serving.h"
 #include "coordinator/start.h"
 #include "coordinator/summary.h"
@@ -32,6 +33,7 @@ static const char USAGE[] =
     "                       [--resume] [--set KEY=VALUE]...\n"
     "       pft-coordinator [CONFIG] --eval-only [--from RUN] --out FOLDER [--bind ADDRESS]\n"
     "                       [--keys DIR] [--set KEY=VALUE]...\n"
+    "       pft-coordinator --serve DIR [--bind ADDRESS] [--status ADDRESS] [--keys DIR]\n"
     "\n"
     "Serves the run that CONFIG describes to workers (pft-worker) until it is finished: "
     "evaluates,\n"
@@ -46,17 +48,21 @@ static const char USAGE[] =
     "  --keys DIR         folder that pft keys init made: every tcp socket asks for a key\n"
     "  --resume           go on with the run in RUN\n"
     "  --set KEY=VALUE    override a key of the config\n"
+    "  --serve DIR        keep a list of tasks in DIR and do them one after another on the "
+    "workers\n"
+    "                     that are there (pft submit, jobs, cancel, logs); sockets lie in DIR\n"
     "  --eval-only        score data.test once, print the result as JSON, train nothing\n"
     "  --from RUN         with --eval-only: the adapter of that run (and its config, when no "
     "CONFIG\n"
     "                     is given); without it the bare model is scored\n"
     "\n"
-    "exit codes: 0 finished, 1 error, 2 usage, 3 refused, 5 stopped before the end\n";
+    "exit codes: 0 finished (--serve: stopped, nothing was left to do), 1 error, 2 usage,\n"
+    "            3 refused, 5 stopped before the end\n";
 
 struct options {
     struct start_options start;
     const char *sets[SETS_MAX];
-    const char *bind, *status, *keys;
+    const char *bind, *status, *keys, *serve;
     struct key_file key;
 };
 
@@ -69,6 +75,7 @@ enum {
     OPT_SET,
     OPT_EVAL,
     OPT_FROM,
+    OPT_SERVE,
     OPT_HELP,
     OPT_VERSION
 };
@@ -100,6 +107,9 @@ static enum err take_option(struct options *o, int option, const char *value, st
     case OPT_EVAL:
         o->start.eval_only = true;
         return OK;
+    case OPT_SERVE:
+        o->serve = value;
+        return OK;
     case OPT_FROM:
         o->start.from = value;
         return OK;
@@ -119,6 +129,7 @@ static enum err parse(int argc, char **argv, struct options *o, struct errbuf *e
         {"set", required_argument, NULL, OPT_SET},
         {"eval-only", no_argument, NULL, OPT_EVAL},
         {"from", required_argument, NULL, OPT_FROM},
+        {"serve", required_argument, NULL, OPT_SERVE},
         {"help", no_argument, NULL, OPT_HELP},
         {"version", no_argument, NULL, OPT_VERSION},
         {0},
@@ -136,6 +147,15 @@ static enum err parse(int argc, char **argv, struct options *o, struct errbuf *e
     }
     o->start.sets = o->sets;
     o->start.config = optind < argc ? argv[optind] : NULL;
+    if (o->serve && (o->start.config || o->start.run || o->start.n_sets > 0 || o->start.resume ||
+                     o->start.eval_only || o->start.from)) {
+        return err_set(
+            e, ERR_USAGE,
+            "--serve DIR goes with --bind, --status and --keys only; tasks are submitted");
+    }
+    if (o->serve) {
+        return OK;
+    }
     if (argc - optind > 1) {
         return err_set(e, ERR_USAGE, "one CONFIG is wanted, then comes %s", argv[optind + 1]);
     }
@@ -171,6 +191,11 @@ static enum err read_key(struct options *o, struct errbuf *e)
     return error;
 }
 
+static struct serving_keys keys_of(const struct options *o)
+{
+    return (struct serving_keys){.key = o->keys ? &o->key : NULL, .folder = o->keys};
+}
+
 /* A connection is a descriptor: room for as many as the system lets us have. */
 static void raise_descriptors(void)
 {
@@ -184,7 +209,7 @@ static void raise_descriptors(void)
 static enum err serve(const struct options *o, struct start *start, struct address_file *address,
                       struct phases_outcome *outcome, struct errbuf *e)
 {
-    const struct serving_keys keys = {.key = o->keys ? &o->key : NULL, .folder = o->keys};
+    const struct serving_keys keys = keys_of(o);
     struct serving serving = {0};
     enum err error =
         address_file_choose(o->start.run, o->bind, o->status, o->keys != NULL, address, e);
@@ -226,7 +251,7 @@ static enum exit_code conclude(const struct options *o, struct start *start,
         return written ? EXIT_FINISHED : EXIT_ERROR;
     }
     FAILPOINT("report.before");
-    error = summary_write(start, o->start.run, outcome, &e);
+    error = summary_write(start, o->start.run, outcome, true, &e);
     if (error != OK) {
         (void)fprintf(stderr, "pft-coordinator: %s\n", e.text);
     }
@@ -239,6 +264,16 @@ static enum exit_code explain(enum err error, const struct errbuf *e)
     return error == ERR_USAGE                          ? EXIT_USAGE
            : error == ERR_REFUSED || error == ERR_BUSY ? EXIT_REFUSED
                                                        : EXIT_ERROR;
+}
+
+static enum exit_code keep_tasks(const struct options *o)
+{
+    struct errbuf e = {{0}};
+    bool left = false;
+    const struct fleet_options fleet = {
+        .dir = o->serve, .bind = o->bind, .status = o->status, .keys = keys_of(o)};
+    enum err error = fleet_run(&fleet, &left, &e);
+    return error != OK ? explain(error, &e) : left ? EXIT_STOPPED : EXIT_FINISHED;
 }
 
 int main(int argc, char **argv)
@@ -257,8 +292,13 @@ int main(int argc, char **argv)
     if (error == OK && o.keys) {
         error = read_key(&o, &e);
     }
+    raise_descriptors();
+    if (error == OK && o.serve) {
+        enum exit_code code = keep_tasks(&o);
+        key_clear(&o.key);
+        return code;
+    }
     if (error == OK) {
-        raise_descriptors();
         error = start_open(&o.start, &start, &e);
     }
     if (error == OK) {

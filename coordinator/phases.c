@@ -322,6 +322,7 @@ static void on_committed(struct phases *p, uint64_t step)
 static void on_written(struct phases *p, const struct scribe_report *r)
 {
     if (r->news == SCRIBE_FAILED) {
+        p->disk_failed = true;
         phases_fail(p, r->text.text);
         return;
     }
@@ -531,6 +532,7 @@ void phases_close(struct phases **phases, struct phases_outcome *outcome)
     *outcome =
         (struct phases_outcome){.end = p->end,
                                 .why = p->why,
+                                .disk_failed = p->disk_failed,
                                 .eval_seconds = p->eval_seconds,
                                 .total_seconds = (double)(clock_now_ms() - p->from_ms) * 1e-3,
                                 .eval = p->json};

@@ -33,6 +33,7 @@ enum phases_end {
 struct phases_outcome {
     enum phases_end end;
     struct errbuf why;    /* FAILED */
+    bool disk_failed;     /* FAILED: a write or an fsync; the program must end before it goes on */
     double eval_seconds;  /* of this start */
     double total_seconds; /* of this start */
     struct str eval;      /* eval_only: the JSON; the caller's */

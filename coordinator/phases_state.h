@@ -47,7 +47,7 @@ struct phases {
     struct export_input input;
     uint32_t useful_slots; /* of a training step */
     uint32_t warned_slots;
-    bool stopping, degraded;
+    bool stopping, degraded, disk_failed;
     char trouble[WIRE_TEXT_BYTES];
     double loss, trained_tokens, eval_seconds;
     double eval_tokens; /* of one evaluation; 0 while unknown, and when there is none */

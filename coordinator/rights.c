@@ -11,7 +11,8 @@ bool rights_connect(const char *domain, enum key_role role)
     return strcmp(domain, RIGHTS_STATUS) == 0 && (role == KEY_OBSERVER || role == KEY_OPERATOR);
 }
 
-bool rights_command(enum key_role role)
+bool rights_command(enum key_role role, enum status_command command)
 {
-    return role == KEY_OPERATOR;
+    bool reads = command == STATUS_ASK || command == STATUS_JOBS || command == STATUS_READ;
+    return role == KEY_OPERATOR || (reads && role == KEY_OBSERVER);
 }

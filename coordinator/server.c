@@ -28,8 +28,7 @@ static void on_idle(uv_idle_t *idle)
     (void)idle; /* the poll must not block: a tick is due after what waits in the sockets */
 }
 
-/* on_check has work to do once the sockets had their turn. */
-static void wake(struct server *s)
+void server_wake(struct server *s)
 {
     s->due = true;
     (void)uv_idle_start(&s->idle, on_idle);
@@ -39,7 +38,7 @@ static void peer_trouble(struct server *s, struct peer *peer, enum err error)
 {
     if (error == ERR_GONE && peer->link == LINK_UP) {
         peer->link = LINK_LOST;
-        wake(s);
+        server_wake(s);
     } else if (error != ERR_GONE && !peer->slow) {
         peer->slow = true;
         log_event(LOG_WARN, "worker_slow", "worker=%s %s", peer->name, err_text(error));
@@ -73,6 +72,13 @@ enum err server_send_tensor(struct server *s, struct peer *peer, const struct wi
 void server_refuse(struct server *s, const struct socket_route *route, uint64_t session,
                    enum wire_refusal code, uint32_t retry_ms, const char *text)
 {
+    log_limited(&s->refused_limit, clock_now_ms(), LOG_WARN, "refused", "%s", text);
+    server_put_off(s, route, session, code, retry_ms, text);
+}
+
+void server_put_off(struct server *s, const struct socket_route *route, uint64_t session,
+                    enum wire_refusal code, uint32_t retry_ms, const char *text)
+{
     struct wire_message m = {.kind = WIRE_REFUSED};
     uint8_t header[LIMIT_HEADER_BYTES];
     size_t bytes;
@@ -80,7 +86,6 @@ void server_refuse(struct server *s, const struct socket_route *route, uint64_t 
     m.note.code = (uint32_t)code;
     m.note.retry_ms = retry_ms;
     (void)snprintf(m.note.text, sizeof m.note.text, "%s", text);
-    log_limited(&s->refused_limit, clock_now_ms(), LOG_WARN, "refused", "%s", text);
     wire_encode(&m, header, &bytes);
     if (socket_send(s->control, route, header, bytes, NULL) != OK) {
         log_event(LOG_DEBUG, "unsent", "message=refused");
@@ -259,14 +264,14 @@ static void carry_out(struct server *s, const struct dispatch_action *a)
 void server_pump(struct server *s)
 {
     struct dispatch_action action;
-    while (!s->ended && !s->ending && dispatch_next(s->dispatch, &action)) {
+    while (s->dispatch && !s->ended && !s->ending && dispatch_next(s->dispatch, &action)) {
         carry_out(s, &action);
     }
 }
 
 static void on_timer(uv_timer_t *timer)
 {
-    wake(timer->data);
+    server_wake(timer->data);
 }
 
 /* After the sockets had their turn, so that no deadline fires on a message that is already here. */
@@ -279,10 +284,17 @@ static void on_check(uv_check_t *check)
     s->due = false;
     (void)uv_idle_stop(&s->idle);
     if (server_part_lost(s)) {
-        wake(s);
+        server_wake(s);
+    }
+    if (s->ending && s->dispatch && s->standing) {
+        s->owner.task_over(s->owner.ctx);
+        return;
     }
     if (s->ending) {
         server_end_when_alone(s);
+        return;
+    }
+    if (!s->dispatch) {
         return;
     }
     uint64_t rest_ns = dispatch_tick(s->dispatch, server_now_ns());
@@ -295,14 +307,23 @@ static void on_beat(uv_timer_t *timer)
 {
     struct server *s = timer->data;
     server_report_turned_away(s);
-    s->events.tick(s->events.ctx, clock_now_ms());
+    if (s->standing) {
+        server_forget_silent(s);
+        s->owner.tick(s->owner.ctx, clock_now_ms());
+    } else {
+        s->events.tick(s->events.ctx, clock_now_ms());
+    }
 }
 
 static void on_signal(uv_signal_t *handle, int signum)
 {
     struct server *s = handle->data;
     log_event(LOG_INFO, "signal", "number=%d", signum);
-    s->events.signal(s->events.ctx);
+    if (s->standing) {
+        s->owner.signal(s->owner.ctx);
+    } else {
+        s->events.signal(s->events.ctx);
+    }
 }
 
 static void open_handles(struct server *s)
@@ -318,35 +339,24 @@ static void open_handles(struct server *s)
     (void)signal(SIGPIPE, SIG_IGN);
 }
 
-enum err server_open(const struct server_config *cfg, const struct server_events *events,
-                     struct server **out, struct errbuf *e)
+enum err server_shell_open(const struct server_doors *doors, const struct server_config *cfg,
+                           struct server **out, struct errbuf *e)
 {
     *out = NULL;
     struct server *s = mem_calloc(1, sizeof *s);
     if (!s) {
         return err_set(e, ERR_NOMEM, "no memory for the server");
     }
-    s->cfg = *cfg;
-    s->events = *events;
+    s->doors = *doors;
+    s->standing = cfg == NULL;
+    s->cfg = cfg ? *cfg : (struct server_config){0};
     CHECK(uv_loop_init(&s->loop) == 0);
     open_handles(s);
     CHECK(getrandom(s->secret, sizeof s->secret, 0) == (ssize_t)sizeof s->secret);
-    struct dispatch_config dispatch = {
-        .strict = cfg->welcome.strict, .epoch = (uint32_t)cfg->start, .has_probe = cfg->has_probe};
-    memcpy(dispatch.probe, cfg->probe, sizeof dispatch.probe);
-    enum err error = dispatch_new(&dispatch, &s->dispatch);
-    error = error == OK ? server_open_sockets(s, e) : err_set(e, error, "no memory for the queue");
+    enum err error = server_open_sockets(s, e);
     if (error != OK) {
         server_close(&s);
         return error;
-    }
-    s->own_probe_known = cfg->has_probe;
-    if (!cfg->has_probe) {
-        struct errbuf why;
-        s->own_probe_pending = server_probe_start(s, &why) == OK;
-        if (!s->own_probe_pending) {
-            log_event(LOG_WARN, "probe_failed", "%s; the first worker's decides", why.text);
-        }
     }
     *out = s;
     return OK;
@@ -429,10 +439,14 @@ void server_end_when_alone(struct server *s)
 }
 
 /* A DEALER that does not queue to absent peers drops what it has not read yet when its peer closes:
- * so the sockets stay open until every worker has answered, or for a second. */
+ * so the sockets stay open until every worker has answered, or for a second. A task of a standing
+ * server ends without goodbyes: the owner closes it, and its workers wait for the next. */
 void server_end(struct server *s, enum wire_parting why, const char *text)
 {
-    if (!s->ended && !s->ending) {
+    if (s->standing && s->dispatch) {
+        s->ending = true;
+        server_wake(s);
+    } else if (!s->ended && !s->ending) {
         tell_all(s, WIRE_GOODBYE, why, text);
         s->ending = true;
         (void)uv_timer_start(&s->beat, on_parted, PARTING_MS, 0);
@@ -483,6 +497,7 @@ void server_close(struct server **server)
     dispatch_free(&s->dispatch);
     blob_free(&s->params);
     mem_free(s->peers);
+    mem_free(s->parked);
     mem_free(s);
 }
 

@@ -2,7 +2,10 @@
  * calls of dispatch and dispatch's actions into messages, and hands what concerns the run
  * (payloads, scores, a finished batch) to the phases. Owns: the loop, sockets, sessions, dispatch,
  * the published parameters, the process that computes the run's probe. Never: sums, writes files,
- * decides what comes next. Everything on the loop's thread; nothing blocks. */
+ * decides what comes next. Everything on the loop's thread; nothing blocks.
+ *
+ * With an owner (a standing coordinator) the loop and the sockets outlive the run, here a task: its
+ * end is told to the owner, sessions end with it, and workers are told when to ask again. */
 #ifndef PFT_SERVER_H
 #define PFT_SERVER_H
 
@@ -14,6 +17,7 @@
 #include "common/net/blob.h"
 #include "common/net/key_file.h"
 #include "common/net/mailbox.h"
+#include "common/net/socket.h"
 #include "common/wire/message.h"
 #include "common/wire/status_message.h"
 #include "coordinator/batch.h"
@@ -43,12 +47,15 @@ struct server_events {
     void (*tick)(void *ctx, uint64_t now_ms);                          /* about twice a second */
 };
 
-struct server_config {
-    const char *run;  /* folder, for log lines */
+/* Where it listens, and to whom: for as long as the server lives, which borrows all of it. */
+struct server_doors {
     const char *bind; /* control address */
     const char *status;
-    const struct key_file *key;  /* the coordinator's; NULL: no keys. Borrowed like the next */
-    const char *keys_folder;     /* who may come in */
+    const struct key_file *key; /* the coordinator's; NULL: no keys */
+    const char *keys_folder;    /* who may come in */
+};
+
+struct server_config {
     struct wire_welcome welcome; /* session and tensor_endpoint are filled per worker */
     uint32_t kernels_bit;
     const char *model_hash, *model_name, *model_path;
@@ -59,10 +66,39 @@ struct server_config {
     uint8_t probe[WIRE_DIGEST_BYTES];
 };
 
+/* What the owner of a server that outlives its tasks is told; ctx comes first. */
+struct server_owner {
+    void *ctx;
+    void (*task_over)(void *ctx); /* the task called server_end: server_task_close is due */
+    void (*status)(void *ctx, struct status *status); /* all but the workers */
+    /* A command about tasks. True: the reply in status goes out now; false: the owner gives it to
+     * server_reply later. The request may be changed. */
+    bool (*command)(void *ctx, const struct socket_route *route, struct status_request *request,
+                    struct status *status);
+    void (*signal)(void *ctx);
+    void (*tick)(void *ctx, uint64_t now_ms);
+};
+
+/* As server_open, without a task. */
+MUST_USE enum err server_open_standing(const struct server_doors *doors,
+                                       const struct server_owner *owner, struct server **out,
+                                       struct errbuf *e);
+/* cfg and events are the task's until server_task_close, which ends every session;
+ * why goes to the workers. Not while another task is open. */
+MUST_USE enum err server_task_open(struct server *s, const struct server_config *cfg,
+                                   const struct server_events *events, struct errbuf *e);
+void server_task_close(struct server *s, const char *why);
+/* What workers are told while no task is open. */
+void server_waits_for(struct server *s, const char *why);
+/* Sends a status reply, the workers filled in unless tasks or content take their room; what cannot
+ * be sent is dropped. */
+void server_reply(struct server *s, const struct socket_route *route, struct status *status);
+
 /* Binds everything, with keys on tcp sockets if there are any, and proves that strangers stay out
  * (ERR_REFUSED, ERR_IO: it could not); starts the probe process when the digest is not known. */
-MUST_USE enum err server_open(const struct server_config *cfg, const struct server_events *events,
-                              struct server **out, struct errbuf *e);
+MUST_USE enum err server_open(const struct server_doors *doors, const struct server_config *cfg,
+                              const struct server_events *events, struct server **out,
+                              struct errbuf *e);
 /* Endpoints that came out of the binds. */
 const char *server_jobs_address(const struct server *s);
 const char *server_status_address(const struct server *s);

@@ -12,7 +12,7 @@ enum {
     CONTROL_QUEUE = 1024,
     TENSOR_QUEUE = 4,
     STATUS_QUEUE = 64,
-    STATUS_FRAME_BYTES = 4096,
+    STATUS_UNREAD_FRAMES = 5,
     LINGER_MS = 1000,
     NEWS_MAX = 64,
     PARTING_MS = 1000, /* after a change of the list, for what a cut worker is told to arrive */
@@ -22,7 +22,7 @@ enum {
 
 static bool keyed(const struct server *s, const char *address)
 {
-    return s->cfg.key && !address_ipc_path(address);
+    return s->doors.key && !address_ipc_path(address);
 }
 
 static enum err open_socket(struct server *s, const char *address,
@@ -32,7 +32,7 @@ static enum err open_socket(struct server *s, const char *address,
     struct socket_options o = *options;
     o.type = SOCKET_ROUTER;
     o.linger_ms = LINGER_MS;
-    o.key = keyed(s, address) ? s->cfg.key : NULL;
+    o.key = keyed(s, address) ? s->doors.key : NULL;
     enum err error = socket_open(s->context, &s->loop, &o, receive, s, out, e);
     return error == OK ? socket_bind(*out, address, endpoint, e) : error;
 }
@@ -48,7 +48,7 @@ static struct socket_options control_options(const struct server *s)
     frame = frame < LIMIT_JOB_BYTES ? frame : LIMIT_JOB_BYTES;
     return (struct socket_options){.domain = RIGHTS_JOBS,
                                    .queue_messages = CONTROL_QUEUE,
-                                   .frame_bytes = frame,
+                                   .frame_bytes = s->standing ? LIMIT_JOB_BYTES : frame,
                                    .unread_bytes = 2 * (uint64_t)frame,
                                    .unread_total_bytes = 16 * (uint64_t)frame};
 }
@@ -61,18 +61,29 @@ static struct socket_options tensor_options(const struct server *s)
     uint64_t unread = (LIMIT_RESULTS_IN_FLIGHT + 1) * (uint64_t)frame;
     return (struct socket_options){.domain = RIGHTS_TENSORS,
                                    .queue_messages = TENSOR_QUEUE,
-                                   .frame_bytes = frame,
+                                   .frame_bytes = s->standing ? LIMIT_TENSOR_BYTES : frame,
                                    .unread_bytes = unread,
                                    .unread_total_bytes = 2 * unread};
 }
 
+/* A frame's own bound cannot change once a socket is bound: of a standing server it is the widest
+ * there is, and what a connection may leave unread is the bound that counts. */
+void server_make_room(struct server *s)
+{
+    const struct socket_options control = control_options(s);
+    const struct socket_options tensor = tensor_options(s);
+    socket_allow_unread(s->control, control.unread_bytes, control.unread_total_bytes);
+    socket_allow_unread(s->tensor, tensor.unread_bytes, tensor.unread_total_bytes);
+}
+
 static struct socket_options status_options(void)
 {
+    const uint64_t unread = STATUS_UNREAD_FRAMES * STATUS_REQUEST_BYTES;
     return (struct socket_options){.domain = RIGHTS_STATUS,
                                    .queue_messages = STATUS_QUEUE,
-                                   .frame_bytes = STATUS_FRAME_BYTES,
-                                   .unread_bytes = STATUS_QUEUE * STATUS_FRAME_BYTES,
-                                   .unread_total_bytes = 16 * STATUS_QUEUE * STATUS_FRAME_BYTES};
+                                   .frame_bytes = STATUS_REQUEST_BYTES,
+                                   .unread_bytes = unread,
+                                   .unread_total_bytes = 16 * unread};
 }
 
 /* Sessions of keys that may not come in any more end now; their messages count no more. */
@@ -132,8 +143,8 @@ static enum err open_door_keeper(struct server *s, struct errbuf *e)
     if (error != OK) {
         return err_set(e, error, "no memory to check keys");
     }
-    const struct zap_config zap = {.keys_folder = s->cfg.keys_folder,
-                                   .own = s->cfg.key->public_key,
+    const struct zap_config zap = {.keys_folder = s->doors.keys_folder,
+                                   .own = s->doors.key->public_key,
                                    .may = rights_connect,
                                    .news = s->news};
     return zap_open(s->context, &zap, &s->zap, e);
@@ -154,13 +165,13 @@ static enum err prove(struct server *s, struct errbuf *e)
     int proven = 0;
     for (size_t i = 0; i < 3 && error == OK; i++) {
         if (keyed(s, endpoints[i])) {
-            error = self_attack(endpoints[i], s->cfg.key, e);
+            error = self_attack(endpoints[i], s->doors.key, e);
             proven++;
         }
     }
     if (error == OK && proven > 0) {
         log_event(LOG_INFO, "closed_to_strangers", "sockets=%d keys=%zu", proven, s->allowed.n);
-    } else if (error == OK && s->cfg.key) {
+    } else if (error == OK && s->doors.key) {
         log_event(LOG_WARN, "keys_unused", "ipc sockets are guarded by the file system");
     }
     return error;
@@ -171,15 +182,15 @@ enum err server_open_sockets(struct server *s, struct errbuf *e)
     char tensor[ADDRESS_BYTES];
     char derived[ADDRESS_BYTES];
     enum err error = socket_context_open(&s->context, e);
-    if (error == OK && s->cfg.key) {
+    if (error == OK && s->doors.key) {
         error = open_door_keeper(s, e);
     }
     if (error == OK) {
-        error = address_tensor(s->cfg.bind, tensor, e);
+        error = address_tensor(s->doors.bind, tensor, e);
     }
     if (error == OK) {
         const struct socket_options options = control_options(s);
-        error = open_socket(s, s->cfg.bind, &options, server_on_control, &s->control,
+        error = open_socket(s, s->doors.bind, &options, server_on_control, &s->control,
                             s->jobs_address, e);
     }
     if (error == OK) {
@@ -189,7 +200,7 @@ enum err server_open_sockets(struct server *s, struct errbuf *e)
     }
     if (error == OK) {
         const struct socket_options options = status_options();
-        error = open_socket(s, s->cfg.status, &options, server_on_status, &s->status,
+        error = open_socket(s, s->doors.status, &options, server_on_status, &s->status,
                             s->status_address, e);
     }
     if (error == OK) {
@@ -218,7 +229,7 @@ void server_close_sockets(struct server *s)
 
 bool server_admits(struct server *s, struct socket *socket, const char *domain)
 {
-    const char *address = socket == s->status ? s->cfg.status : s->cfg.bind;
+    const char *address = socket == s->status ? s->doors.status : s->doors.bind;
     if (!keyed(s, address)) {
         return true;
     }
@@ -236,7 +247,7 @@ bool server_admits(struct server *s, struct socket *socket, const char *domain)
 
 enum key_role server_asker(const struct server *s)
 {
-    if (!keyed(s, s->cfg.status)) {
+    if (!keyed(s, s->doors.status)) {
         return s->owner_commands ? KEY_OPERATOR : KEY_OBSERVER;
     }
     const struct allowed_key *key = allow_list_named(&s->allowed, socket_sender(s->status));

@@ -8,7 +8,7 @@
 #include "common/base/mem.h"
 #include "coordinator/server_state.h"
 
-enum { RETRY_MS = 1000, RETRY_LONG_MS = 5000 };
+enum { RETRY_MS = 1000, RETRY_LONG_MS = 5000, RETRY_UNFIT_MS = 30000 };
 #define SECONDS_MAX 1e9f /* of a job; more says nothing */
 
 static const char *const levels[] = {"portable", "x86-64-v3", "x86-64-v4"};
@@ -17,6 +17,17 @@ static const char *const levels[] = {"portable", "x86-64-v3", "x86-64-v4"};
 static const char *best_level(uint32_t bits)
 {
     return (bits & 4u) ? levels[2] : (bits & 2u) ? levels[1] : levels[0];
+}
+
+/* For good; of a standing coordinator only until a task comes that it fits. */
+static void turn_away(struct server *s, const struct socket_route *route,
+                      const struct wire_hello *h, enum wire_refusal code, const char *text)
+{
+    if (s->standing) {
+        server_park(s, route, h, code, text);
+    } else {
+        server_refuse(s, route, 0, code, 0, text);
+    }
 }
 
 /* Does the worker fit the run? False: it was refused. */
@@ -37,7 +48,7 @@ static bool fits(struct server *s, const struct socket_route *route, const struc
                        "model: the run is on %s, SHA-256 %.16s..., the worker has %.16s...; give "
                        "it --model with that file",
                        c->model_name, c->model_hash, h->model_hash);
-        server_refuse(s, route, 0, WIRE_REFUSED_MODEL, 0, text);
+        turn_away(s, route, h, WIRE_REFUSED_MODEL, text);
         return false;
     }
     if (strcmp(h->shape_digest, c->shape_digest) != 0) {
@@ -45,7 +56,7 @@ static bool fits(struct server *s, const struct socket_route *route, const struc
                        "shape: the run's model has digest %s, the worker reads %s from the same "
                        "file: use the same build on both sides",
                        c->shape_digest, h->shape_digest);
-        server_refuse(s, route, 0, WIRE_REFUSED_SHAPE, 0, text);
+        turn_away(s, route, h, WIRE_REFUSED_SHAPE, text);
         return false;
     }
     if ((h->kernel_levels & c->kernels_bit) == 0) {
@@ -54,7 +65,7 @@ static bool fits(struct server *s, const struct socket_route *route, const struc
                        "in its config would admit it",
                        c->welcome.kernels, best_level(h->kernel_levels),
                        best_level(h->kernel_levels));
-        server_refuse(s, route, 0, WIRE_REFUSED_KERNELS, 0, text);
+        turn_away(s, route, h, WIRE_REFUSED_KERNELS, text);
         return false;
     }
     return true;
@@ -91,6 +102,10 @@ static bool owns_name(struct server *s, const struct socket_route *route,
 
 static void on_hello(struct server *s, const struct socket_route *route, const struct wire_hello *h)
 {
+    if (s->standing && (!s->dispatch || s->draining || s->ending)) {
+        server_park(s, route, h, WIRE_REFUSED_STATE, s->waits_for);
+        return;
+    }
     if (s->draining || s->ending) {
         server_refuse(s, route, 0, WIRE_REFUSED_STATE, RETRY_LONG_MS, "the run is ending");
         return;
@@ -130,6 +145,7 @@ static void on_hello(struct server *s, const struct socket_route *route, const s
     }
     (void)snprintf(peer->name, sizeof peer->name, "%s", h->worker);
     (void)snprintf(peer->user, sizeof peer->user, "%s", socket_sender(s->control));
+    server_unpark(s, h->worker);
     log_event(LOG_INFO, "worker_joined", "worker=%s host=%s slots=%u core=%s", h->worker, h->host,
               h->slots, h->core_type);
     welcome(s, peer);
@@ -147,7 +163,8 @@ void server_judge_probe(struct server *s, struct peer *peer,
         m.session.session = peer->session;
         (void)server_send(s, peer, &m, NULL);
     } else {
-        server_refuse(s, &route, peer->session, WIRE_REFUSED_PROBE, 0, e.text);
+        server_refuse(s, &route, peer->session, WIRE_REFUSED_PROBE,
+                      s->standing ? RETRY_UNFIT_MS : 0, e.text);
         server_peer_free(s, peer);
     }
     server_pump(s);

@@ -8,6 +8,7 @@
 #include "common/base/check.h"
 #include "common/base/file.h"
 #include "common/base/hash.h"
+#include "common/base/mem.h"
 #include "coordinator/server_state.h"
 
 enum { DIGEST_HEX = 2 * WIRE_DIGEST_BYTES };
@@ -17,19 +18,28 @@ static bool read_digest(const struct server_probe *p, uint8_t digest[WIRE_DIGEST
     return p->length >= DIGEST_HEX && hash_from_hex(p->line, WIRE_DIGEST_BYTES, digest);
 }
 
-static void on_probe_exit(uv_process_t *process, int64_t status, int signum)
+static void on_closed(uv_handle_t *handle)
 {
-    struct server *s = process->data;
-    s->probe.running = false;
-    uv_close((uv_handle_t *)process, NULL);
-    uv_close((uv_handle_t *)&s->probe.out, NULL);
-    if (s->ended) {
-        return;
+    struct server_probe *p = handle->data;
+    if (--p->open == 0) {
+        mem_free(p);
     }
+}
+
+static void close_probe(struct server_probe *p)
+{
+    p->open = 2;
+    uv_close((uv_handle_t *)&p->process, on_closed);
+    uv_close((uv_handle_t *)&p->out, on_closed);
+}
+
+static void digest_known(struct server *s, const struct server_probe *p, bool good, int64_t status,
+                         int signum)
+{
     s->own_probe_pending = false;
-    s->own_probe_known = status == 0 && signum == 0 && read_digest(&s->probe, s->own_probe);
+    s->own_probe_known = good && read_digest(p, s->own_probe);
     if (s->own_probe_known) {
-        log_event(LOG_INFO, "probe", "digest=%.*s", DIGEST_HEX, s->probe.line);
+        log_event(LOG_INFO, "probe", "digest=%.*s", DIGEST_HEX, p->line);
         dispatch_expect_probe(s->dispatch, s->own_probe);
         s->events.probe(s->events.ctx, s->own_probe);
     } else {
@@ -44,17 +54,30 @@ static void on_probe_exit(uv_process_t *process, int64_t status, int signum)
     }
 }
 
+static void on_probe_exit(uv_process_t *process, int64_t status, int signum)
+{
+    struct server_probe *p = process->data;
+    struct server *s = p->server;
+    if (s) {
+        s->probe = NULL;
+    }
+    if (s && !s->ended) {
+        digest_known(s, p, status == 0 && signum == 0, status, signum);
+    }
+    close_probe(p);
+}
+
 static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
 {
     (void)suggested;
-    struct server_probe *p = &((struct server *)handle->data)->probe;
+    struct server_probe *p = handle->data;
     *buf = uv_buf_init(p->line + p->length, (unsigned)(SERVER_PROBE_LINE - 1 - p->length));
 }
 
 static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
 {
     (void)buf;
-    struct server_probe *p = &((struct server *)stream->data)->probe;
+    struct server_probe *p = stream->data;
     if (n > 0) {
         p->length += (size_t)n;
         p->line[p->length] = '\0';
@@ -102,28 +125,34 @@ enum err server_probe_start(struct server *s, struct errbuf *e)
                     (char *)(uintptr_t) "--tiles",
                     tiles,
                     NULL};
-    CHECK(uv_pipe_init(&s->loop, &s->probe.out, 0) == 0);
-    s->probe.process.data = s->probe.out.data = s;
+    struct server_probe *p = mem_calloc(1, sizeof *p);
+    if (!p) {
+        return err_set(e, ERR_NOMEM, "no memory for the probe");
+    }
+    CHECK(uv_pipe_init(&s->loop, &p->out, 0) == 0);
+    p->server = s;
+    p->process.data = p->out.data = p;
     uv_stdio_container_t stdio[3] = {
         {.flags = UV_IGNORE},
-        {.flags = UV_CREATE_PIPE | UV_WRITABLE_PIPE, .data.stream = (uv_stream_t *)&s->probe.out},
+        {.flags = UV_CREATE_PIPE | UV_WRITABLE_PIPE, .data.stream = (uv_stream_t *)&p->out},
         {.flags = UV_INHERIT_FD, .data.fd = 2}};
     const uv_process_options_t options = {
         .file = program, .args = argv, .exit_cb = on_probe_exit, .stdio = stdio, .stdio_count = 3};
-    int code = uv_spawn(&s->loop, &s->probe.process, &options);
+    int code = uv_spawn(&s->loop, &p->process, &options);
     if (code != 0) {
-        uv_close((uv_handle_t *)&s->probe.process, NULL);
-        uv_close((uv_handle_t *)&s->probe.out, NULL);
+        close_probe(p);
         return err_set(e, ERR_IO, "%s: %s", program, uv_strerror(code));
     }
-    s->probe.running = true;
-    (void)uv_read_start((uv_stream_t *)&s->probe.out, on_alloc, on_read);
+    s->probe = p;
+    (void)uv_read_start((uv_stream_t *)&p->out, on_alloc, on_read);
     return OK;
 }
 
 void server_probe_stop(struct server *s)
 {
-    if (s->probe.running) {
-        (void)uv_process_kill(&s->probe.process, SIGKILL);
+    if (s->probe) {
+        s->probe->server = NULL;
+        (void)uv_process_kill(&s->probe->process, SIGKILL);
+        s->probe = NULL;
     }
 }

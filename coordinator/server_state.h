@@ -1,7 +1,8 @@
 /* server_state.h - what the parts of the server share. Private to coordinator/server*.c: server.c
  * (loop, actions out), server_gate.c (sockets, keys), server_peers.c (who is who),
  * server_messages.c (workers' messages in), server_status.c (status and commands),
- * server_probe.c (the run's own probe). */
+ * server_probe.c (the run's own probe), server_task.c (what belongs to one run or task),
+ * server_parked.c (workers that wait for another task). */
 #ifndef PFT_SERVER_STATE_H
 #define PFT_SERVER_STATE_H
 
@@ -57,16 +58,28 @@ struct bad_route {
     uint32_t strikes;
 };
 
+/* A process may outlive the task that asked for it: it frees itself when it has ended. */
 struct server_probe {
+    struct server *server; /* NULL: nobody wants the digest any more */
     uv_process_t process;
     uv_pipe_t out;
-    bool running;
+    int open; /* handles */
     char line[SERVER_PROBE_LINE];
     size_t length;
 };
 
+/* A worker that was told to come back. */
+struct parked {
+    char name[WIRE_NAME_BYTES], host[WIRE_HOST_BYTES], core_type[WIRE_NAME_BYTES];
+    struct socket_route route;
+    uint32_t slots;
+    uint64_t heard_ns;
+    bool unfit; /* the open task is not for it */
+};
+
 struct server {
-    struct server_config cfg;
+    struct server_doors doors;
+    struct server_config cfg; /* of the open task */
     struct server_events events;
     uv_loop_t loop;
     uv_timer_t timer, beat;
@@ -99,7 +112,12 @@ struct server {
     uint8_t params_digest[WIRE_DIGEST_BYTES];
     bool own_probe_known, own_probe_pending;
     uint8_t own_probe[WIRE_DIGEST_BYTES];
-    struct server_probe probe;
+    struct server_probe *probe;
+    bool standing;
+    struct server_owner owner;
+    char waits_for[WIRE_TEXT_BYTES];
+    struct parked *parked; /* [n_parked] */
+    size_t n_parked, parked_capacity;
     bool ending; /* goodbyes are said, theirs are waited for */
     bool ended, draining;
     uint64_t malformed, bad_tokens;
@@ -108,6 +126,8 @@ struct server {
 
 /* Opens the three sockets, with keys where they apply, and attacks those. */
 MUST_USE enum err server_open_sockets(struct server *s, struct errbuf *e);
+/* Makes room for the messages of a task that was opened just now. */
+void server_make_room(struct server *s);
 void server_close_sockets(struct server *s);
 /* In a receive callback: may the key of this message (still) use the socket? Always true without
  * keys; after a false the sender is hung up on, a second after the list changed at the earliest. */
@@ -120,6 +140,21 @@ uint64_t server_turned_away(const struct server *s);
 void server_report_turned_away(struct server *s);
 /* Tells a worker to finish what it computes and leave. */
 void server_drain_worker(struct server *s, struct peer *peer);
+/* Looks after deadlines once the sockets had their turn. */
+void server_wake(struct server *s);
+/* The loop, the handles, the sockets; no task. cfg: of the one run, NULL for a standing server. On
+ * an error there is no server. */
+MUST_USE enum err server_shell_open(const struct server_doors *doors,
+                                    const struct server_config *cfg, struct server **out,
+                                    struct errbuf *e);
+
+/* Refuses for now, and remembers the worker for the status. */
+void server_park(struct server *s, const struct socket_route *route, const struct wire_hello *h,
+                 enum wire_refusal code, const char *text);
+void server_unpark(struct server *s, const char *name);
+void server_forget_silent(struct server *s);
+/* Tells those that wait (worker "": all of them) to leave; how many were told. */
+uint32_t server_drain_parked(struct server *s, const char *worker);
 
 /* Ends the loop once the last peer has said goodbye. */
 void server_end_when_alone(struct server *s);
@@ -135,6 +170,9 @@ enum err server_send_tensor(struct server *s, struct peer *peer, const struct wi
                             struct blob *payload);
 void server_refuse(struct server *s, const struct socket_route *route, uint64_t session,
                    enum wire_refusal code, uint32_t retry_ms, const char *text);
+/* The same without a word in the log: nothing is wrong, it is to come back. */
+void server_put_off(struct server *s, const struct socket_route *route, uint64_t session,
+                    enum wire_refusal code, uint32_t retry_ms, const char *text);
 void server_send_params(struct server *s, struct peer *peer);
 
 /* Peers. */

@@ -1,4 +1,5 @@
-/* server_status.c - the status socket: how the run is, and an operator's commands. */
+/* server_status.c - the status socket: how the run is, an operator's commands, and those about
+ * tasks, which go to the owner of a standing server. */
 #include <stdio.h>
 #include <string.h>
 
@@ -16,34 +17,73 @@ static double worker_utilisation(const struct worker *w, double *computed_s, dou
     return utilisation_share(computed, wall);
 }
 
+static void fill_worker(const struct worker *w, uint64_t silence_ns, struct status_worker *out)
+{
+    out->slots = w->n_slots;
+    out->units_done = w->units_done;
+    out->tokens_per_s = w->tokens_per_s;
+    out->last_heard_ms = silence_ns / 1000000u;
+    out->strikes = w->strikes;
+    (void)snprintf(out->id, sizeof out->id, "%s", w->name);
+    (void)snprintf(out->host, sizeof out->host, "%s", w->host);
+    (void)snprintf(out->core_type, sizeof out->core_type, "%s", w->core_type);
+    (void)snprintf(out->state, sizeof out->state, "%s", worker_state_name(w->state));
+}
+
+static void fill_parked(const struct parked *p, uint64_t now_ns, struct status_worker *out)
+{
+    out->slots = p->slots;
+    out->last_heard_ms = (now_ns > p->heard_ns ? now_ns - p->heard_ns : 0) / 1000000u;
+    out->utilisation = utilisation_share(0.0, 0.0);
+    (void)snprintf(out->id, sizeof out->id, "%s", p->name);
+    (void)snprintf(out->host, sizeof out->host, "%s", p->host);
+    (void)snprintf(out->core_type, sizeof out->core_type, "%s", p->core_type);
+    (void)snprintf(out->state, sizeof out->state, "%s", p->unfit ? "unfit" : "waiting");
+}
+
 static void fill_workers(const struct server *s, struct status *status)
 {
-    const struct roster *roster = dispatch_roster(s->dispatch);
-    uint32_t n = roster_count(roster);
+    const struct roster *roster = s->dispatch ? dispatch_roster(s->dispatch) : NULL;
+    uint32_t joined = roster ? roster_count(roster) : 0;
     uint64_t now = server_now_ns();
     double computed_s = 0.0;
     double wall_s = 0.0;
+    size_t n = joined + s->n_parked < LIMIT_WORKERS ? joined + s->n_parked : LIMIT_WORKERS;
     status->workers = mem_calloc(n, sizeof *status->workers);
-    for (uint32_t i = 0; status->workers && i < n; i++) {
-        const struct worker *w = roster_at(roster, i);
+    for (size_t i = 0; status->workers && i < n; i++) {
         struct status_worker *out = &status->workers[status->n_workers++];
-        out->slots = w->n_slots;
-        out->units_done = w->units_done;
-        out->tokens_per_s = w->tokens_per_s;
-        out->last_heard_ms = roster_silence_ns(roster, w, now) / 1000000u;
-        out->strikes = w->strikes;
-        out->utilisation = worker_utilisation(w, &computed_s, &wall_s);
-        (void)snprintf(out->id, sizeof out->id, "%s", w->name);
-        (void)snprintf(out->host, sizeof out->host, "%s", w->host);
-        (void)snprintf(out->core_type, sizeof out->core_type, "%s", w->core_type);
-        (void)snprintf(out->state, sizeof out->state, "%s", worker_state_name(w->state));
+        if (i < joined) {
+            const struct worker *w = roster_at(roster, (uint32_t)i);
+            fill_worker(w, roster_silence_ns(roster, w, now), out);
+            out->utilisation = worker_utilisation(w, &computed_s, &wall_s);
+        } else {
+            fill_parked(&s->parked[i - joined], now, out);
+        }
     }
     status->utilisation = utilisation_share(computed_s, wall_s);
 }
 
+void server_reply(struct server *s, const struct socket_route *route, struct status *status)
+{
+    uint8_t *reply = NULL;
+    size_t n = 0;
+    status->refused = server_turned_away(s);
+    status->utilisation = utilisation_share(0.0, 0.0);
+    if (status->n_tasks == 0 && status->content_bytes == 0) {
+        fill_workers(s, status);
+    }
+    if (!s->ended && status_encode(status, &reply, &n) == OK) {
+        enum err error = socket_send(s->status, route, reply, n, NULL);
+        if (error != OK) {
+            log_event(LOG_DEBUG, "status_unsent", "%s", err_text(error));
+        }
+    }
+    mem_free(reply);
+}
+
 static void drain(struct server *s, const char *worker, struct status *status)
 {
-    int n = 0;
+    uint32_t n = server_drain_parked(s, worker);
     for (size_t i = 0; i < s->n_peers; i++) {
         struct peer *peer = &s->peers[i];
         if (peer->used && (worker[0] == '\0' || strcmp(peer->name, worker) == 0)) {
@@ -51,68 +91,105 @@ static void drain(struct server *s, const char *worker, struct status *status)
             n++;
         }
     }
-    status->outcome = n > 0 || worker[0] == '\0' ? STATUS_DONE : STATUS_NO_WORKER;
+    status->outcome = n > 0 || worker[0] == '\0' ? STATUS_DONE : STATUS_NOT_THERE;
     if (status->outcome == STATUS_DONE) {
         (void)snprintf(status->answer, sizeof status->answer,
-                       "%d %s told to finish what runs and leave", n,
+                       "%u %s told to finish what runs and leave", n,
                        n == 1 ? "worker is" : "workers are");
     } else {
         (void)snprintf(status->answer, sizeof status->answer, "no worker is named %s", worker);
     }
 }
 
-/* What came of the command, in status; the stop itself comes after the reply is sent. */
-static void command(struct server *s, const struct status_request *request, struct status *status)
+static const char *command_name(enum status_command command)
+{
+    static const char *const names[STATUS_COMMANDS] = {"ask",  "drain",  "stop", "submit",
+                                                       "jobs", "cancel", "read"};
+    return (unsigned)command < STATUS_COMMANDS ? names[command] : "unknown";
+}
+
+static void refuse_role(enum key_role role, struct status *status)
+{
+    status->outcome = STATUS_REFUSED;
+    (void)snprintf(status->answer, sizeof status->answer,
+                   "only an operator may drain, stop, submit or cancel: use a key with role "
+                   "operator, or the ipc socket in the coordinator's folder as its owner (this is "
+                   "an %s)",
+                   key_role_name(role));
+}
+
+/* What came of the command, in status. True: the reply goes out now, and a stop comes after it. */
+static bool command(struct server *s, const struct socket_route *route,
+                    struct status_request *request, struct status *status)
 {
     enum key_role role = server_asker(s);
-    if (!rights_command(role)) {
-        status->outcome = STATUS_REFUSED;
-        (void)snprintf(status->answer, sizeof status->answer,
-                       "only an operator may drain or stop: use a key with role operator, or the "
-                       "ipc socket in the run folder as its owner (this is an %s)",
-                       key_role_name(role));
+    bool now = true;
+    if (!rights_command(role, request->command)) {
+        refuse_role(role, status);
     } else if (request->command == STATUS_DRAIN) {
         drain(s, request->worker, status);
-    } else {
+    } else if (request->command == STATUS_STOP) {
         status->outcome = STATUS_DONE;
+        (void)snprintf(status->answer, sizeof status->answer, "%s",
+                       s->standing ? "stopping; started again it goes on with its tasks"
+                                   : "stopping; --resume goes on with the run");
+    } else if (!s->standing) {
+        status->outcome = STATUS_REFUSED;
         (void)snprintf(status->answer, sizeof status->answer,
-                       "stopping; --resume goes on with the run");
+                       "this coordinator has one run and no list of tasks; pft-coordinator "
+                       "--serve DIR keeps one");
+    } else {
+        now = s->owner.command(s->owner.ctx, route, request, status);
     }
-    log_event(LOG_INFO, "command", "%s by=%s key=%s outcome=%d",
-              request->command == STATUS_DRAIN ? "drain" : "stop", key_role_name(role),
-              socket_sender(s->status), (int)status->outcome);
+    if (!rights_command(KEY_OBSERVER, request->command)) { /* it changes something */
+        log_event(LOG_INFO, "command", "%s by=%s key=%s outcome=%d", command_name(request->command),
+                  key_role_name(role), socket_sender(s->status), (int)status->outcome);
+    }
+    return now;
+}
+
+static void stop(struct server *s)
+{
+    if (s->standing) {
+        s->owner.signal(s->owner.ctx);
+    } else {
+        s->events.signal(s->events.ctx);
+    }
 }
 
 void server_on_status(void *ctx, const struct socket_route *route, const uint8_t *header,
                       size_t bytes, struct blob **payload)
 {
     struct server *s = ctx;
-    struct errbuf e;
+    struct errbuf e = {{0}};
     struct status_request request;
     (void)payload;
-    if (s->ended || !server_admits(s, s->status, RIGHTS_STATUS) || !header ||
-        status_request_decode(header, bytes, &request, &e) != OK) {
+    if (s->ended || !server_admits(s, s->status, RIGHTS_STATUS) || !header) {
         return;
     }
+    enum err error = status_request_decode(header, bytes, &request, &e);
     struct status status = {.schema = STATUS_SCHEMA};
-    uint8_t *reply = NULL;
-    size_t n = 0;
-    if (request.command != STATUS_ASK) {
-        command(s, &request, &status);
+    bool now = true;
+    if (error == ERR_RANGE) { /* ours, but with something in it that cannot be */
+        status.outcome = STATUS_REFUSED;
+        (void)snprintf(status.answer, sizeof status.answer, "%s", e.text);
+    } else if (error != OK) {
+        return;
+    } else if (request.command != STATUS_ASK) {
+        now = command(s, route, &request, &status);
     }
-    s->events.status(s->events.ctx, &status);
-    status.refused = server_turned_away(s);
-    fill_workers(s, &status);
-    if (status_encode(&status, &reply, &n) == OK) {
-        enum err error = socket_send(s->status, route, reply, n, NULL);
-        if (error != OK) {
-            log_event(LOG_DEBUG, "status_unsent", "%s", err_text(error));
+    if (now) {
+        if (s->standing) {
+            s->owner.status(s->owner.ctx, &status);
+        } else {
+            s->events.status(s->events.ctx, &status);
         }
+        server_reply(s, route, &status);
     }
-    mem_free(reply);
-    bool stop = request.command == STATUS_STOP && status.outcome == STATUS_DONE && !s->ending;
+    if (error == OK && request.command == STATUS_STOP && status.outcome == STATUS_DONE &&
+        !s->ending) {
+        stop(s);
+    }
+    status_request_free(&request);
     status_free(&status);
-    if (stop) {
-        s->events.signal(s->events.ctx);
-    }
 }

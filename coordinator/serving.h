@@ -9,14 +9,14 @@
 #include "common/net/key_file.h"
 #include "coordinator/address_file.h"
 #include "coordinator/phases.h"
+#include "coordinator/run_settings.h"
 #include "coordinator/server.h"
 #include "coordinator/start.h"
 
 struct serving {
     struct phases *phases;
     struct server *server;
-    struct model_description model; /* these two are borrowed by the server */
-    char shape[WIRE_DIGEST_HEX];
+    struct run_settings settings; /* borrowed by the server */
 };
 
 /* Both borrowed until serving_close. */

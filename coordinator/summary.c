@@ -76,7 +76,7 @@ static enum err gather(struct start *start, const char *run, const struct phases
 }
 
 enum err summary_write(struct start *start, const char *run, const struct phases_outcome *outcome,
-                       struct errbuf *e)
+                       bool table, struct errbuf *e)
 {
     struct texts t = {0};
     struct report_input in;
@@ -90,10 +90,10 @@ enum err summary_write(struct start *start, const char *run, const struct phases
     if (error == OK) {
         error = file_write_atomic(t.report, t.markdown.data, t.markdown.len, e);
     }
-    if (error == OK) {
+    if (error == OK && table) {
         error = report_table(&in, &t.table, e);
     }
-    if (error == OK &&
+    if (error == OK && table &&
         (fwrite(t.table.data, 1, t.table.len, stdout) != t.table.len || fflush(stdout) != 0)) {
         error = err_set(e, ERR_IO, "cannot write the table to stdout");
     }

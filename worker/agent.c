@@ -1,6 +1,9 @@
 /* agent.c - the state machine of a worker; its tables are told in the header. */
 #include "worker/agent.h"
 
+#include <stdio.h>
+#include <string.h>
+
 #include "common/base/check.h"
 #include "common/base/mem.h"
 #include "worker/agent_state.h"
@@ -80,21 +83,30 @@ static void say_goodbye(struct agent *a, enum agent_exit code, const char *why)
     leave(a, code, why);
 }
 
-static void connect_anew(struct agent *a, uint64_t now, uint64_t wait_ms)
+/* No session any more; a hello is due after wait_ms, over the connection that is there. */
+static void start_over(struct agent *a, uint64_t now, uint64_t wait_ms)
 {
+    bool leaves = a->signalled || a->state == AGENT_DRAINING;
     agent_work_drop(a);
     a->session = 0;
     a->probe_sent = false;
     a->epoch = a->epoch < now ? now : a->epoch + 1;
-    if (a->signalled) {
-        leave(a, AGENT_EXIT_DONE, "told to stop, and the coordinator is not there");
+    if (leaves) {
+        leave(a, AGENT_EXIT_DONE, "told to leave, and the session is over");
         return;
     }
     a->state = AGENT_CONNECTING;
     a->opened_ms = now;
     a->hello_ms = 0;
     a->retry_ms = now + wait_ms;
-    (void)agent_act(a, AGENT_OPEN);
+}
+
+static void connect_anew(struct agent *a, uint64_t now, uint64_t wait_ms)
+{
+    start_over(a, now, wait_ms);
+    if (a->state == AGENT_CONNECTING) {
+        (void)agent_act(a, AGENT_OPEN);
+    }
 }
 
 void agent_start(struct agent *a, uint64_t now)
@@ -132,7 +144,7 @@ void agent_signal(struct agent *a, uint64_t now)
 static void on_refused(struct agent *a, const struct wire_note *note, uint64_t now)
 {
     enum wire_refusal code = (enum wire_refusal)note->code;
-    if (code == WIRE_REFUSED_SESSION && a->session != 0 && note->session != a->session) {
+    if (code == WIRE_REFUSED_SESSION && note->session != a->session) {
         return; /* an answer to an earlier session */
     }
     if (code == WIRE_REFUSED_SESSION) {
@@ -140,17 +152,23 @@ static void on_refused(struct agent *a, const struct wire_note *note, uint64_t n
         return;
     }
     if (note->retry_ms > 0) {
-        agent_act_text(a, AGENT_NOTE, 0, "refused for now: %.900s", note->text);
-        connect_anew(a, now, note->retry_ms);
+        if (strcmp(a->waits_for, note->text) != 0) {
+            (void)snprintf(a->waits_for, sizeof a->waits_for, "%s", note->text);
+            agent_act_text(a, AGENT_NOTE, 0, "refused for now: %.900s", note->text);
+        }
+        a->reopen_ms = AGENT_REOPEN_MS;
+        start_over(a, now, note->retry_ms);
         return;
     }
-    leave(a, AGENT_EXIT_REFUSED, note->text);
+    /* Nothing is wrong with one that waits and is told not to come back. */
+    leave(a, code == WIRE_REFUSED_STATE ? AGENT_EXIT_DONE : AGENT_EXIT_REFUSED, note->text);
 }
 
 static void on_welcome(struct agent *a, const struct wire_welcome *welcome)
 {
     a->settings = *welcome;
     a->session = welcome->session;
+    a->waits_for[0] = '\0';
     a->reopen_ms = AGENT_REOPEN_MS;
     a->state = AGENT_PREPARING;
     (void)agent_act(a, AGENT_PREPARE);

@@ -12,6 +12,10 @@
  *   GONE       | goodbye said, the program ends             | -
  *   any state but GONE: silence or an unknown session -> CONNECTING with new sockets; everything
  *   under way is dropped then, since attempts belong to a session and a lost job is done by others.
+ *   A refusal with a time to come back does the same over the connection that is there: the
+ *   coordinator waits for its next task, or this one is not for this worker. One with code STATE
+ *   and no such time is an operator's drain of a worker that waits. A session that ends under a
+ *   drain ends the program.
  *
  *   slot       | meaning
  *   IDLE       | nothing asked for

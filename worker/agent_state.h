@@ -31,6 +31,7 @@ struct agent {
     uint64_t opened_ms, hello_ms, heard_ms, beat_ms, probe_ms, fetch_ms, drain_ms, retry_ms;
     uint64_t alone_ms; /* since when nobody is heard */
     uint64_t reopen_ms;
+    char waits_for[WIRE_TEXT_BYTES]; /* why it was refused for now, said once; "" otherwise */
     bool probe_sent, signalled, has_params;
     enum agent_exit drain_exit;
     uint64_t params_version, fetching;

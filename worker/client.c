@@ -74,6 +74,8 @@ void client_open_tensor(struct client *c)
     const struct wire_welcome *w = agent_settings(c->agent);
     struct errbuf e;
     enum err error = OK;
+    socket_close(&c->tensor); /* of an earlier session on the same connection */
+    c->attached = false;
     if (w->tensor_endpoint[0] != '\0') {
         (void)snprintf(c->tensor_address, sizeof c->tensor_address, "%s", w->tensor_endpoint);
     } else {
@@ -327,6 +329,22 @@ static void job_reported(struct client *c, struct slot_report *report, uint64_t 
     }
 }
 
+/* What an earlier session asked for may come late: the settings of this one are others. */
+static void engine_reported(struct client *c, const struct slot_report *report, uint64_t now)
+{
+    c->has_digest = c->has_digest && !report->fresh;
+    if (report->engine != c->engine) {
+        return;
+    }
+    if (report->kind == SLOT_PREPARED) {
+        agent_prepared(c->agent, report->code, report->text.text, now);
+        return;
+    }
+    c->has_digest = report->code == OK;
+    memcpy(c->digest, report->digest, sizeof c->digest);
+    agent_probed(c->agent, report->code, report->text.text, now);
+}
+
 static void on_reports(void *ctx)
 {
     struct client *c = ctx;
@@ -336,12 +354,8 @@ static void on_reports(void *ctx)
         struct slot_report *report = (struct slot_report *)l;
         if (report->kind == SLOT_JOB) {
             job_reported(c, report, now);
-        } else if (report->kind == SLOT_PREPARED) {
-            agent_prepared(c->agent, report->code, report->text.text, now);
         } else {
-            c->has_digest = report->code == OK;
-            memcpy(c->digest, report->digest, sizeof c->digest);
-            agent_probed(c->agent, report->code, report->text.text, now);
+            engine_reported(c, report, now);
         }
         slot_report_free(report);
         drain_actions(c, now);

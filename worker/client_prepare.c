@@ -83,8 +83,9 @@ void client_prepare(struct client *c, uint64_t now)
                                          .precision = precision,
                                          .threads = c->cfg.threads,
                                          .checkpointing = c->cfg.checkpointing};
-    enum err error = slots_prepare(
-        c->slots, &config, w->unit_rows > 0 ? w->unit_rows : w->unit_tokens, w->tree_tokens_max);
+    enum err error =
+        slots_prepare(c->slots, &config, w->unit_rows > 0 ? w->unit_rows : w->unit_tokens,
+                      w->tree_tokens_max, &c->engine);
     if (error != OK) {
         agent_prepared(c->agent, error, "the loading thread takes no more work", now);
     }

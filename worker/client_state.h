@@ -39,7 +39,8 @@ struct client {
     struct agent *agent;
     struct blob *params;
     uint64_t params_version;
-    bool has_digest;
+    uint64_t engine; /* number of the last slots_prepare */
+    bool has_digest; /* of the engine that is there */
     uint8_t digest[WIRE_DIGEST_BYTES];
     struct client_slot slot[LIMIT_SLOTS];
     struct client_result results[AGENT_RESULTS];

@@ -25,6 +25,7 @@ struct task {
     enum task_kind kind;
     struct engine_config config; /* TASK_PREPARE */
     uint32_t unit_rows, score_rows;
+    uint64_t number;
     struct wire_job job; /* TASK_JOB */
     struct unit *units;
     struct blob *params;
@@ -58,7 +59,9 @@ struct slots {
     struct errbuf loaded_text;
     struct engine *engine;
     struct engine_config config;
-    uint32_t unit_rows;
+    uint32_t unit_rows, score_rows;
+    uint64_t asked;            /* calls of slots_prepare */
+    atomic_uint_fast64_t made; /* the call that the engine is of */
     uint32_t count;
     struct slot_thread threads[];
 };
@@ -152,6 +155,7 @@ static void run_job(struct slot_thread *t, const struct task *task)
 static void run_probe(struct slot_thread *t)
 {
     struct slot_report *report = new_report(SLOT_PROBED, t->index);
+    report->engine = atomic_load(&t->owner->made);
     FAILPOINT("probe.before");
     report->code = engine_probe(t->slot, report->digest, &report->text);
     FAILPOINT("probe.after");
@@ -212,15 +216,18 @@ static enum err check_memory(const struct slots *s, const struct task *task, str
     return error;
 }
 
-static enum err make_engine(struct slots *s, const struct task *task, struct errbuf *e)
+static enum err make_engine(struct slots *s, const struct task *task, bool *fresh, struct errbuf *e)
 {
     if (s->loaded != OK) {
         *e = s->loaded_text;
         return s->loaded;
     }
-    if (s->engine && same_config(&s->config, &task->config) && s->unit_rows == task->unit_rows) {
+    if (s->engine && same_config(&s->config, &task->config) && s->unit_rows == task->unit_rows &&
+        s->score_rows == task->score_rows) {
+        atomic_store(&s->made, task->number);
         return OK;
     }
+    *fresh = true;
     free_engine(s);
     enum err error = check_memory(s, task, e);
     if (error != OK) {
@@ -240,6 +247,8 @@ static enum err make_engine(struct slots *s, const struct task *task, struct err
     }
     s->config = task->config;
     s->unit_rows = task->unit_rows;
+    s->score_rows = task->score_rows;
+    atomic_store(&s->made, task->number);
     return OK;
 }
 
@@ -262,7 +271,8 @@ static void *maker_main(void *argument)
             load_weights(s);
         } else {
             struct slot_report *report = new_report(SLOT_PREPARED, 0);
-            report->code = make_engine(s, task, &report->text);
+            report->engine = task->number;
+            report->code = make_engine(s, task, &report->fresh, &report->text);
             post_report(s, report);
         }
         drop_task(l);
@@ -317,10 +327,12 @@ enum err slots_open(const struct model_file *mf, const char *model_hash, uint32_
 }
 
 enum err slots_prepare(struct slots *s, const struct engine_config *config, uint32_t unit_rows,
-                       uint32_t score_rows)
+                       uint32_t score_rows, uint64_t *engine)
 {
     struct task *task = new_task(TASK_PREPARE);
+    *engine = ++s->asked;
     if (task) {
+        task->number = *engine;
         task->config = *config;
         task->unit_rows = unit_rows;
         task->score_rows = score_rows;

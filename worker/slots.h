@@ -23,6 +23,8 @@ struct slot_report {
     struct letter letter; /* first */
     enum slot_report_kind kind;
     uint32_t slot;
+    uint64_t engine; /* SLOT_PREPARED, SLOT_PROBED: which slots_prepare it is about */
+    bool fresh;      /* SLOT_PREPARED: the engine was made anew, earlier digests are not its own */
     enum err code;
     struct errbuf text;
     uint8_t digest[WIRE_DIGEST_BYTES]; /* SLOT_PROBED */
@@ -39,9 +41,10 @@ MUST_USE enum err slots_open(const struct model_file *mf, const char *model_hash
 
 /* Makes an engine of these settings and the slots' memory for gradients of unit_rows and scores of
  * score_rows, after what runs has stopped; SLOT_PREPARED follows, ERR_NOMEM in it when that does
- * not fit into what is free. Same settings as before: SLOT_PREPARED at no cost. */
+ * not fit into what is free. Same settings as before: SLOT_PREPARED at no cost. *engine is the
+ * number of this call, so that reports about an earlier one can be told apart. */
 MUST_USE enum err slots_prepare(struct slots *s, const struct engine_config *config,
-                                uint32_t unit_rows, uint32_t score_rows);
+                                uint32_t unit_rows, uint32_t score_rows, uint64_t *engine);
 
 /* SLOT_PROBED follows, computed by slot 0 after what it has to do. */
 MUST_USE enum err slots_probe(struct slots *s);

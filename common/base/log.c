@@ -3,18 +3,26 @@
 
 #include <inttypes.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <time.h>
+#include <unistd.h>
 
 enum { LINE_BYTES = 2048, LIMIT_MS = 60000 };
 
 static const char *program_name = "pft";
 static enum log_level lowest = LOG_INFO;
+static atomic_int copy_fd = -1;
 
 void log_init(const char *program, enum log_level level)
 {
     program_name = program;
     lowest = level;
+}
+
+void log_copy(int fd)
+{
+    atomic_store(&copy_fd, fd);
 }
 
 static void write_line(enum log_level level, const char *event, const char *fmt, va_list args)
@@ -40,6 +48,10 @@ static void write_line(enum log_level level, const char *event, const char *fmt,
     }
     line[used++] = '\n';
     (void)fwrite(line, 1, used, stderr);
+    int copy = atomic_load(&copy_fd);
+    if (copy >= 0 && write(copy, line, used) < 0) {
+        return; /* there is nobody to tell */
+    }
 }
 
 void log_event(enum log_level level, const char *event, const char *fmt, ...)

@@ -13,6 +13,10 @@ enum log_level { LOG_DEBUG, LOG_INFO, LOG_WARN, LOG_ERROR };
 /* Who speaks ("coordinator", "worker") and from which level on; call once at start. */
 void log_init(const char *program, enum log_level level);
 
+/* Lines go to this descriptor too, until another one or -1 (none, as at the start) is given. A
+ * failed write to it is not noticed. The caller closes it, when no thread can be logging. */
+void log_copy(int fd);
+
 /* log_event(LOG_INFO, "job_leased", "job=%u worker=%s", id, name); fmt may be "". */
 void log_event(enum log_level level, const char *event, const char *fmt, ...) PRINTF_LIKE(3, 4);
 

@@ -50,6 +50,13 @@ void inflow_close(struct inflow **inflow)
     }
 }
 
+void inflow_widen(struct inflow *f, uint64_t connection_bytes, uint64_t total_bytes)
+{
+    f->connection_bytes =
+        connection_bytes > f->connection_bytes ? connection_bytes : f->connection_bytes;
+    f->total_bytes = total_bytes > f->total_bytes ? total_bytes : f->total_bytes;
+}
+
 static uint64_t cookie_of(int fd)
 {
     uint64_t cookie = 0;

@@ -20,6 +20,8 @@ struct inflow;
 /* Caps in bytes as they come over the wire. */
 MUST_USE enum err inflow_open(uint64_t connection_bytes, uint64_t total_bytes, struct inflow **out);
 void inflow_close(struct inflow **inflow);
+/* Wider caps; narrower ones change nothing. */
+void inflow_widen(struct inflow *f, uint64_t connection_bytes, uint64_t total_bytes);
 
 /* A connection was accepted on this descriptor (libzmq's). */
 void inflow_accepted(struct inflow *f, int fd);

@@ -457,6 +457,13 @@ void socket_hang_up_sender(struct socket *s)
     }
 }
 
+void socket_allow_unread(struct socket *s, uint64_t unread_bytes, uint64_t unread_total_bytes)
+{
+    if (s->inflow) {
+        inflow_widen(s->inflow, unread_bytes, unread_total_bytes);
+    }
+}
+
 struct socket_refusals socket_refusals(struct socket *s)
 {
     count_handshakes(s);

@@ -76,6 +76,9 @@ const char *socket_sender(const struct socket *s);
  * the message came over. */
 void socket_hang_up_sender(struct socket *s);
 
+/* Of a socket with a cap on unread bytes: wider ones from now on; narrower ones change nothing. */
+void socket_allow_unread(struct socket *s, uint64_t unread_bytes, uint64_t unread_total_bytes);
+
 /* Who was turned away so far. */
 struct socket_refusals {
     uint64_t denied;  /* handshakes: the key was turned away */

@@ -12,6 +12,7 @@ enum {
     HEARTBEAT_SILENCE_MS = 3000,
     HANDSHAKE_MS = 2000,
     BACKLOG = 256,
+    CURVE_BYTES = 64, /* what encryption adds to a frame, 33, and to spare */
 };
 
 #ifndef ZMQ_ZAP_ENFORCE_DOMAIN
@@ -72,7 +73,8 @@ enum err socket_options_apply(void *zmq, const struct socket_options *o, struct 
         error = set(zmq, list[i].option, &list[i].value, sizeof list[i].value, e);
     }
     if (error == OK) {
-        error = set(zmq, ZMQ_MAXMSGSIZE, &o->frame_bytes, sizeof o->frame_bytes, e);
+        const int64_t frame = o->frame_bytes + (o->key ? CURVE_BYTES : 0);
+        error = set(zmq, ZMQ_MAXMSGSIZE, &frame, sizeof frame, e);
     }
     return error == OK && o->key ? apply_key(zmq, o, e) : error;
 }

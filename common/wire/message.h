@@ -65,8 +65,9 @@ enum wire_refusal {
     WIRE_REFUSED_QUARANTINE,
     WIRE_REFUSED_SESSION, /* the session is unknown: say hello again */
     WIRE_REFUSED_STALE,   /* a newer connection of that name is known */
-    WIRE_REFUSED_STATE,   /* starting up or ending: retry_ms says when to come back */
-    WIRE_REFUSED_KEY,     /* its key was revoked */
+    WIRE_REFUSED_STATE, /* between two tasks or ending: retry_ms says when to come back, 0: drained
+                         */
+    WIRE_REFUSED_KEY,   /* its key was revoked */
     WIRE_REFUSALS,
 };
 

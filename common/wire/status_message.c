@@ -7,81 +7,93 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "common/base/check.h"
 #include "common/base/mem.h"
+#include "common/wire/task_codec.h"
 #include "common/wire/wire_arena.h"
 #include "pft.pb-c.h"
 
-enum { STATUS_ARENA_BYTES = 8 << 20 };
-
-static char *text(const char *s)
-{
-    return (char *)(uintptr_t)s; /* pack only reads */
-}
-
-/* False when it does not fit or holds control characters. */
-static bool copy_text(char *out, size_t room, const char *in)
-{
-    size_t n = strnlen(in, room);
-    if (n == room) {
-        return false;
-    }
-    for (size_t i = 0; i < n; i++) {
-        if ((unsigned char)in[i] < ' ') {
-            return false;
-        }
-    }
-    memcpy(out, in, n + 1);
-    return true;
-}
+enum { STATUS_ARENA_BYTES = 8 << 20, REQUEST_ARENA_BYTES = STATUS_REQUEST_BYTES + 4096 };
 
 void status_request_encode(const struct status_request *r, uint8_t out[STATUS_REQUEST_BYTES],
                            size_t *bytes)
 {
-    static_assert(sizeof r->worker + 16 <= STATUS_REQUEST_BYTES, "every request fits");
+    static_assert(TASK_ORDER_BYTES + sizeof r->worker + 64 <= STATUS_REQUEST_BYTES, "all fit");
     Pft__StatusRequest request = PFT__STATUS_REQUEST__INIT;
+    Pft__TaskOrder order;
     request.schema = STATUS_SCHEMA;
     request.command = (uint32_t)r->command;
-    request.worker = text(r->worker);
+    request.worker = wire_text(r->worker);
+    request.task = r->task;
+    request.offset = r->offset;
+    request.part = (uint32_t)r->part;
+    if (r->command == STATUS_SUBMIT) {
+        task_order_pack(&r->order, &order);
+        request.order = &order;
+    }
+    CHECK(pft__status_request__get_packed_size(&request) <= STATUS_REQUEST_BYTES);
     *bytes = pft__status_request__pack(&request, out);
+}
+
+static enum err unpack_request(const Pft__StatusRequest *p, struct status_request *r,
+                               struct errbuf *e)
+{
+    if (p->schema != STATUS_SCHEMA) {
+        return err_set(e, ERR_RANGE, "status request of schema %u, %d is known", p->schema,
+                       STATUS_SCHEMA);
+    }
+    if (p->command >= STATUS_COMMANDS || p->part >= TASK_PARTS ||
+        !wire_copy_text(r->worker, sizeof r->worker, p->worker)) {
+        return err_set(e, ERR_RANGE, "status request: command %u, part %u, or a bad worker name",
+                       p->command, p->part);
+    }
+    r->command = (enum status_command)p->command;
+    r->part = (enum task_part)p->part;
+    r->task = p->task;
+    r->offset = p->offset;
+    if (r->command != STATUS_SUBMIT) {
+        return OK;
+    }
+    return p->order ? task_order_unpack(p->order, &r->order, e)
+                    : err_set(e, ERR_RANGE, "a submit without an order");
 }
 
 enum err status_request_decode(const uint8_t *data, size_t bytes, struct status_request *out,
                                struct errbuf *e)
 {
-    _Alignas(16) uint8_t block[4096];
     struct wire_arena arena;
     *out = (struct status_request){.command = STATUS_ASK};
-    wire_arena_init(&arena, block, sizeof block);
-    Pft__StatusRequest *request = bytes <= STATUS_REQUEST_BYTES
-                                      ? pft__status_request__unpack(&arena.allocator, bytes, data)
-                                      : NULL;
-    if (!request) {
+    if (bytes > STATUS_REQUEST_BYTES) {
         return err_set(e, ERR_PARSE, "%zu bytes are no status request", bytes);
     }
-    if (request->schema != STATUS_SCHEMA) {
-        return err_set(e, ERR_RANGE, "status request of schema %u, %d is known", request->schema,
-                       STATUS_SCHEMA);
+    void *block = mem_aligned(REQUEST_ARENA_BYTES, 1);
+    if (!block) {
+        return err_set(e, ERR_NOMEM, "no memory for a status request");
     }
-    if (request->command >= STATUS_COMMANDS ||
-        !copy_text(out->worker, sizeof out->worker, request->worker)) {
-        return err_set(e, ERR_RANGE, "status request: command %u, or a bad worker name",
-                       request->command);
-    }
-    out->command = (enum status_command)request->command;
-    return OK;
+    wire_arena_init(&arena, block, REQUEST_ARENA_BYTES);
+    Pft__StatusRequest *request = pft__status_request__unpack(&arena.allocator, bytes, data);
+    enum err error = request ? unpack_request(request, out, e)
+                             : err_set(e, ERR_PARSE, "%zu bytes are no status request", bytes);
+    mem_free(block);
+    return error;
+}
+
+void status_request_free(struct status_request *r)
+{
+    task_order_free(&r->order);
 }
 
 static void pack_worker(const struct status_worker *w, Pft__StatusWorker *p)
 {
     pft__status_worker__init(p);
-    p->id = text(w->id);
-    p->host = text(w->host);
+    p->id = wire_text(w->id);
+    p->host = wire_text(w->host);
     p->slots = w->slots;
-    p->state = text(w->state);
+    p->state = wire_text(w->state);
     p->units_done = w->units_done;
     p->tokens_per_s = w->tokens_per_s;
     p->last_heard_ms = w->last_heard_ms;
-    p->core_type = text(w->core_type);
+    p->core_type = wire_text(w->core_type);
     p->strikes = w->strikes;
     p->utilisation = w->utilisation;
 }
@@ -90,9 +102,9 @@ static void pack_reply(const struct status *s, Pft__StatusReply *p)
 {
     pft__status_reply__init(p);
     p->schema = s->schema;
-    p->run = text(s->run);
-    p->task = text(s->task);
-    p->state = text(s->state);
+    p->run = wire_text(s->run);
+    p->task = wire_text(s->task);
+    p->state = wire_text(s->state);
     p->step_open = s->step_open;
     p->step_committed = s->step_committed;
     p->step_total = s->step_total;
@@ -105,10 +117,26 @@ static void pack_reply(const struct status *s, Pft__StatusReply *p)
     p->units_done = s->units_done;
     p->useful_slots = s->useful_slots;
     p->utilisation = s->utilisation;
-    p->text = text(s->text);
     p->refused = s->refused;
+    p->text = wire_text(s->text);
     p->outcome = (uint32_t)s->outcome;
-    p->answer = text(s->answer);
+    p->answer = wire_text(s->answer);
+    p->task_id = s->task_id;
+    p->content.data = s->content;
+    p->content.len = s->content_bytes;
+    p->content_total = s->content_total;
+}
+
+/* The tasks as pack wants them; both blocks are the caller's. */
+static enum err pack_tasks(const struct status *s, Pft__TaskInfo **infos, Pft__TaskInfo ***pointers)
+{
+    *infos = mem_calloc(s->n_tasks, sizeof **infos);
+    *pointers = mem_calloc(s->n_tasks, sizeof(Pft__TaskInfo *));
+    for (size_t i = 0; *infos && *pointers && i < s->n_tasks; i++) {
+        task_info_pack(&s->tasks[i], &(*infos)[i]);
+        (*pointers)[i] = &(*infos)[i];
+    }
+    return *infos && *pointers ? OK : ERR_NOMEM;
 }
 
 enum err status_encode(const struct status *s, uint8_t **out, size_t *bytes)
@@ -116,11 +144,15 @@ enum err status_encode(const struct status *s, uint8_t **out, size_t *bytes)
     size_t n = s->n_workers;
     Pft__StatusWorker *workers = mem_calloc(n, sizeof *workers);
     Pft__StatusWorker **pointers = mem_calloc(n, sizeof(Pft__StatusWorker *));
-    enum err error = workers && pointers ? OK : ERR_NOMEM;
+    Pft__TaskInfo *infos = NULL;
+    Pft__TaskInfo **tasks = NULL;
+    enum err error = workers && pointers ? pack_tasks(s, &infos, &tasks) : ERR_NOMEM;
     *out = NULL;
     if (error == OK) {
         Pft__StatusReply reply;
         pack_reply(s, &reply);
+        reply.n_tasks = s->n_tasks;
+        reply.tasks = tasks;
         for (size_t i = 0; i < n; i++) {
             pack_worker(&s->workers[i], &workers[i]);
             pointers[i] = &workers[i];
@@ -136,6 +168,8 @@ enum err status_encode(const struct status *s, uint8_t **out, size_t *bytes)
     }
     mem_free(workers);
     mem_free(pointers);
+    mem_free(infos);
+    mem_free(tasks);
     return error;
 }
 
@@ -152,9 +186,35 @@ static bool unpack_worker(const Pft__StatusWorker *p, struct status_worker *w)
                                 .last_heard_ms = p->last_heard_ms,
                                 .strikes = p->strikes,
                                 .utilisation = p->utilisation};
-    return copy_text(w->id, sizeof w->id, p->id) && copy_text(w->host, sizeof w->host, p->host) &&
-           copy_text(w->state, sizeof w->state, p->state) &&
-           copy_text(w->core_type, sizeof w->core_type, p->core_type);
+    return wire_copy_text(w->id, sizeof w->id, p->id) &&
+           wire_copy_text(w->host, sizeof w->host, p->host) &&
+           wire_copy_text(w->state, sizeof w->state, p->state) &&
+           wire_copy_text(w->core_type, sizeof w->core_type, p->core_type);
+}
+
+static enum err unpack_tasks(const Pft__StatusReply *p, struct status *s, struct errbuf *e)
+{
+    if (p->n_tasks > STATUS_TASKS || p->content.len > STATUS_CONTENT_BYTES) {
+        return err_set(e, ERR_RANGE,
+                       "status reply: %zu tasks and %zu bytes, at most %d and %d are possible",
+                       p->n_tasks, p->content.len, STATUS_TASKS, STATUS_CONTENT_BYTES);
+    }
+    s->tasks = mem_calloc(p->n_tasks, sizeof *s->tasks);
+    s->content = mem_calloc(1, p->content.len);
+    if (!s->tasks || !s->content) {
+        return err_set(e, ERR_NOMEM, "no memory for %zu tasks", p->n_tasks);
+    }
+    s->n_tasks = (uint32_t)p->n_tasks;
+    for (uint32_t i = 0; i < s->n_tasks; i++) {
+        if (!task_info_unpack(p->tasks[i], &s->tasks[i])) {
+            return err_set(e, ERR_RANGE, "status reply: task %u is out of range", i);
+        }
+    }
+    s->content_bytes = (uint32_t)p->content.len;
+    if (p->content.len > 0) {
+        memcpy(s->content, p->content.data, p->content.len);
+    }
+    return OK;
 }
 
 static enum err unpack_reply(const Pft__StatusReply *p, struct status *s, struct errbuf *e)
@@ -172,15 +232,18 @@ static enum err unpack_reply(const Pft__StatusReply *p, struct status *s, struct
                          .units_done = p->units_done,
                          .useful_slots = p->useful_slots,
                          .refused = p->refused,
-                         .utilisation = p->utilisation};
+                         .utilisation = p->utilisation,
+                         .task_id = p->task_id,
+                         .content_total = p->content_total};
     if (p->schema != STATUS_SCHEMA) {
         return err_set(e, ERR_UNSUPPORTED, "status reply of schema %u, %d is known", p->schema,
                        STATUS_SCHEMA);
     }
-    if (!copy_text(s->run, sizeof s->run, p->run) || !copy_text(s->task, sizeof s->task, p->task) ||
-        !copy_text(s->state, sizeof s->state, p->state) ||
-        !copy_text(s->text, sizeof s->text, p->text) ||
-        !copy_text(s->answer, sizeof s->answer, p->answer)) {
+    if (!wire_copy_text(s->run, sizeof s->run, p->run) ||
+        !wire_copy_text(s->task, sizeof s->task, p->task) ||
+        !wire_copy_text(s->state, sizeof s->state, p->state) ||
+        !wire_copy_text(s->text, sizeof s->text, p->text) ||
+        !wire_copy_text(s->answer, sizeof s->answer, p->answer)) {
         return err_set(e, ERR_RANGE,
                        "status reply: a text is too long or holds control "
                        "characters");
@@ -212,7 +275,7 @@ static enum err unpack_reply(const Pft__StatusReply *p, struct status *s, struct
                            s->workers[i].utilisation, i);
         }
     }
-    return OK;
+    return unpack_tasks(p, s, e);
 }
 
 enum err status_decode(const uint8_t *data, size_t bytes, struct status *s, struct errbuf *e)
@@ -243,5 +306,7 @@ enum err status_decode(const uint8_t *data, size_t bytes, struct status *s, stru
 void status_free(struct status *s)
 {
     mem_free(s->workers);
+    mem_free(s->tasks);
+    mem_free(s->content);
     *s = (struct status){0};
 }

@@ -8,18 +8,25 @@
 
 #include "common/base/err.h"
 #include "common/wire/message.h"
+#include "common/wire/task_message.h"
 
 enum {
     STATUS_SCHEMA = 1,
-    STATUS_REQUEST_BYTES = 128,
+    STATUS_REQUEST_BYTES = TASK_ORDER_BYTES + 256,
     STATUS_REPLY_BYTES = 2 << 20,
     STATUS_STATE_BYTES = 16,
+    STATUS_TASKS = 1000,
+    STATUS_CONTENT_BYTES = 256 << 10, /* of a log or result in one reply */
 };
 
 enum status_command {
-    STATUS_ASK,   /* nothing but the status */
-    STATUS_DRAIN, /* one worker, or all, finish what runs and leave */
-    STATUS_STOP,  /* the coordinator stops as after SIGTERM */
+    STATUS_ASK,    /* nothing but the status */
+    STATUS_DRAIN,  /* one worker, or all, finish what runs and leave */
+    STATUS_STOP,   /* the coordinator stops as after SIGTERM */
+    STATUS_SUBMIT, /* one more task */
+    STATUS_JOBS,   /* the list of tasks */
+    STATUS_CANCEL, /* a task */
+    STATUS_READ,   /* a piece of a task's log or result */
     STATUS_COMMANDS,
 };
 
@@ -27,13 +34,17 @@ enum status_outcome {
     STATUS_NONE, /* no command was given, or none is known there */
     STATUS_DONE,
     STATUS_REFUSED,
-    STATUS_NO_WORKER,
+    STATUS_NOT_THERE, /* no worker, no task of that name */
     STATUS_OUTCOMES,
 };
 
 struct status_request {
     enum status_command command;
     char worker[WIRE_NAME_BYTES]; /* of STATUS_DRAIN; "" means all */
+    uint64_t task;                /* of STATUS_CANCEL and STATUS_READ */
+    uint64_t offset;              /* of STATUS_READ: bytes to skip */
+    enum task_part part;          /* of STATUS_READ */
+    struct task_order order;      /* of STATUS_SUBMIT */
 };
 
 struct status_worker {
@@ -68,15 +79,23 @@ struct status {
     char answer[WIRE_TEXT_BYTES]; /* what came of a command */
     char text[WIRE_TEXT_BYTES];   /* why degraded or failed; "" otherwise */
     uint32_t n_workers;
-    struct status_worker *workers; /* [n_workers]; mem_free by status_free */
+    struct status_worker *workers; /* [n_workers]; this and the next: mem_free by status_free */
+    uint64_t task_id;              /* of STATUS_SUBMIT */
+    uint32_t n_tasks;
+    struct task_info *tasks; /* [n_tasks], of STATUS_JOBS */
+    uint32_t content_bytes;
+    uint8_t *content; /* [content_bytes], of STATUS_READ */
+    uint64_t content_total;
 };
 
-/* The one-frame request. */
+/* The one-frame request. The order must have passed task_order_check. */
 void status_request_encode(const struct status_request *r, uint8_t out[STATUS_REQUEST_BYTES],
                            size_t *bytes);
-/* ERR_PARSE or ERR_RANGE for anything but a request of a known schema. */
+/* ERR_PARSE or ERR_RANGE for anything but a request of a known schema; on OK the order's texts are
+ * the caller's (status_request_free). */
 MUST_USE enum err status_request_decode(const uint8_t *data, size_t bytes,
                                         struct status_request *out, struct errbuf *e);
+void status_request_free(struct status_request *r);
 
 /* *out is a block of *bytes of the caller's (mem_free). */
 MUST_USE enum err status_encode(const struct status *s, uint8_t **out, size_t *bytes);

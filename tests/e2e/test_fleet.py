@@ -48,7 +48,7 @@ class Fleet(FleetCase):
         wait_for("3 steps", lambda: self.committed(3))
         first.send(signal.SIGTERM)
         self.assertEqual(first.end(), 0, first.text())
-        self.assertIn("worker_left", coordinator.text())
+        wait_for("its goodbye to be read", lambda: "worker_left" in coordinator.text())
         self.worker("second")
         self.assertEqual(self.finish(coordinator), self.quiet())
 

@@ -312,10 +312,9 @@ static void open_batch(bool score)
 
 static void open_world(uint8_t settings)
 {
-    struct server_config c = {.run = "r",
-                              .bind = "ipc:///nowhere/jobs",
-                              .status = "ipc:///nowhere/status",
-                              .kernels_bit = 1,
+    const struct server_doors doors = {.bind = "ipc:///nowhere/jobs",
+                                       .status = "ipc:///nowhere/status"};
+    struct server_config c = {.kernels_bit = 1,
                               .model_hash = wire_sample_hash,
                               .model_name = "tiny",
                               .model_path = "tiny",
@@ -344,7 +343,7 @@ static void open_world(uint8_t settings)
     w.now_ns = 1000000000ull;
     make_trees();
     CHECK(reduce_new(FLOATS, &w.reduce) == OK);
-    CHECK(server_open(&c, &events, &w.server, &e) == OK);
+    CHECK(server_open(&doors, &c, &events, &w.server, &e) == OK);
     memset(w.server->secret, 7, sizeof w.server->secret); /* the same tokens every time */
     open_batch((settings & SETTING_SCORE) != 0);
 }

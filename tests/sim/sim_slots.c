@@ -29,6 +29,7 @@ struct slots {
     int node;
     struct mailbox *reports;
     uint64_t computed_ns; /* of jobs that ended */
+    uint64_t asked, made; /* calls of slots_prepare; the one that the engine is of, 0: none yet */
     uint32_t count;
     struct sim_slot slots[];
 };
@@ -167,19 +168,25 @@ enum err slots_open(const struct model_file *mf, const char *model_hash, uint32_
     return OK;
 }
 
-static void prepared(void *ctx, uint64_t a)
+static void prepared(void *ctx, uint64_t number)
 {
-    (void)a;
-    post(ctx, new_report(SLOT_PREPARED, 0));
+    struct slots *s = ctx;
+    struct slot_report *report = new_report(SLOT_PREPARED, 0);
+    report->engine = number;
+    report->fresh = s->made == 0; /* a run has one setting */
+    s->made = number > s->made ? number : s->made;
+    post(s, report);
 }
 
 enum err slots_prepare(struct slots *s, const struct engine_config *config, uint32_t unit_rows,
-                       uint32_t score_rows)
+                       uint32_t score_rows, uint64_t *engine)
 {
     (void)config;
     (void)score_rows;
     (void)unit_rows;
-    sim_at(sim.now + sim_between(1, 50) * SIM_MS, s->node, sim.nodes[s->node].life, prepared, s, 0);
+    *engine = ++s->asked;
+    sim_at(sim.now + sim_between(1, 50) * SIM_MS, s->node, sim.nodes[s->node].life, prepared, s,
+           *engine);
     return OK;
 }
 
@@ -189,6 +196,7 @@ static void probed(void *ctx, uint64_t a)
     struct sim_node *n = &sim.nodes[s->node];
     struct slot_report *report = new_report(SLOT_PROBED, 0);
     (void)a;
+    report->engine = s->made;
     CHECK(hash_from_hex("5053464f5053464f5053464f5053464f", sizeof report->digest, report->digest));
     if (n->wrong[FAULT_PROBE] > 0) {
         n->wrong[FAULT_PROBE]--;

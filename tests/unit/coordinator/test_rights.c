@@ -29,20 +29,32 @@ static void test_each_role_uses_its_sockets_and_no_other(void **state)
     }
 }
 
-static void test_only_an_operator_commands(void **state)
+static void test_only_an_operator_changes_anything_and_an_observer_reads(void **state)
 {
     (void)state;
-    assert_true(rights_command(KEY_OPERATOR));
-    assert_false(rights_command(KEY_OBSERVER));
-    assert_false(rights_command(KEY_WORKER));
-    assert_false(rights_command(KEY_COORDINATOR));
+    const enum status_command changes[] = {STATUS_DRAIN, STATUS_STOP, STATUS_SUBMIT, STATUS_CANCEL};
+    const enum status_command reads[] = {STATUS_ASK, STATUS_JOBS, STATUS_READ};
+    assert_int_equal(sizeof changes / sizeof changes[0] + sizeof reads / sizeof reads[0],
+                     STATUS_COMMANDS);
+    for (size_t i = 0; i < sizeof changes / sizeof changes[0]; i++) {
+        assert_true(rights_command(KEY_OPERATOR, changes[i]));
+        assert_false(rights_command(KEY_OBSERVER, changes[i]));
+        assert_false(rights_command(KEY_WORKER, changes[i]));
+        assert_false(rights_command(KEY_COORDINATOR, changes[i]));
+    }
+    for (size_t i = 0; i < sizeof reads / sizeof reads[0]; i++) {
+        assert_true(rights_command(KEY_OPERATOR, reads[i]));
+        assert_true(rights_command(KEY_OBSERVER, reads[i]));
+        assert_false(rights_command(KEY_WORKER, reads[i]));
+        assert_false(rights_command(KEY_COORDINATOR, reads[i]));
+    }
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_each_role_uses_its_sockets_and_no_other),
-        cmocka_unit_test(test_only_an_operator_commands),
+        cmocka_unit_test(test_only_an_operator_changes_anything_and_an_observer_reads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -153,10 +153,8 @@ static int setup(void **state)
     assert_non_null(mkdtemp(w.folder));
     (void)snprintf(w.jobs, sizeof w.jobs, "ipc://%s/jobs", w.folder);
     (void)snprintf(w.status, sizeof w.status, "ipc://%s/status", w.folder);
-    struct server_config c = {.run = w.folder,
-                              .bind = w.jobs,
-                              .status = w.status,
-                              .kernels_bit = 1,
+    const struct server_doors doors = {.bind = w.jobs, .status = w.status};
+    struct server_config c = {.kernels_bit = 1,
                               .model_hash = MODEL,
                               .model_name = "tiny",
                               .model_path = "tiny",
@@ -186,7 +184,7 @@ static int setup(void **state)
                                          .tick = on_tick};
     struct errbuf e;
     make_batch(&w);
-    assert_int_equal(server_open(&c, &events, &w.server, &e), OK);
+    assert_int_equal(server_open(&doors, &c, &events, &w.server, &e), OK);
     assert_int_equal(server_batch(w.server, &w.batch, false, 0), OK);
     *state = &w;
     return 0;

@@ -106,7 +106,8 @@ static void note(struct world *w, enum wire_kind kind, uint64_t id)
 static void connection_note(struct world *w, enum wire_kind kind, uint32_t code, uint32_t retry_ms)
 {
     struct wire_message m = {.kind = kind};
-    m.note = (struct wire_note){.session = SESSION, .code = code, .retry_ms = retry_ms};
+    m.note =
+        (struct wire_note){.session = SESSION, .code = code, .retry_ms = retry_ms, .text = "why"};
     (void)say(w, &m);
 }
 
@@ -352,6 +353,68 @@ static void test_a_refusal_for_good_ends_the_program_and_one_for_now_waits(void 
     assert_int_equal(agent_state(w->a), AGENT_GONE);
 }
 
+static void test_between_two_tasks_it_waits_on_the_connection_it_has(void **state)
+{
+    struct world *w = *state;
+    to_ready(w);
+    (void)job(w, 0, 7, 1, 3);
+    connection_note(w, WIRE_REFUSED, WIRE_REFUSED_STATE, 1000);
+    assert_int_equal(agent_state(w->a), AGENT_CONNECTING);
+    assert_int_equal(agent_session(w->a), 0);
+    assert_int_equal(count(w, AGENT_OPEN), 0);
+    assert_int_equal(count(w, AGENT_NOTE), 1);
+    /* What was under way when the session ended is answered late, and is not about the next one. */
+    connection_note(w, WIRE_REFUSED, WIRE_REFUSED_SESSION, 0);
+    assert_int_equal(count(w, AGENT_OPEN), 0);
+    for (int i = 0; i < 20; i++) {
+        tick(w, 1000);
+        assert_int_equal(count(w, AGENT_SEND_HELLO), 1);
+        connection_note(w, WIRE_REFUSED, WIRE_REFUSED_STATE, 1000);
+        assert_int_equal(count(w, AGENT_OPEN), 0);
+        assert_int_equal(count(w, AGENT_NOTE), 0); /* said once */
+    }
+    tick(w, 1000);
+    to_ready(w);
+    assert_int_equal(agent_state(w->a), AGENT_READY);
+}
+
+static void test_one_that_waits_finds_a_coordinator_that_was_restarted(void **state)
+{
+    struct world *w = *state;
+    connection_note(w, WIRE_REFUSED, WIRE_REFUSED_MODEL, 5000);
+    tick(w, 5000);
+    assert_int_equal(count(w, AGENT_SEND_HELLO), 1);
+    tick(w, AGENT_REOPEN_MS);
+    assert_int_equal(count(w, AGENT_OPEN), 1);
+    connection_note(w, WIRE_REFUSED, WIRE_REFUSED_STATE, 1000);
+    agent_signal(w->a, w->now); /* nothing is open: it just leaves */
+    drain(w);
+    assert_int_equal(find(w, AGENT_EXIT)->number, AGENT_EXIT_DONE);
+}
+
+static void test_one_that_waits_leaves_when_it_is_told_to(void **state)
+{
+    struct world *w = *state;
+    connection_note(w, WIRE_REFUSED, WIRE_REFUSED_STATE, 1000);
+    connection_note(w, WIRE_DRAIN, 0, 0); /* of a session that is over */
+    assert_int_equal(agent_state(w->a), AGENT_CONNECTING);
+    connection_note(w, WIRE_REFUSED, WIRE_REFUSED_STATE, 0);
+    assert_int_equal(count(w, AGENT_SEND_GOODBYE), 0);
+    assert_int_equal(find(w, AGENT_EXIT)->number, AGENT_EXIT_DONE);
+}
+
+static void test_a_task_that_ends_under_a_drain_ends_the_worker(void **state)
+{
+    struct world *w = *state;
+    to_ready(w);
+    (void)job(w, 0, 7, 1, 3);
+    params(w, 3);
+    connection_note(w, WIRE_DRAIN, 0, 0);
+    assert_int_equal(agent_state(w->a), AGENT_DRAINING);
+    connection_note(w, WIRE_REFUSED, WIRE_REFUSED_STATE, 1000);
+    assert_int_equal(find(w, AGENT_EXIT)->number, AGENT_EXIT_DONE);
+}
+
 static void test_a_signal_drains_and_a_second_one_leaves_at_once(void **state)
 {
     struct world *w = *state;
@@ -497,6 +560,10 @@ int main(void)
         CASE(test_silence_drops_everything_and_connects_anew),
         CASE(test_an_unknown_session_says_hello_again),
         CASE(test_a_refusal_for_good_ends_the_program_and_one_for_now_waits),
+        CASE(test_between_two_tasks_it_waits_on_the_connection_it_has),
+        CASE(test_one_that_waits_finds_a_coordinator_that_was_restarted),
+        CASE(test_one_that_waits_leaves_when_it_is_told_to),
+        CASE(test_a_task_that_ends_under_a_drain_ends_the_worker),
         CASE(test_a_signal_drains_and_a_second_one_leaves_at_once),
         CASE(test_a_second_signal_does_not_wait_for_what_runs),
         CASE(test_a_drain_that_takes_too_long_hands_its_job_back),

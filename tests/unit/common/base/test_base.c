@@ -1,4 +1,4 @@
-/* test_base.c - errors, memory, strings, hashes, files, random numbers. */
+/* test_base.c - errors, memory, strings, hashes, files, logs, random numbers. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -13,6 +13,7 @@
 
 #include "common/base/file.h"
 #include "common/base/hash.h"
+#include "common/base/log.h"
 #include "common/base/mem.h"
 #include "common/base/rng.h"
 #include "common/base/str.h"
@@ -93,6 +94,25 @@ static void test_files_are_replaced_whole_and_folders_and_fifos_are_refused(void
     assert_int_equal(rmdir(folder), 0);
 }
 
+static void test_log_lines_go_to_a_copy_only_while_it_is_given(void **state)
+{
+    (void)state;
+    int ends[2];
+    char line[512];
+    assert_int_equal(pipe(ends), 0);
+    log_copy(ends[1]);
+    log_event(LOG_ERROR, "first", "n=%d", 1);
+    log_copy(-1);
+    log_event(LOG_ERROR, "second", "n=%d", 2);
+    assert_int_equal(close(ends[1]), 0);
+    ssize_t n = read(ends[0], line, sizeof line - 1);
+    assert_true(n > 0);
+    line[n] = '\0';
+    assert_non_null(strstr(line, "error first n=1\n"));
+    assert_null(strstr(line, "second"));
+    assert_int_equal(close(ends[0]), 0);
+}
+
 static void test_shuffle_is_a_permutation_and_depends_only_on_its_key(void **state)
 {
     (void)state;
@@ -124,6 +144,7 @@ int main(void)
         cmocka_unit_test(test_a_string_stops_at_its_limit),
         cmocka_unit_test(test_digests_match_known_values),
         cmocka_unit_test(test_files_are_replaced_whole_and_folders_and_fifos_are_refused),
+        cmocka_unit_test(test_log_lines_go_to_a_copy_only_while_it_is_given),
         cmocka_unit_test(test_shuffle_is_a_permutation_and_depends_only_on_its_key),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -116,6 +116,20 @@ static void test_all_together_beyond_theirs_the_worst_goes(void **state)
     assert_false(hung_up(w, 2));
 }
 
+static void test_caps_grow_and_never_shrink(void **state)
+{
+    struct world *w = *state;
+    inflow_widen(w->inflow, 3 * CAP, 6 * CAP);
+    inflow_widen(w->inflow, 1, 1);
+    take_in(w, 0, 3 * CAP);
+    take_in(w, 1, 2 * CAP);
+    assert_int_equal(inflow_check(w->inflow, 1), 0);
+    take_in(w, 0, 100);
+    assert_int_equal(inflow_check(w->inflow, 2), 1);
+    assert_true(hung_up(w, 0));
+    assert_false(hung_up(w, 1));
+}
+
 static void test_too_much_credit_is_not_kept_for_later(void **state)
 {
     struct world *w = *state;
@@ -163,6 +177,7 @@ int main(void)
             test_a_connection_beyond_its_cap_is_hung_up_on_and_the_others_are_not, setup, teardown),
         cmocka_unit_test_setup_teardown(test_all_together_beyond_theirs_the_worst_goes, setup,
                                         teardown),
+        cmocka_unit_test_setup_teardown(test_caps_grow_and_never_shrink, setup, teardown),
         cmocka_unit_test_setup_teardown(test_too_much_credit_is_not_kept_for_later, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(test_what_waits_in_the_kernel_is_not_counted, setup,

@@ -17,7 +17,7 @@
 #include "common/net/zap.h"
 #include "tests/support/temp_folder.h"
 
-enum { KEYS = 2, TRIES = 20 };
+enum { KEYS = 2, TRIES = 20, FRAME_BYTES = 1000 };
 
 struct door {
     void *router;
@@ -98,7 +98,7 @@ static void open_door(struct world *w, const struct key_file *key, const char *d
     struct errbuf e;
     const struct socket_options options = {.type = SOCKET_ROUTER,
                                            .queue_messages = 10,
-                                           .frame_bytes = 1000,
+                                           .frame_bytes = FRAME_BYTES,
                                            .key = key,
                                            .domain = domain};
     size_t bytes = sizeof d->endpoint;
@@ -111,12 +111,17 @@ static void open_door(struct world *w, const struct key_file *key, const char *d
     assert_int_equal(zmq_getsockopt(d->router, ZMQ_LAST_ENDPOINT, d->endpoint, &bytes), 0);
 }
 
-static enum err knock_once(struct world *w, const struct key_file *key, struct errbuf *e)
+static enum err knock_with(struct world *w, const struct key_file *key, size_t n, struct errbuf *e)
 {
+    static const uint8_t request[2 * FRAME_BYTES] = "x";
     uint8_t *reply;
     size_t bytes;
-    return request_reply(w->door.endpoint, key, (const uint8_t *)"x", 1, 100, 1000, &reply, &bytes,
-                         e);
+    return request_reply(w->door.endpoint, key, request, n, 100, 1000, &reply, &bytes, e);
+}
+
+static enum err knock_once(struct world *w, const struct key_file *key, struct errbuf *e)
+{
+    return knock_with(w, key, 1, e);
 }
 
 /* Nobody answers behind the door: whoever is let in times out, the others are refused. On a busy
@@ -163,6 +168,22 @@ static void test_only_a_listed_key_of_the_right_role_gets_in(void **state)
     assert_non_null(strstr(e.text, "another coordinator"));
     assert_int_equal(knock(w, NULL, &e), ERR_REFUSED);
     assert_non_null(strstr(e.text, "--key"));
+    assert_false(somebody_in(w));
+}
+
+static void test_the_largest_frame_gets_through_encrypted_too(void **state)
+{
+    struct world *w = *state;
+    struct errbuf e;
+    bool in = false;
+    open_zap(w);
+    open_door(w, &w->own, "door");
+    for (int i = 0; i < TRIES && !in; i++) { /* on a busy machine the handshake takes its time */
+        assert_int_equal(knock_with(w, &w->keys[0], FRAME_BYTES, &e), ERR_TIMEOUT);
+        in = somebody_in(w);
+    }
+    assert_true(in);
+    (void)knock_with(w, &w->keys[0], 2 * FRAME_BYTES, &e);
     assert_false(somebody_in(w));
 }
 
@@ -282,6 +303,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_only_a_listed_key_of_the_right_role_gets_in, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_the_largest_frame_gets_through_encrypted_too, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(test_a_socket_of_another_domain_lets_nobody_in, setup,
                                         teardown),
