@@ -12,6 +12,7 @@ int cli_export(int argc, char **argv);
 int cli_data(int argc, char **argv);
 int cli_plan(int argc, char **argv);
 int cli_profile(int argc, char **argv);
+int cli_reproduce(int argc, char **argv);
 int cli_status(int argc, char **argv);
 int cli_config(int argc, char **argv);
 int cli_drain(int argc, char **argv);

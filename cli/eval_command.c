@@ -27,7 +27,7 @@ struct eval_options {
     struct eval_request ask;
     const char *sets[ARGS_REPEATS];
     int n_sets;
-    bool json, paired;
+    bool json, paired, count;
 };
 
 /* Texts that words point to, and the folder. */
@@ -122,6 +122,7 @@ static enum err read_options(struct eval_options *o, int argc, char **argv, stru
         {"--workers", "N", "one-slot workers to start (default: one per core)", &o->workers, NULL,
          NULL},
         {"--set", "KEY=VALUE", "override a key of the config", o->sets, &o->n_sets, NULL},
+        {"--count", NULL, "print how much there is to score, score nothing", NULL, NULL, &o->count},
         {"--json", NULL, "print JSON", NULL, NULL, &o->json},
     };
     struct args a = {.usage = "pft eval RUN|--model FILE --data FILE --values FILE [--task NAME] "
@@ -280,6 +281,9 @@ static void add_asked(const struct eval_options *o, const struct eval_room *room
     if (o->paired) {
         words[local->n_words++] = "--paired";
     }
+    if (o->count) {
+        words[local->n_words++] = "--count";
+    }
     if (room->goes_on) {
         words[local->n_words++] = "--resume";
     }
@@ -362,7 +366,7 @@ static enum err evaluate(const struct eval_options *o, struct eval_room *room, i
         error = local_run(&local, code, e);
     }
     if (error == OK && *code == CLI_OK) {
-        error = eval_show(room->result, o->json, e);
+        error = o->count ? eval_show_count(room->result, e) : eval_show(room->result, o->json, e);
     }
     return error;
 }

@@ -128,3 +128,16 @@ enum err eval_show(const char *path, bool as_json, struct errbuf *e)
     json_decref(root);
     return OK;
 }
+
+enum err eval_show_count(const char *path, struct errbuf *e)
+{
+    json_error_t where;
+    json_t *root = json_load_file(path, 0, &where);
+    if (!root) {
+        return err_set(e, ERR_PARSE, "the coordinator printed no count: %s", where.text);
+    }
+    (void)json_dumpf(root, stdout, JSON_COMPACT);
+    (void)puts("");
+    json_decref(root);
+    return OK;
+}

@@ -10,4 +10,7 @@
 /* Prints the result in the file at path to stdout, without the single questions. */
 MUST_USE enum err eval_show(const char *path, bool as_json, struct errbuf *e);
 
+/* Prints the count of pft eval --count as it is. */
+MUST_USE enum err eval_show_count(const char *path, struct errbuf *e);
+
 #endif

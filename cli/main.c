@@ -1,6 +1,11 @@
 /* main.c - the pft program: finds the sub-command and hands over. */
+#include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <unistd.h>
 
 #include "cli/cli.h"
 #include "common/base/log.h"
@@ -18,6 +23,8 @@ static const struct command {
     {"export", cli_export, "RUN --format peft --out DIR", "write a run's adapter as a PEFT folder"},
     {"data", cli_data, "check|stats|import|forest FILE [--values FILE] [--model FILE]",
      "read, check and describe a data file"},
+    {"reproduce", cli_reproduce, "CONFIG [--out DIR] [--workers N] [--dry-run] [--json]",
+     "a matrix of variants, evaluations and seeds as one resumable batch, with a report"},
     {"profile", cli_profile, "CONFIG [--slots S] [--threads T] [--layers] [--json]",
      "where the time of a training step goes on this machine"},
     {"plan", cli_plan, "CONFIG --from RUN|--tokens-per-s N [--workers LIST] [--bandwidth RATE]",
@@ -40,8 +47,8 @@ static void print_help(FILE *to)
     (void)fprintf(to, "pft %s: fine-tune a language model on pairs of conflicting preferences\n\n",
                   PFT_VERSION);
     for (int i = 0; i < COMMANDS; i++) {
-        (void)fprintf(to, "  pft %-7s %s\n              %s\n", commands[i].name, commands[i].usage,
-                      commands[i].what);
+        (void)fprintf(to, "  pft %-9s %s\n                %s\n", commands[i].name,
+                      commands[i].usage, commands[i].what);
     }
     (void)fprintf(to,
                   "\n  pft COMMAND --help explains one command, pft --version prints the version."
@@ -66,9 +73,24 @@ static const char *nearest(const char *word)
     return best;
 }
 
+/* "--with-parent PID" in front: a pft that another pft started stops cleanly when that one is gone,
+ * be it by kill -9. False: it is gone already. */
+static bool stay_with_parent(const char *pid)
+{
+    (void)prctl(PR_SET_PDEATHSIG, SIGTERM);
+    return strtol(pid, NULL, 10) == (long)getppid();
+}
+
 int main(int argc, char **argv)
 {
     log_init("pft", LOG_INFO);
+    if (argc > 3 && strcmp(argv[1], "--with-parent") == 0) {
+        if (!stay_with_parent(argv[2])) {
+            return CLI_INTERRUPTED;
+        }
+        argc -= 2;
+        argv += 2;
+    }
     if (argc < 2) {
         print_help(stderr);
         return CLI_USAGE;

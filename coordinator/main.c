@@ -14,6 +14,7 @@
 #include "common/base/mem.h"
 #include "coordinator/address_file.h"
 #include "coordinator/eval_ask.h"
+#include "coordinator/eval_work.h"
 #include "coordinator/serving.h"
 #include "coordinator/start.h"
 #include "coordinator/summary.h"
@@ -33,7 +34,7 @@ static const char USAGE[] =
     "                       [--resume] [--set KEY=VALUE]...\n"
     "       pft-coordinator [CONFIG] --eval-only [--from RUN] --out FOLDER [--bind ADDRESS]\n"
     "                       [--keys DIR] [--resume] [--set KEY=VALUE]... [--task NAME]\n"
-    "                       [--shots LIST] [--limit N] [--fit N] [--seed N] [--paired]\n"
+    "                       [--shots LIST] [--limit N] [--fit N] [--seed N] [--paired] [--count]\n"
     "\n"
     "Serves the run that CONFIG describes to workers (pft-worker) until it is finished: "
     "evaluates,\n"
@@ -54,6 +55,7 @@ static const char USAGE[] =
     "                     is given); without it the bare model is scored\n"
     "  --task NAME        with --eval-only: select (default), behaviour, retention or history;\n"
     "  --shots, --limit, --fit, --seed, --paired: what is asked of it (pft eval --help)\n"
+    "  --count            with --eval-only: print how much there is to score, score nothing\n"
     "\n"
     "exit codes: 0 finished, 1 error, 2 usage, 3 refused, 5 stopped before the end\n";
 
@@ -61,6 +63,7 @@ struct options {
     struct start_options start;
     const char *sets[SETS_MAX];
     const char *bind, *status, *keys;
+    bool count; /* tell what an evaluation would score */
     bool asked; /* an option that says what an evaluation asks */
     struct key_file key;
 };
@@ -80,6 +83,7 @@ enum {
     OPT_FIT,
     OPT_SEED,
     OPT_PAIRED,
+    OPT_COUNT,
     OPT_HELP,
     OPT_VERSION
 };
@@ -127,6 +131,9 @@ static enum err take_option(struct options *o, int option, const char *value, st
     case OPT_PAIRED:
         o->start.ask.paired = true;
         return OK;
+    case OPT_COUNT:
+        o->count = true;
+        return OK;
     default:
         return err_set(e, ERR_USAGE, "see pft-coordinator --help");
     }
@@ -149,6 +156,7 @@ static enum err parse(int argc, char **argv, struct options *o, struct errbuf *e
         {"fit", required_argument, NULL, OPT_FIT},
         {"seed", required_argument, NULL, OPT_SEED},
         {"paired", no_argument, NULL, OPT_PAIRED},
+        {"count", no_argument, NULL, OPT_COUNT},
         {"help", no_argument, NULL, OPT_HELP},
         {"version", no_argument, NULL, OPT_VERSION},
         {0},
@@ -164,7 +172,7 @@ static enum err parse(int argc, char **argv, struct options *o, struct errbuf *e
         if (error != OK) {
             return error;
         }
-        o->asked = o->asked || (option >= OPT_TASK && option <= OPT_PAIRED);
+        o->asked = o->asked || (option >= OPT_TASK && option <= OPT_COUNT);
     }
     o->start.sets = o->sets;
     o->start.config = optind < argc ? argv[optind] : NULL;
@@ -294,7 +302,10 @@ int main(int argc, char **argv)
         raise_descriptors();
         error = start_open(&o.start, &start, &e);
     }
-    if (error == OK) {
+    if (error == OK && o.count) {
+        error = eval_work_count(&start, &outcome.eval, &e);
+        outcome.end = PHASES_FINISHED;
+    } else if (error == OK) {
         error = serve(&o, &start, &address, &outcome, &e);
     }
     enum exit_code code = error == OK ? conclude(&o, &start, &outcome) : explain(error, &e);
