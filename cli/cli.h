@@ -13,6 +13,7 @@ int cli_data(int argc, char **argv);
 int cli_plan(int argc, char **argv);
 int cli_profile(int argc, char **argv);
 int cli_reproduce(int argc, char **argv);
+int cli_judge(int argc, char **argv);
 int cli_status(int argc, char **argv);
 int cli_config(int argc, char **argv);
 int cli_drain(int argc, char **argv);

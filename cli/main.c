@@ -25,6 +25,8 @@ static const struct command {
      "read, check and describe a data file"},
     {"reproduce", cli_reproduce, "CONFIG [--out DIR] [--workers N] [--dry-run] [--json]",
      "a matrix of variants, evaluations and seeds as one resumable batch, with a report"},
+    {"judge", cli_judge, "FILE --values FILE [--base-url URL --judge-model NAME | --train FILE]",
+     "score answers in words from 0 to 10"},
     {"profile", cli_profile, "CONFIG [--slots S] [--threads T] [--layers] [--json]",
      "where the time of a training step goes on this machine"},
     {"plan", cli_plan, "CONFIG --from RUN|--tokens-per-s N [--workers LIST] [--bandwidth RATE]",
