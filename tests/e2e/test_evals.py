@@ -96,6 +96,23 @@ class Evals(FleetCase):
         self.assertEqual(table.returncode, 0, table.stderr)
         self.assertIn("lift, 2 earlier choices", table.stdout)
 
+    def test_a_run_on_behaviour_questions_reports_them_and_refuses_retention(self):
+        data = os.path.join(self.folder, "myopic-reward_ab.json")
+        sets = ["--set", f"data.train={data}", "--set", f"data.values={BEHAVIOURS}",
+                "--set", "train.max_steps=2", "--set", "eval.before=true"]
+        run = [os.path.join(BIN, "pft"), "run", self.config, "--workers", "2", *sets]
+        done = subprocess.run([*run, "--set", f"data.test={data}", "--out", self.run_folder],
+                              capture_output=True, text=True, timeout=2 * DEADLINE, check=False)
+        self.assertEqual(done.returncode, 0, done.stderr[-3000:])
+        for row in ("likelihood", "letter", "bag-of-words", "The larger reward later"):
+            self.assertIn(row, done.stdout)
+        self.assertNotIn(", all", done.stdout)
+        facts = os.path.join(self.folder, "facts.json")
+        done = subprocess.run([*run, "--set", f"data.test={facts}", "--out", self.run_folder + "2"],
+                              capture_output=True, text=True, timeout=DEADLINE, check=False)
+        self.assertEqual(done.returncode, 3, done.stderr[-3000:])
+        self.assertIn("pft eval RUN --task retention does", done.stderr)
+
     def kept(self, out):
         """Trees whose scores are in run.db."""
         try:
