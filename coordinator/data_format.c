@@ -43,7 +43,8 @@ static const struct data_format_info formats[DATA_FORMATS] = {
                         "two-choice questions",
                         {{.name = "prompt", .required = true},
                          {.name = "correct", .required = true},
-                         {.name = "incorrect", .required = true}}},
+                         {.name = "incorrect", .required = true},
+                         {.name = "category"}}},
     [DATA_QUESTIONS] = {"questions", "open questions", {{.name = "question", .required = true}}},
 };
 

@@ -13,6 +13,7 @@
 #include "common/base/log.h"
 #include "common/base/mem.h"
 #include "coordinator/address_file.h"
+#include "coordinator/eval_ask.h"
 #include "coordinator/serving.h"
 #include "coordinator/start.h"
 #include "coordinator/summary.h"
@@ -31,7 +32,8 @@ static const char USAGE[] =
     "usage: pft-coordinator CONFIG --out RUN [--bind ADDRESS] [--status ADDRESS] [--keys DIR]\n"
     "                       [--resume] [--set KEY=VALUE]...\n"
     "       pft-coordinator [CONFIG] --eval-only [--from RUN] --out FOLDER [--bind ADDRESS]\n"
-    "                       [--keys DIR] [--set KEY=VALUE]...\n"
+    "                       [--keys DIR] [--resume] [--set KEY=VALUE]... [--task NAME]\n"
+    "                       [--shots LIST] [--limit N] [--fit N] [--seed N] [--paired]\n"
     "\n"
     "Serves the run that CONFIG describes to workers (pft-worker) until it is finished: "
     "evaluates,\n"
@@ -50,6 +52,8 @@ static const char USAGE[] =
     "  --from RUN         with --eval-only: the adapter of that run (and its config, when no "
     "CONFIG\n"
     "                     is given); without it the bare model is scored\n"
+    "  --task NAME        with --eval-only: select (default), behaviour, retention or history;\n"
+    "  --shots, --limit, --fit, --seed, --paired: what is asked of it (pft eval --help)\n"
     "\n"
     "exit codes: 0 finished, 1 error, 2 usage, 3 refused, 5 stopped before the end\n";
 
@@ -57,6 +61,7 @@ struct options {
     struct start_options start;
     const char *sets[SETS_MAX];
     const char *bind, *status, *keys;
+    bool asked; /* an option that says what an evaluation asks */
     struct key_file key;
 };
 
@@ -69,6 +74,12 @@ enum {
     OPT_SET,
     OPT_EVAL,
     OPT_FROM,
+    OPT_TASK,
+    OPT_SHOTS,
+    OPT_LIMIT,
+    OPT_FIT,
+    OPT_SEED,
+    OPT_PAIRED,
     OPT_HELP,
     OPT_VERSION
 };
@@ -103,6 +114,19 @@ static enum err take_option(struct options *o, int option, const char *value, st
     case OPT_FROM:
         o->start.from = value;
         return OK;
+    case OPT_TASK:
+        return eval_ask_task(&o->start.ask, value, e);
+    case OPT_SHOTS:
+        return eval_ask_shots(&o->start.ask, value, e);
+    case OPT_LIMIT:
+        return eval_ask_limit(&o->start.ask, value, e);
+    case OPT_FIT:
+        return eval_ask_fit(&o->start.ask, value, e);
+    case OPT_SEED:
+        return eval_ask_seed(&o->start.ask, value, e);
+    case OPT_PAIRED:
+        o->start.ask.paired = true;
+        return OK;
     default:
         return err_set(e, ERR_USAGE, "see pft-coordinator --help");
     }
@@ -119,11 +143,18 @@ static enum err parse(int argc, char **argv, struct options *o, struct errbuf *e
         {"set", required_argument, NULL, OPT_SET},
         {"eval-only", no_argument, NULL, OPT_EVAL},
         {"from", required_argument, NULL, OPT_FROM},
+        {"task", required_argument, NULL, OPT_TASK},
+        {"shots", required_argument, NULL, OPT_SHOTS},
+        {"limit", required_argument, NULL, OPT_LIMIT},
+        {"fit", required_argument, NULL, OPT_FIT},
+        {"seed", required_argument, NULL, OPT_SEED},
+        {"paired", no_argument, NULL, OPT_PAIRED},
         {"help", no_argument, NULL, OPT_HELP},
         {"version", no_argument, NULL, OPT_VERSION},
         {0},
     };
     int option;
+    o->start.ask = eval_ask_usual();
     while ((option = getopt_long(argc, argv, "", list, NULL)) != -1) {
         if (option == OPT_HELP || option == OPT_VERSION) {
             (void)fputs(option == OPT_HELP ? USAGE : "pft-coordinator " PFT_VERSION "\n", stdout);
@@ -133,6 +164,7 @@ static enum err parse(int argc, char **argv, struct options *o, struct errbuf *e
         if (error != OK) {
             return error;
         }
+        o->asked = o->asked || (option >= OPT_TASK && option <= OPT_PAIRED);
     }
     o->start.sets = o->sets;
     o->start.config = optind < argc ? argv[optind] : NULL;
@@ -145,8 +177,9 @@ static enum err parse(int argc, char **argv, struct options *o, struct errbuf *e
     if (!o->start.run) {
         return err_set(e, ERR_USAGE, "--out RUN is needed");
     }
-    if (o->start.from && !o->start.eval_only) {
-        return err_set(e, ERR_USAGE, "--from goes with --eval-only");
+    if ((o->start.from || o->asked) && !o->start.eval_only) {
+        return err_set(e, ERR_USAGE, "%s goes with --eval-only",
+                       o->start.from ? "--from" : "what an evaluation asks (--task and the like)");
     }
     enum err error = o->bind ? address_check_bind(o->bind, o->keys != NULL, e) : OK;
     return error == OK && o->status ? address_check_bind(o->status, o->keys != NULL, e) : error;

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "common/base/mem.h"
+#include "coordinator/bootstrap.h"
 #include "coordinator/readout.h"
 
 enum { CELL_BYTES = 64 };
@@ -89,53 +90,62 @@ static void share_cell(char cell[CELL_BYTES], const struct row *row)
     }
 }
 
-static enum err read_questions(json_t *array, struct readout_question **out, uint32_t *n)
+/* What a paired difference needs of a question: [scenario, axis, side, pick, correct]. */
+struct question {
+    json_int_t scenario, axis, side;
+};
+
+static struct question question_of(json_t *array, size_t i)
 {
-    *n = (uint32_t)json_array_size(array);
-    *out = mem_calloc(*n, sizeof **out);
-    if (!*out) {
-        return ERR_NOMEM;
-    }
-    for (uint32_t i = 0; i < *n; i++) {
-        json_t *q = json_array_get(array, i);
-        (*out)[i].scenario = (uint32_t)json_integer_value(json_array_get(q, 0));
-        (*out)[i].axis = (uint32_t)json_integer_value(json_array_get(q, 1));
-        (*out)[i].side = (uint32_t)json_integer_value(json_array_get(q, 2));
-        (*out)[i].correct = json_integer_value(json_array_get(q, 4)) != 0;
-    }
-    return OK;
+    json_t *q = json_array_get(array, i);
+    return (struct question){.scenario = json_integer_value(json_array_get(q, 0)),
+                             .axis = json_integer_value(json_array_get(q, 1)),
+                             .side = json_integer_value(json_array_get(q, 2))};
 }
 
-static bool same_questions(const struct readout_question *a, const struct readout_question *b,
-                           uint32_t n)
+static bool same_questions(json_t *a, json_t *b)
 {
-    for (uint32_t i = 0; i < n; i++) {
-        if (a[i].scenario != b[i].scenario || a[i].side != b[i].side) {
-            return false;
-        }
+    bool same = json_array_size(a) == json_array_size(b);
+    for (size_t i = 0; same && i < json_array_size(a); i++) {
+        const struct question left = question_of(a, i);
+        const struct question right = question_of(b, i);
+        same =
+            left.scenario == right.scenario && left.axis == right.axis && left.side == right.side;
     }
-    return true;
+    return same;
+}
+
+static enum err read_questions(json_t *array, struct bootstrap_row **out)
+{
+    size_t n = json_array_size(array);
+    *out = mem_calloc(n, sizeof **out);
+    for (size_t i = 0; *out && i < n; i++) {
+        const struct question q = question_of(array, i);
+        json_t *correct = json_array_get(json_array_get(array, i), 4);
+        (*out)[i] = (struct bootstrap_row){.cluster = (uint32_t)q.scenario,
+                                           .gain = json_integer_value(correct) != 0 ? 1.0 : 0.0,
+                                           .weight = 1.0};
+    }
+    return *out ? OK : ERR_NOMEM;
 }
 
 /* The paired difference, "-" where one side is missing or asked other questions. */
 static enum err change_cell(char cell[CELL_BYTES], const struct row *before,
                             const struct row *after)
 {
-    struct readout_question *b = NULL;
-    struct readout_question *a = NULL;
-    struct readout_share d;
-    uint32_t nb = 0;
-    uint32_t na = 0;
+    struct bootstrap_row *b = NULL;
+    struct bootstrap_row *a = NULL;
+    struct bootstrap_share d;
     (void)snprintf(cell, CELL_BYTES, "-");
-    if (!before->there || !after->there) {
+    if (!before->there || !after->there || !same_questions(before->questions, after->questions)) {
         return OK;
     }
-    enum err error = read_questions(before->questions, &b, &nb);
+    enum err error = read_questions(before->questions, &b);
     if (error == OK) {
-        error = read_questions(after->questions, &a, &na);
+        error = read_questions(after->questions, &a);
     }
-    if (error == OK && na == nb && same_questions(a, b, na)) {
-        error = readout_paired(b, a, na, &d);
+    if (error == OK) {
+        error = bootstrap_paired(b, a, (uint32_t)json_array_size(after->questions), &d);
         (void)snprintf(cell, CELL_BYTES, "%+.3f [%+.2f, %+.2f]", d.share, d.lo, d.hi);
     }
     mem_free(a);

@@ -65,6 +65,16 @@ static int tear_down(void **state)
     return 0;
 }
 
+static struct eval_input input(const struct world *w, const struct dataset *train)
+{
+    return (struct eval_input){.ask = {.task = EVAL_SELECT},
+                               .cfg = w->cfg,
+                               .values = w->values,
+                               .test = w->data,
+                               .train = train,
+                               .tok = w->tok};
+}
+
 /* Leaves come by side (A, B, none), options in file order, then the letters of A and of B. */
 static void answer_rightly(struct eval *ev, const struct dataset *data, uint32_t tree,
                            uint32_t scenario)
@@ -80,7 +90,7 @@ static void answer_rightly(struct eval *ev, const struct dataset *data, uint32_t
     }
     uint32_t trees;
     assert_int_equal(eval_trees(ev, &trees)[tree].n_leaves, n);
-    eval_take(ev, tree, logp);
+    eval_take(ev, EVAL_MAIN, tree, logp);
 }
 
 static void test_right_answers_give_one_and_one_sided_scenarios_are_left_out(void **state)
@@ -90,7 +100,8 @@ static void test_right_answers_give_one_and_one_sided_scenarios_are_left_out(voi
     struct errbuf e = {0};
     struct str json = {0};
     uint32_t n = 0;
-    assert_int_equal(eval_new(w->cfg, w->values, w->data, w->data, w->tok, 15, &ev, &e), OK);
+    const struct eval_input in = input(w, w->data);
+    assert_int_equal(eval_new(&in, &ev, &e), OK);
     (void)eval_trees(ev, &n);
     assert_int_equal(n, 2);
     answer_rightly(ev, w->data, 0, 0);
@@ -119,14 +130,16 @@ static void test_a_missing_tree_and_a_nan_are_refused(void **state)
     struct eval *ev = NULL;
     struct errbuf e = {0};
     struct str json = {0};
-    assert_int_equal(
-        eval_new(w->cfg, w->values, w->data, NULL, w->tok, 1u << READOUT_CONTRAST, &ev, &e), OK);
+    const struct eval_input in = input(w, NULL);
+    w->cfg->eval_readouts = 1u << READOUT_CONTRAST;
+    assert_int_equal(eval_new(&in, &ev, &e), OK);
+    w->cfg->eval_readouts = 15;
     assert_int_equal(eval_finish(ev, &json, &e), ERR_STATE);
     assert_non_null(strstr(e.text, "tree 0 of 2 was not scored"));
     const double bad[] = {-1.0, (double)NAN, -1.0, -1.0};
     const double fine[] = {-1.0, -1.0, -1.0, -1.0, -1.0, -1.0};
-    eval_take(ev, 0, bad);
-    eval_take(ev, 1, fine);
+    eval_take(ev, EVAL_MAIN, 0, bad);
+    eval_take(ev, EVAL_MAIN, 1, fine);
     assert_int_equal(eval_finish(ev, &json, &e), ERR_STATE);
     assert_non_null(strstr(e.text, "not finite"));
     str_free(&json);
