@@ -9,6 +9,7 @@
 #include "cli/args.h"
 #include "cli/cli.h"
 #include "cli/local.h"
+#include "cli/trial_command.h"
 #include "common/base/file.h"
 #include "common/base/mem.h"
 #include "common/base/str.h"
@@ -264,6 +265,9 @@ static enum err evaluate(const struct eval_options *o, struct eval_room *room, i
 
 int cli_eval(int argc, char **argv)
 {
+    if (trial_asked_for(argc, argv)) {
+        return cli_trial(argc, argv);
+    }
     struct eval_options o = {0};
     struct eval_room room = {0};
     struct errbuf e = {0};

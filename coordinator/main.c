@@ -34,6 +34,7 @@ static const char USAGE[] =
     "       pft-coordinator [CONFIG] --eval-only [--from RUN] --out FOLDER [--bind ADDRESS]\n"
     "                       [--keys DIR] [--resume] [--set KEY=VALUE]... [--task NAME]\n"
     "                       [--shots LIST] [--limit N] [--fit N] [--seed N] [--paired]\n"
+    "                       [--own-axis]\n"
     "\n"
     "Serves the run that CONFIG describes to workers (pft-worker) until it is finished: "
     "evaluates,\n"
@@ -52,7 +53,9 @@ static const char USAGE[] =
     "  --from RUN         with --eval-only: the adapter of that run (and its config, when no "
     "CONFIG\n"
     "                     is given); without it the bare model is scored\n"
-    "  --task NAME        with --eval-only: select (default), behaviour, retention or history;\n"
+    "  --task NAME        with --eval-only: select (default), behaviour, retention, history, or\n"
+    "                     values: the score of every option under every value (--own-axis: those\n"
+    "                     of the scenario's axis), which pft infer reads;\n"
     "  --shots, --limit, --fit, --seed, --paired: what is asked of it (pft eval --help)\n"
     "\n"
     "exit codes: 0 finished, 1 error, 2 usage, 3 refused, 5 stopped before the end\n";
@@ -80,6 +83,7 @@ enum {
     OPT_FIT,
     OPT_SEED,
     OPT_PAIRED,
+    OPT_OWN_AXIS,
     OPT_HELP,
     OPT_VERSION
 };
@@ -127,6 +131,9 @@ static enum err take_option(struct options *o, int option, const char *value, st
     case OPT_PAIRED:
         o->start.ask.paired = true;
         return OK;
+    case OPT_OWN_AXIS:
+        o->start.ask.own_axis = true;
+        return OK;
     default:
         return err_set(e, ERR_USAGE, "see pft-coordinator --help");
     }
@@ -149,6 +156,7 @@ static enum err parse(int argc, char **argv, struct options *o, struct errbuf *e
         {"fit", required_argument, NULL, OPT_FIT},
         {"seed", required_argument, NULL, OPT_SEED},
         {"paired", no_argument, NULL, OPT_PAIRED},
+        {"own-axis", no_argument, NULL, OPT_OWN_AXIS},
         {"help", no_argument, NULL, OPT_HELP},
         {"version", no_argument, NULL, OPT_VERSION},
         {0},
@@ -164,7 +172,7 @@ static enum err parse(int argc, char **argv, struct options *o, struct errbuf *e
         if (error != OK) {
             return error;
         }
-        o->asked = o->asked || (option >= OPT_TASK && option <= OPT_PAIRED);
+        o->asked = o->asked || (option >= OPT_TASK && option <= OPT_OWN_AXIS);
     }
     o->start.sets = o->sets;
     o->start.config = optind < argc ? argv[optind] : NULL;

@@ -82,6 +82,15 @@ bool value_scores_has(const struct value_scores *s, uint32_t scenario, uint32_t 
     return true;
 }
 
+void value_scores_keep(struct value_scores *s, uint32_t limit)
+{
+    for (uint32_t i = limit; i < s->n_rows && limit > 0; i++) {
+        for (size_t k = 0; k < (size_t)s->n_values * s->rows[i].n_options; k++) {
+            s->rows[i].x[k] = (double)NAN;
+        }
+    }
+}
+
 enum err value_scores_choices(const struct value_scores *s, double temperature,
                               struct value_scores **out)
 {

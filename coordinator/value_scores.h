@@ -34,6 +34,9 @@ double *value_scores_at(const struct value_scores *s, uint32_t scenario, uint32_
 /* Is every option of the scenario scored under that value? */
 bool value_scores_has(const struct value_scores *s, uint32_t scenario, uint32_t value);
 
+/* Forgets the scores of all but the first `limit` scenarios; 0 keeps all. */
+void value_scores_keep(struct value_scores *s, uint32_t limit);
+
 /* A table of log p(option | value) = log softmax(score / temperature). */
 MUST_USE enum err value_scores_choices(const struct value_scores *s, double temperature,
                                        struct value_scores **out);
