@@ -37,7 +37,7 @@ static enum err make(const struct scoring *s, const char *path, struct calibrati
     }
     if (error == OK) {
         (void)fprintf(stderr, "pft: calibrating on %s\n", path);
-        error = scoring_run(s, path, CALIBRATION_SCENARIOS, true, &table, code, e);
+        error = scoring_run(s, "calibration", path, CALIBRATION_SCENARIOS, true, &table, code, e);
     }
     if (error == OK && *code == CLI_OK) {
         error = fit_both(s, data, table, both, e);

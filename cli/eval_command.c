@@ -78,6 +78,9 @@ static enum err check_asked(struct eval_options *o, struct errbuf *e)
     const uint32_t all = (1u << EVAL_TASKS) - 1;
     o->ask = eval_ask_usual();
     enum err error = check_one(o, "--task", o->task, eval_ask_task, all, e);
+    if (error == OK && o->ask.task == EVAL_VALUES) {
+        error = err_set(e, ERR_USAGE, "--task values is for pft infer and --readout inferred");
+    }
     if (error == OK) {
         error = check_one(o, "--shots", o->shots, eval_ask_shots, 1u << EVAL_HISTORY, e);
     }
@@ -107,8 +110,8 @@ static enum err read_options(struct eval_options *o, int argc, char **argv, stru
          "data.train, unless --values or behaviour ask for other ones)",
          &o->train, NULL, NULL},
         {"--readout", "NAMES",
-         "likelihood, lift, contrast, letter; comma-separated (docs/"
-         "evaluation.md)",
+         "likelihood, lift, contrast, letter; comma-separated (docs/evaluation.md); history "
+         "also: inferred, with options of its own",
          &o->readout, NULL, NULL},
         {"--shots", "LIST", "history: earlier choices shown (default 0,1,3)", &o->shots, NULL,
          NULL},

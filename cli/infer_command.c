@@ -151,7 +151,7 @@ static enum err choices_of(const struct scoring *s, const struct inference *n, c
 {
     json_t *table = NULL;
     struct value_scores *scores = NULL;
-    enum err error = scoring_run(s, path, 0, false, &table, code, e);
+    enum err error = scoring_run(s, "choices", path, 0, false, &table, code, e);
     if (error == OK && *code == CLI_OK) {
         error = score_table_read(table, data, n->info.values->n_axes, n->readout, &scores, e);
     }

@@ -15,7 +15,8 @@ enum { WORDS = ARGS_REPEATS * 2 + 32 };
 
 /* Texts that words point to. */
 struct texts {
-    char folder[SCRATCH_BYTES], result[FILE_PATH_BYTES];
+    char scratch[SCRATCH_BYTES], folder[FILE_PATH_BYTES], result[FILE_PATH_BYTES];
+    bool goes_on; /* the folder holds scores of an earlier start */
     char data[FILE_PATH_BYTES + 32], limit[16];
 };
 
@@ -47,6 +48,9 @@ static void fill_words(const struct scoring *s, uint32_t limit, bool own_axis, s
     if (own_axis) {
         words[local->n_words++] = "--own-axis";
     }
+    if (t->goes_on) {
+        words[local->n_words++] = "--resume";
+    }
     for (int i = 0; i < s->n_sets; i++) {
         words[local->n_words++] = "--set";
         words[local->n_words++] = s->sets[i];
@@ -58,8 +62,12 @@ static enum err score(const struct scoring *s, uint32_t limit, bool own_axis, st
 {
     const char *words[WORDS];
     json_error_t where;
-    struct local_options local = {
-        .words = words, .out = t->folder, .model = s->info->model, .capture = t->result};
+    struct local_options local = {.words = words,
+                                  .out = t->folder,
+                                  .model = s->info->model,
+                                  .capture = t->result,
+                                  .goes_on =
+                                      s->keep ? "the same command goes on" : "nothing is kept"};
     fill_words(s, limit, own_axis, t, words, &local);
     enum err error = file_join(t->result, t->folder, "result.json", e);
     if (error == OK) {
@@ -76,18 +84,37 @@ static enum err score(const struct scoring *s, uint32_t limit, bool own_axis, st
     return error;
 }
 
-enum err scoring_run(const struct scoring *s, const char *data, uint32_t limit, bool own_axis,
-                     json_t **table, int *code, struct errbuf *e)
+static enum err make_folder(const struct scoring *s, const char *part, struct texts *t,
+                            struct errbuf *e)
 {
-    struct texts t = {.folder = ""};
+    char db[FILE_PATH_BYTES];
+    if (!s->keep) {
+        enum err error = scratch_make(t->scratch, e);
+        return error == OK ? file_join(t->folder, t->scratch, part, e) : error;
+    }
+    enum err error = file_join(t->folder, s->keep, part, e);
+    if (error == OK) {
+        error = file_join(db, t->folder, "run.db", e);
+    }
+    t->goes_on = error == OK && file_exists(db);
+    return error;
+}
+
+enum err scoring_run(const struct scoring *s, const char *part, const char *data, uint32_t limit,
+                     bool own_axis, json_t **table, int *code, struct errbuf *e)
+{
+    struct texts t = {.scratch = ""};
     *table = NULL;
     enum err error = name_data(data, &t, e);
     if (error == OK) {
-        error = scratch_make(t.folder, e);
+        error = make_folder(s, part, &t, e);
+    }
+    if (error == OK) {
+        error = file_make_folder(t.folder, e);
     }
     if (error == OK) {
         error = score(s, limit, own_axis, &t, table, code, e);
     }
-    scratch_remove(t.folder);
+    scratch_remove(t.scratch);
     return error;
 }

@@ -17,12 +17,16 @@ struct scoring {
     const char *workers;     /* text of --workers, or NULL */
     const char *const *sets; /* n_sets of them */
     int n_sets;
+    const char *keep; /* a folder that keeps what is scored, so that the same words go on after a
+                         kill; NULL: nothing is kept */
 };
 
-/* *table: what score_table_read takes, the caller's (json_decref). limit: the first scenarios of
+/* *table: what score_table_read takes, the caller's (json_decref). part: names the scores within
+ * the folder that keeps them. limit: the first scenarios of
  * data, 0 for all. own_axis: each under the values of its own axis alone. *code: exit code of pft;
  * without a table when it is not CLI_OK. */
-MUST_USE enum err scoring_run(const struct scoring *s, const char *data, uint32_t limit,
-                              bool own_axis, json_t **table, int *code, struct errbuf *e);
+MUST_USE enum err scoring_run(const struct scoring *s, const char *part, const char *data,
+                              uint32_t limit, bool own_axis, json_t **table, int *code,
+                              struct errbuf *e);
 
 #endif

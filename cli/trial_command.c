@@ -19,7 +19,7 @@ enum { FOLDS = 5, USERS_MAX = 10000 };
 
 struct trial_options {
     const char *run, *task, *readout, *shots, *users, *seed, *forget, *scores, *data, *limit,
-        *workers;
+        *workers, *out;
     const char *sets[ARGS_REPEATS];
     int n_sets;
     bool own_axis, calibrate, json;
@@ -68,6 +68,8 @@ static enum err read_options(struct trial_options *o, int argc, char **argv, str
          NULL, NULL, &o->own_axis},
         {"--calibrate", NULL, "calibrate anew (it is done on first use)", NULL, NULL,
          &o->calibrate},
+        {"--out", "FOLDER", "keep what is scored there; the same command goes on after a kill",
+         &o->out, NULL, NULL},
         {"--workers", "N", "one-slot workers to start (default: one per core)", &o->workers, NULL,
          NULL},
         {"--set", "KEY=VALUE", "override a key of the config", o->sets, &o->n_sets, NULL},
@@ -182,13 +184,14 @@ static enum err try_model(const struct trial_options *o, struct trials *t, int *
                               .info = &t->info,
                               .workers = o->workers,
                               .sets = o->sets,
-                              .n_sets = o->n_sets};
+                              .n_sets = o->n_sets,
+                              .keep = o->out};
     const struct calibrate_options how = {.anew = o->calibrate};
     struct value_scores *scores = NULL;
     json_t *table = NULL;
     enum err error = calibrate_run(&s, &how, t->readout, &t->model, code, e);
     if (error == OK && *code == CLI_OK) {
-        error = scoring_run(&s, t->test->path, t->limit, o->own_axis, &table, code, e);
+        error = scoring_run(&s, "test", t->test->path, t->limit, o->own_axis, &table, code, e);
     }
     if (error == OK && *code == CLI_OK) {
         error = score_table_read(table, t->test, t->info.values->n_axes, t->readout, &scores, e);

@@ -90,10 +90,14 @@ bool data_format_choice(const json_t *item, uint32_t *choice)
     return false;
 }
 
-/* VCD items that lack something are no histories: their options carry values. */
-static bool carries_values(const json_t *item)
+/* A VCD item that lacks something is no history: that has a choice, or options without values. */
+static bool is_history(const json_t *item)
 {
-    return json_object_get(json_array_get(json_object_get(item, "options"), 0), "bias") != NULL;
+    const json_t *first = json_array_get(json_object_get(item, "options"), 0);
+    if (json_object_get(first, "bias")) {
+        return false;
+    }
+    return json_object_get(item, "choice") || json_is_string(first) || json_is_object(first);
 }
 
 enum err data_format_recognise(const struct json_stream *s, const json_t *item,
@@ -115,8 +119,11 @@ enum err data_format_recognise(const struct json_stream *s, const json_t *item,
             *format = (enum data_format)i;
         }
     }
-    if (best > 0 && *format == DATA_HISTORY && carries_values(item)) {
+    if (best > 0 && *format == DATA_HISTORY && !is_history(item)) {
         *format = DATA_VCD;
+    } else if (best > 0 && *format == DATA_VCD && json_object_get(item, "choice") &&
+               is_history(item)) {
+        *format = DATA_HISTORY;
     }
     if (best > 0) {
         return OK;

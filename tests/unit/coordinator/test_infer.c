@@ -139,6 +139,9 @@ static void test_the_next_question_is_the_one_that_tells_most(void **state)
     assert_true(next.about_axis);
     near(next.information, log(2.0) + 0.9 * log(0.9) + 0.1 * log(0.1));
     how.axis = 0;
+    d.n_scenarios = c->n_rows = 0;
+    assert_int_equal(infer_run(&values, &d, c, &how, &r, &e), OK);
+    d.n_scenarios = c->n_rows = ITEMS;
     assert_int_equal(infer_ask(&d, dull, &how, &r, &next, &e), OK);
     assert_int_equal(next.item, 0);
     assert_true(next.information > 0.0 && next.information < 0.01);
