@@ -8,6 +8,7 @@
 
 int cli_run(int argc, char **argv);
 int cli_eval(int argc, char **argv);
+int cli_infer(int argc, char **argv);
 int cli_export(int argc, char **argv);
 int cli_data(int argc, char **argv);
 int cli_plan(int argc, char **argv);

@@ -1,7 +1,6 @@
 /* eval_command.c - pft eval: one evaluation through a coordinator and workers of its own.
  * Owns: a temporary run folder, removed at the end, or the one of --out, in which an evaluation
  * that was killed goes on. Never: scores; the workers do. */
-#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,6 +9,8 @@
 #include "cli/cli.h"
 #include "cli/eval_show.h"
 #include "cli/local.h"
+#include "cli/scratch.h"
+#include "cli/trial_command.h"
 #include "common/base/file.h"
 #include "common/base/mem.h"
 #include "common/base/str.h"
@@ -19,7 +20,7 @@
 #include "coordinator/journal.h"
 #include "coordinator/readout.h"
 
-enum { WORDS = ARGS_REPEATS * 2 + 64, FTW_FDS = 16 };
+enum { WORDS = ARGS_REPEATS * 2 + 64 };
 
 struct eval_options {
     const char *run, *model, *data, *values, *train, *readout, *workers, *out;
@@ -32,6 +33,7 @@ struct eval_options {
 
 /* Texts that words point to, and the folder. */
 struct eval_room {
+    char scratch[SCRATCH_BYTES]; /* "": the folder is that of --out */
     char folder[FILE_PATH_BYTES], config[FILE_PATH_BYTES], result[FILE_PATH_BYTES],
         model[FILE_PATH_BYTES];
     char set_model[FILE_PATH_BYTES + 32], set_data[FILE_PATH_BYTES + 32];
@@ -77,6 +79,9 @@ static enum err check_asked(struct eval_options *o, struct errbuf *e)
     const uint32_t all = (1u << EVAL_TASKS) - 1;
     o->ask = eval_ask_usual();
     enum err error = check_one(o, "--task", o->task, eval_ask_task, all, e);
+    if (error == OK && o->ask.task == EVAL_VALUES) {
+        error = err_set(e, ERR_USAGE, "--task values is for pft infer and --readout inferred");
+    }
     if (error == OK) {
         error = check_one(o, "--shots", o->shots, eval_ask_shots, 1u << EVAL_HISTORY, e);
     }
@@ -106,8 +111,8 @@ static enum err read_options(struct eval_options *o, int argc, char **argv, stru
          "data.train, unless --values or behaviour ask for other ones)",
          &o->train, NULL, NULL},
         {"--readout", "NAMES",
-         "likelihood, lift, contrast, letter; comma-separated (docs/"
-         "evaluation.md)",
+         "likelihood, lift, contrast, letter; comma-separated (docs/evaluation.md); history "
+         "also: inferred, with options of its own",
          &o->readout, NULL, NULL},
         {"--shots", "LIST", "history: earlier choices shown (default 0,1,3)", &o->shots, NULL,
          NULL},
@@ -248,12 +253,12 @@ static enum err make_room(const struct eval_options *o, struct eval_room *room, 
         }
         room->goes_on = file_exists(db);
     }
-    (void)snprintf(room->folder, sizeof room->folder, "%s",
-                   o->out ? o->out : "/tmp/pft-eval-XXXXXX");
-    if (!o->out && !mkdtemp(room->folder)) {
-        return err_set(e, ERR_IO, "/tmp: no folder can be made there");
+    enum err error = o->out ? OK : scratch_make(room->scratch, e);
+    if (error != OK) {
+        return error;
     }
-    enum err error = file_join(room->result, room->folder, "result.json", e);
+    (void)snprintf(room->folder, sizeof room->folder, "%s", o->out ? o->out : room->scratch);
+    error = file_join(room->result, room->folder, "result.json", e);
     if (error == OK) {
         error = file_join(room->config, room->folder, "config.yaml", e);
     }
@@ -340,14 +345,6 @@ static enum err fill_words(const struct eval_options *o, struct eval_room *room,
     return error;
 }
 
-static int remove_entry(const char *path, const struct stat *info, int type, struct FTW *ftw)
-{
-    (void)info;
-    (void)type;
-    (void)ftw;
-    return remove(path);
-}
-
 static enum err evaluate(const struct eval_options *o, struct eval_room *room, int *code,
                          struct errbuf *e)
 {
@@ -373,6 +370,9 @@ static enum err evaluate(const struct eval_options *o, struct eval_room *room, i
 
 int cli_eval(int argc, char **argv)
 {
+    if (trial_asked_for(argc, argv)) {
+        return cli_trial(argc, argv);
+    }
     struct eval_options o = {0};
     struct eval_room room = {0};
     struct errbuf e = {0};
@@ -387,8 +387,6 @@ int cli_eval(int argc, char **argv)
     if (error == OK) {
         error = evaluate(&o, &room, &code, &e);
     }
-    if (!o.out && room.config[0] != '\0') {
-        (void)nftw(room.folder, remove_entry, FTW_FDS, FTW_DEPTH | FTW_PHYS);
-    }
+    scratch_remove(room.scratch);
     return error == OK ? code : cli_explain("pft eval", error, &e);
 }

@@ -20,6 +20,8 @@ static const struct command {
      "evaluate, train, evaluate and export on local workers"},
     {"eval", cli_eval, "RUN|--model FILE --data FILE --values FILE [--readout NAMES] [--json]",
      "evaluate an adapter or a bare model"},
+    {"infer", cli_infer, "RUN --history FILE [--pool FILE] [--forget F] [--prior LIST] [--json]",
+     "which values a user holds, from past choices; what to ask next"},
     {"export", cli_export, "RUN --format peft --out DIR", "write a run's adapter as a PEFT folder"},
     {"data", cli_data, "check|stats|import|forest FILE [--values FILE] [--model FILE]",
      "read, check and describe a data file"},

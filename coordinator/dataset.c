@@ -111,6 +111,32 @@ static enum err fill_vcd(struct dataset_all *all, const struct json_stream *s, c
     return OK;
 }
 
+/* Options without values; the axis only where the item names it. */
+static enum err fill_history(struct dataset_all *all, const struct json_stream *s,
+                             const json_t *item, const struct values *values,
+                             struct data_scenario *out, struct errbuf *e)
+{
+    const struct json_step path[1] = {{.key = "preference domain"}};
+    const char *domain = json_string_value(json_object_get(item, path[0].key));
+    out->axis = DATASET_NO_AXIS;
+    if (domain) {
+        enum err error = at_field(s, path, 1, values_find_axis(values, domain, &out->axis, e), e);
+        if (error != OK) {
+            return error;
+        }
+    }
+    const json_t *options = json_object_get(item, "options");
+    out->n_options = (uint32_t)json_array_size(options);
+    struct data_option *list = keep(all, out->n_options * sizeof *list);
+    bool kept = list && keep_text(all, item, "scenario", &out->text);
+    for (uint32_t i = 0; i < out->n_options && kept; i++) {
+        const json_t *text = data_format_option(json_array_get(options, i));
+        kept = keep_bytes(all, json_string_value(text), json_string_length(text), &list[i].text);
+    }
+    out->options = list;
+    return kept ? OK : err_set(e, ERR_NOMEM, "%s: no memory for its texts", s->name);
+}
+
 static enum err fill_pair(struct dataset_all *all, const struct json_stream *s, const json_t *item,
                           struct data_scenario *out, struct errbuf *e)
 {
@@ -262,7 +288,9 @@ static enum err add_item(struct dataset_all *all, const struct json_stream *s, c
     all->scenarios = scenarios;
     struct data_scenario *out = &all->scenarios[all->d.n_scenarios];
     *out = (struct data_scenario){.line = place.line, .column = place.column};
+    out->chosen = data_format_choice(item, &out->choice);
     error = all->d.format == DATA_VCD         ? fill_vcd(all, s, item, values, out, e)
+            : all->d.format == DATA_HISTORY   ? fill_history(all, s, item, values, out, e)
             : all->d.format == DATA_BQD       ? fill_behaviour(all, s, item, out, e)
             : all->d.format == DATA_RETENTION ? fill_retention(all, s, item, out, e)
                                               : fill_pair(all, s, item, out, e);
@@ -309,17 +337,19 @@ static enum err settle_format(struct dataset_all *all, const struct json_stream 
     }
     enum data_format format = all->d.format;
     if (format != DATA_VCD && format != DATA_PAIRS && format != DATA_BQD &&
-        format != DATA_RETENTION) {
+        format != DATA_RETENTION && format != DATA_HISTORY) {
         const struct data_format_info *info = data_format_info(format);
         return json_stream_fail(s, NULL, 0, e, ERR_UNSUPPORTED,
                                 "the items look like %s (%s); training and evaluation read 'vcd', "
                                 "'pairs' and 'bqd' files, evaluation 'retention' files too",
                                 info->name, info->what);
     }
-    if ((format == DATA_VCD || format == DATA_BQD) && !values) {
+    if ((format == DATA_VCD || format == DATA_BQD || format == DATA_HISTORY) && !values) {
         return json_stream_fail(s, NULL, 0, e, ERR_REFUSED,
                                 "a %s file needs a values file: set data.values (or --values)",
-                                format == DATA_VCD ? "VCD" : "BQD");
+                                format == DATA_VCD   ? "VCD"
+                                : format == DATA_BQD ? "BQD"
+                                                     : "history");
     }
     return format == DATA_BQD ? find_behaviour(all, s, values, e) : OK;
 }

@@ -6,6 +6,8 @@
  * choices is the scenario, the words of the matching answer the option of side a, those of the
  * other the option of side b, on the axis that the file's name begins with. Retention files: the
  * same with the correct and the incorrect answer, without axis and preference; for evaluation only.
+ * History files: a scenario with options whose values are not known (all of side a), with or
+ * without an axis; for inference only. VCD and history items may say what a user picked.
  * A pair = an option of side a with one of side b.
  * Read-only once loaded; a dataset does not need the values it was loaded with. */
 #ifndef PFT_DATASET_H
@@ -39,6 +41,8 @@ struct data_scenario {
     uint32_t axis;             /* index into the values; DATASET_NO_AXIS without preference names */
     uint32_t n_options;
     const struct data_option *options; /* in file order */
+    bool chosen;                       /* the item says which option a user picked: */
+    uint32_t choice;                   /* this one */
     uint32_t line, column;             /* where the item begins, from 1 */
 };
 

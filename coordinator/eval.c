@@ -13,6 +13,10 @@ struct eval {
 static enum err check_input(const struct eval_input *in, const struct eval_kind *kind,
                             struct errbuf *e)
 {
+    if (kind->report && in->ask.paired) {
+        return err_set(e, ERR_REFUSED, "the evaluation '%s' hands scores on: nothing to pair",
+                       kind->name);
+    }
     if (!kind->reads(in->test)) {
         return err_set(e, ERR_REFUSED,
                        "%s: the items are %s; the evaluation '%s' reads %s, what such items are "
@@ -83,8 +87,26 @@ static enum err answer(const struct eval *ev, enum eval_pass pass, struct eval_r
     return error == OK ? ev->kind->answer(&ev->in, &ev->trees, pass, out, e) : error;
 }
 
+static enum err report(const struct eval *ev, struct str *json, struct errbuf *e)
+{
+    enum err error = eval_trees_check(&ev->trees, EVAL_MAIN, e);
+    if (error == OK) {
+        str_addf(json, "{\"task\":\"%s\",\"n_scenarios\":%u", ev->kind->name, eval_limit(&ev->in));
+        error = ev->kind->report(&ev->in, &ev->trees, json, e);
+    }
+    if (error == OK) {
+        str_add(json, "}");
+        error = str_ok(json);
+        error = error == OK ? OK : err_set(e, error, "evaluation: %s", err_text(error));
+    }
+    return error;
+}
+
 enum err eval_finish(struct eval *ev, struct str *json, struct errbuf *e)
 {
+    if (ev->kind->report) {
+        return report(ev, json, e);
+    }
     struct eval_results results[EVAL_PASSES] = {{0}};
     bool paired = ev->in.ask.paired;
     enum err error = answer(ev, EVAL_MAIN, &results[EVAL_MAIN], e);

@@ -9,7 +9,8 @@
 static const struct eval_kind *const kinds[EVAL_TASKS] = {[EVAL_SELECT] = &eval_select,
                                                           [EVAL_BEHAVIOUR] = &eval_behaviour,
                                                           [EVAL_RETENTION] = &eval_retention,
-                                                          [EVAL_HISTORY] = &eval_history};
+                                                          [EVAL_HISTORY] = &eval_history,
+                                                          [EVAL_VALUES] = &eval_values};
 
 const struct eval_kind *eval_kind(enum eval_task task)
 {

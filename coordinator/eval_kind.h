@@ -19,7 +19,14 @@ struct values;
 struct dataset;
 struct tokenizer;
 
-enum eval_task { EVAL_SELECT, EVAL_BEHAVIOUR, EVAL_RETENTION, EVAL_HISTORY, EVAL_TASKS };
+enum eval_task {
+    EVAL_SELECT,
+    EVAL_BEHAVIOUR,
+    EVAL_RETENTION,
+    EVAL_HISTORY,
+    EVAL_VALUES,
+    EVAL_TASKS
+};
 
 enum { EVAL_SHOTS_MAX = 8 };
 
@@ -32,6 +39,7 @@ struct eval_request {
     uint32_t n_shots;
     uint32_t shots[EVAL_SHOTS_MAX]; /* history: earlier choices shown, ascending */
     bool paired;                    /* scored with the adapter off too, for the paired difference */
+    bool own_axis; /* values: every scenario under the two values of its own axis alone */
 };
 
 /* Borrowed for as long as the evaluation lives; the request is copied. */
@@ -55,6 +63,10 @@ struct eval_kind {
     /* Every tree has been scored in this pass: what the model answered. */
     enum err (*answer)(const struct eval_input *in, const struct eval_trees *trees,
                        enum eval_pass pass, struct eval_results *out, struct errbuf *e);
+    /* In place of answer, for a kind that asks nothing and hands its scores on: appends members to
+     * the JSON object. */
+    enum err (*report)(const struct eval_input *in, const struct eval_trees *trees,
+                       struct str *json, struct errbuf *e);
 };
 
 const struct eval_kind *eval_kind(enum eval_task task);
@@ -68,6 +80,7 @@ uint32_t eval_limit(const struct eval_input *in);
 /* Readouts asked for that the kind has. */
 uint32_t eval_readouts(const struct eval_input *in);
 
-extern const struct eval_kind eval_select, eval_behaviour, eval_retention, eval_history;
+extern const struct eval_kind eval_select, eval_behaviour, eval_retention, eval_history,
+    eval_values;
 
 #endif

@@ -34,7 +34,8 @@ static const char USAGE[] =
     "                       [--resume] [--set KEY=VALUE]...\n"
     "       pft-coordinator [CONFIG] --eval-only [--from RUN] --out FOLDER [--bind ADDRESS]\n"
     "                       [--keys DIR] [--resume] [--set KEY=VALUE]... [--task NAME]\n"
-    "                       [--shots LIST] [--limit N] [--fit N] [--seed N] [--paired] [--count]\n"
+    "                       [--shots LIST] [--limit N] [--fit N] [--seed N] [--paired]\n"
+    "                       [--own-axis] [--count]\n"
     "\n"
     "Serves the run that CONFIG describes to workers (pft-worker) until it is finished: "
     "evaluates,\n"
@@ -53,7 +54,9 @@ static const char USAGE[] =
     "  --from RUN         with --eval-only: the adapter of that run (and its config, when no "
     "CONFIG\n"
     "                     is given); without it the bare model is scored\n"
-    "  --task NAME        with --eval-only: select (default), behaviour, retention or history;\n"
+    "  --task NAME        with --eval-only: select (default), behaviour, retention, history, or\n"
+    "                     values: the score of every option under every value (--own-axis: those\n"
+    "                     of the scenario's axis), which pft infer reads;\n"
     "  --shots, --limit, --fit, --seed, --paired: what is asked of it (pft eval --help)\n"
     "  --count            with --eval-only: print how much there is to score, score nothing\n"
     "\n"
@@ -83,6 +86,7 @@ enum {
     OPT_FIT,
     OPT_SEED,
     OPT_PAIRED,
+    OPT_OWN_AXIS,
     OPT_COUNT,
     OPT_HELP,
     OPT_VERSION
@@ -134,6 +138,9 @@ static enum err take_option(struct options *o, int option, const char *value, st
     case OPT_COUNT:
         o->count = true;
         return OK;
+    case OPT_OWN_AXIS:
+        o->start.ask.own_axis = true;
+        return OK;
     default:
         return err_set(e, ERR_USAGE, "see pft-coordinator --help");
     }
@@ -157,6 +164,7 @@ static enum err parse(int argc, char **argv, struct options *o, struct errbuf *e
         {"seed", required_argument, NULL, OPT_SEED},
         {"paired", no_argument, NULL, OPT_PAIRED},
         {"count", no_argument, NULL, OPT_COUNT},
+        {"own-axis", no_argument, NULL, OPT_OWN_AXIS},
         {"help", no_argument, NULL, OPT_HELP},
         {"version", no_argument, NULL, OPT_VERSION},
         {0},

@@ -154,12 +154,11 @@ static void test_files_that_cannot_be_trained_on_say_what_they_are(void **state)
     expect_refused(
         "[{\"x\": 1}]", ERR_PARSE,
         "d.json:1:2: the first item has no field of a known format: vcd (scenario, "
-        "preference domain, scene, options), pairs (instruction, extra_a, response_a, "
+        "preference domain, scene, options, choice), pairs (instruction, extra_a, response_a, "
         "extra_b, response_b), dpo (prompt, chosen, rejected), sft (instruction, "
         "response), sft-io (input, output), bqd (question, answer_matching_behavior, "
         "answer_not_matching_behavior), retention (prompt, correct, incorrect, category), "
-        "questions "
-        "(question)");
+        "questions (question), history (scenario, options, choice, preference domain)");
     struct dataset *d = NULL;
     struct errbuf e = {0};
     static const char text[] = "[" ITEM("[]") "]";
@@ -170,6 +169,32 @@ static void test_files_that_cannot_be_trained_on_say_what_they_are(void **state)
     assert_int_equal(dataset_load("", values, GROUP_SCENARIO, &d, &e), ERR_REFUSED);
     assert_int_equal(dataset_load("/nonexistent.json", values, GROUP_SCENARIO, &d, &e),
                      ERR_NOT_FOUND);
+}
+
+static void test_a_history_has_choices_and_no_sides(void **state)
+{
+    (void)state;
+    static const char text[] =
+        "[{\"scenario\":\"S\",\"options\":[\"one\",{\"text\":\"two\"}],\"choice\":\"two\"},"
+        "{\"scenario\":\"T\",\"preference domain\":\"Style\",\"options\":[\"one\",\"two\"]}]";
+    struct dataset *d = NULL;
+    struct errbuf e = {0};
+    assert_int_equal(dataset_parse(text, sizeof text - 1, "d", values, GROUP_SCENARIO, &d, &e), OK);
+    assert_int_equal(d->format, DATA_HISTORY);
+    assert_int_equal(d->n_groups, 0);
+    assert_true(d->scenarios[0].chosen && d->scenarios[0].choice == 1);
+    assert_int_equal(d->scenarios[0].axis, DATASET_NO_AXIS);
+    assert_string_equal(d->scenarios[0].options[1].text.text, "two");
+    assert_true(!d->scenarios[1].chosen && d->scenarios[1].axis == 1);
+    dataset_free(&d);
+    expect_refused("[{\"scenario\":\"S\",\"options\":[\"one\",\"two\"],\"choice\":5}]", ERR_RANGE,
+                   "d.json:1:51: field 'choice': expected the number of an option, 0 to 1, or its "
+                   "text letter by letter, found 5");
+    expect_refused("[{\"scenario\":\"S\",\"options\":[\"one\",\" \"],\"choice\":0}]", ERR_PARSE,
+                   "d.json:1:35: option 2: expected a text of at most 1048576 bytes, or {text}, "
+                   "found ' '");
+    expect_refused("[{\"scenario\":\"S\",\"options\":[]}]", ERR_PARSE,
+                   "d.json:1:2: field 'preference domain' is missing: expected a string");
 }
 
 static void expect_text(const struct data_text *text, const char *words)
@@ -355,6 +380,7 @@ int main(void)
         cmocka_unit_test(test_pair_files_need_no_values),
         cmocka_unit_test(test_wrong_fields_name_file_line_column_field_and_expectation),
         cmocka_unit_test(test_files_that_cannot_be_trained_on_say_what_they_are),
+        cmocka_unit_test(test_a_history_has_choices_and_no_sides),
         cmocka_unit_test(test_behaviour_questions_are_scenarios_with_the_words_of_their_answers),
         cmocka_unit_test(test_a_behaviour_file_must_be_named_like_an_axis),
         cmocka_unit_test(test_retention_questions_have_no_preference),

@@ -35,7 +35,8 @@ static void test_wrong_words_name_the_option_and_what_is_possible(void **state)
     struct eval_request ask = eval_ask_usual();
     assert_int_equal(eval_ask_task(&ask, "choose", &e), ERR_USAGE);
     assert_string_equal(
-        e.text, "--task: 'choose' is unknown; there are select, behaviour, retention, history");
+        e.text,
+        "--task: 'choose' is unknown; there are select, behaviour, retention, history, values");
     static const char *const shots[] = {"",
                                         ",",
                                         "1,",
