@@ -117,3 +117,15 @@ enum err args_number(const char *option, const char *text, long least, long most
     *out = value;
     return OK;
 }
+
+enum err args_positive(const char *option, const char *text, double most, double *out,
+                       struct errbuf *e)
+{
+    char *end = NULL;
+    *out = strtod(text, &end);
+    if (end == text || *end != '\0' || !(*out > 0.0 && *out <= most)) {
+        return err_set(e, ERR_USAGE, "%s: expected a number above 0 and at most %g, found '%s'",
+                       option, most, text);
+    }
+    return OK;
+}

@@ -35,4 +35,8 @@ MUST_USE enum err args_parse(struct args *a, int argc, char **argv, struct errbu
 MUST_USE enum err args_number(const char *option, const char *text, long least, long most,
                               long *out, struct errbuf *e);
 
+/* A number above 0 and at most `most`; the message names the option. */
+MUST_USE enum err args_positive(const char *option, const char *text, double most, double *out,
+                                struct errbuf *e);
+
 #endif

@@ -8,6 +8,7 @@
 
 int cli_run(int argc, char **argv);
 int cli_eval(int argc, char **argv);
+int cli_infer(int argc, char **argv);
 int cli_export(int argc, char **argv);
 int cli_data(int argc, char **argv);
 int cli_plan(int argc, char **argv);
@@ -17,6 +18,8 @@ int cli_jobs(int argc, char **argv);
 int cli_cancel(int argc, char **argv);
 int cli_logs(int argc, char **argv);
 int cli_scale(int argc, char **argv);
+int cli_reproduce(int argc, char **argv);
+int cli_judge(int argc, char **argv);
 int cli_status(int argc, char **argv);
 int cli_config(int argc, char **argv);
 int cli_drain(int argc, char **argv);

@@ -293,7 +293,7 @@ static void on_signal(uv_signal_t *handle, int signum)
     struct local_run *r = handle->data;
     progress_end(&r->progress);
     if (r->interrupts++ == 0) {
-        (void)fprintf(stderr, "pft: stopping; go on later with --resume (once more: at once)\n");
+        (void)fprintf(stderr, "pft: stopping; %s (once more: at once)\n", r->options->goes_on);
         child_signal(&r->coordinator, SIGTERM);
         return;
     }

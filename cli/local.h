@@ -18,6 +18,7 @@ struct local_options {
     uint32_t slots, threads; /* of each worker, of each slot */
     bool checkpointing;      /* of every worker */
     const char *capture;     /* file that takes the coordinator's stdout; NULL: inherited */
+    const char *goes_on;     /* what is said about the time after an interruption */
 };
 
 enum { LOCAL_WORKERS_MAX = 256 };

@@ -1,6 +1,11 @@
 /* main.c - the pft program: finds the sub-command and hands over. */
+#include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <unistd.h>
 
 #include "cli/cli.h"
 #include "common/base/log.h"
@@ -15,9 +20,15 @@ static const struct command {
      "evaluate, train, evaluate and export on local workers"},
     {"eval", cli_eval, "RUN|--model FILE --data FILE --values FILE [--readout NAMES] [--json]",
      "evaluate an adapter or a bare model"},
+    {"infer", cli_infer, "RUN --history FILE [--pool FILE] [--forget F] [--prior LIST] [--json]",
+     "which values a user holds, from past choices; what to ask next"},
     {"export", cli_export, "RUN --format peft --out DIR", "write a run's adapter as a PEFT folder"},
     {"data", cli_data, "check|stats|import|forest FILE [--values FILE] [--model FILE]",
      "read, check and describe a data file"},
+    {"reproduce", cli_reproduce, "CONFIG [--out DIR] [--workers N] [--dry-run] [--json]",
+     "a matrix of variants, evaluations and seeds as one resumable batch, with a report"},
+    {"judge", cli_judge, "FILE --values FILE [--base-url URL --judge-model NAME | --train FILE]",
+     "score answers in words from 0 to 10"},
     {"profile", cli_profile, "CONFIG [--slots S] [--threads T] [--layers] [--json]",
      "where the time of a training step goes on this machine"},
     {"plan", cli_plan, "CONFIG --from RUN|--tokens-per-s N [--workers LIST] [--bandwidth RATE]",
@@ -48,8 +59,8 @@ static void print_help(FILE *to)
     (void)fprintf(to, "pft %s: fine-tune a language model on pairs of conflicting preferences\n\n",
                   PFT_VERSION);
     for (int i = 0; i < COMMANDS; i++) {
-        (void)fprintf(to, "  pft %-7s %s\n              %s\n", commands[i].name, commands[i].usage,
-                      commands[i].what);
+        (void)fprintf(to, "  pft %-9s %s\n                %s\n", commands[i].name,
+                      commands[i].usage, commands[i].what);
     }
     (void)fprintf(to,
                   "\n  pft COMMAND --help explains one command, pft --version prints the version."
@@ -74,9 +85,24 @@ static const char *nearest(const char *word)
     return best;
 }
 
+/* "--with-parent PID" in front: a pft that another pft started stops cleanly when that one is gone,
+ * be it by kill -9. False: it is gone already. */
+static bool stay_with_parent(const char *pid)
+{
+    (void)prctl(PR_SET_PDEATHSIG, SIGTERM);
+    return strtol(pid, NULL, 10) == (long)getppid();
+}
+
 int main(int argc, char **argv)
 {
     log_init("pft", LOG_INFO);
+    if (argc > 3 && strcmp(argv[1], "--with-parent") == 0) {
+        if (!stay_with_parent(argv[2])) {
+            return CLI_INTERRUPTED;
+        }
+        argc -= 2;
+        argv += 2;
+    }
     if (argc < 2) {
         print_help(stderr);
         return CLI_USAGE;

@@ -52,8 +52,13 @@ const struct model_shape *plan_shape(const char *name)
     return NULL;
 }
 
-double plan_flops(const struct model_shape *m, const struct lora_config *lora,
-                  const struct plan_work *work)
+/* How often each part is multiplied. */
+struct passes {
+    double frozen, thin, attention, head;
+};
+
+static double count_flops(const struct model_shape *m, const struct lora_config *lora,
+                          double context, double label_rows, struct passes times)
 {
     double frozen = 0.0;
     double thin = 0.0;
@@ -64,9 +69,21 @@ double plan_flops(const struct model_shape *m, const struct lora_config *lora,
         frozen += (double)in * out;
         thin += lora->targets & 1u << i ? (double)lora->r * (in + out) : 0.0;
     }
-    double attention = 12.0 * m->heads * m->head_dim * work->context;
-    double head = 4.0 * m->hidden * m->vocab * work->label_rows;
-    return m->layers * (4.0 * frozen + 6.0 * thin + attention) + head;
+    double attention = times.attention * m->heads * m->head_dim * context;
+    double head = times.head * m->hidden * m->vocab * label_rows;
+    return m->layers * (times.frozen * frozen + times.thin * thin + attention) + head;
+}
+
+double plan_flops(const struct model_shape *m, const struct lora_config *lora,
+                  const struct plan_work *work)
+{
+    return count_flops(m, lora, work->context, work->label_rows, (struct passes){4, 6, 12, 4});
+}
+
+double plan_score_flops(const struct model_shape *m, const struct lora_config *lora, double context,
+                        double label_rows)
+{
+    return count_flops(m, lora, context, label_rows, (struct passes){2, 2, 4, 2});
 }
 
 enum err plan_rate(const char *option, const char *text, double *out, struct errbuf *e)

@@ -35,6 +35,10 @@ MUST_USE enum err plan_costs_from(const char *run, const struct plan_work *work,
 double plan_flops(const struct model_shape *m, const struct lora_config *lora,
                   const struct plan_work *work);
 
+/* The same of a token that is scored: forward alone, context and label rows as in plan_work. */
+double plan_score_flops(const struct model_shape *m, const struct lora_config *lora, double context,
+                        double label_rows);
+
 /* The shape of "135M" (SmolLM2), "3B" (Llama 3.2) or "8B" (Llama 3.1); NULL for another name. */
 const struct model_shape *plan_shape(const char *name);
 

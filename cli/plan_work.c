@@ -4,25 +4,7 @@
 #include "common/base/mem.h"
 #include "common/wire/units_frame.h"
 #include "coordinator/batch.h"
-
-/* Sums over the trees of a step. */
-struct seen {
-    double rows, context, label_rows;
-};
-
-static void look_at(const struct tree *t, struct seen *seen)
-{
-    uint32_t last = UINT32_MAX;
-    seen->rows += t->n_rows;
-    for (uint32_t i = 0; i < t->n_nodes; i++) {
-        double count = t->nodes[i].count;
-        seen->context += count * t->nodes[i].depth + count * (count + 1.0) / 2.0;
-    }
-    for (uint32_t i = 0; i < t->n_labels; i++) { /* sorted by row */
-        seen->label_rows += t->labels[i].row != last;
-        last = t->labels[i].row;
-    }
-}
+#include "coordinator/tree_work.h"
 
 /* Whether the step has as many groups as any. */
 static bool is_whole(const struct setup *s, uint64_t step)
@@ -35,7 +17,7 @@ static bool is_whole(const struct setup *s, uint64_t step)
 }
 
 static enum err take_step(struct plan_work *w, uint32_t index, const struct batch *b,
-                          struct seen *seen, struct errbuf *e)
+                          struct tree_work *seen, struct errbuf *e)
 {
     uint32_t *list = mem_calloc(b->n_units, 2 * sizeof *list);
     if (!list) {
@@ -49,7 +31,7 @@ static enum err take_step(struct plan_work *w, uint32_t index, const struct batc
         list[u] = b->rows[u];
         list[b->n_units + u] = (uint32_t)units_frame_bytes(&unit, 1);
         for (uint32_t t = 0; t < unit->n_trees; t++) {
-            look_at(&unit->trees[t], seen);
+            tree_work_add(seen, &unit->trees[t]);
         }
     }
     if (index > 0) {
@@ -63,7 +45,7 @@ static enum err take_step(struct plan_work *w, uint32_t index, const struct batc
 
 enum err plan_work_make(const struct setup *s, struct plan_work *w, struct errbuf *e)
 {
-    struct seen seen = {0};
+    struct tree_work seen = {0};
     enum err error = OK;
     uint32_t n = 0;
     *w = (struct plan_work){0};

@@ -99,7 +99,8 @@ static enum err run(const struct run_options *o, int *code, struct errbuf *e)
     char out[FILE_PATH_BYTES];
     char model[FILE_PATH_BYTES];
     const char *words[WORDS];
-    struct local_options local = {.words = words, .out = out, .model = model};
+    struct local_options local = {
+        .words = words, .out = out, .model = model, .goes_on = "go on later with --resume"};
     words[local.n_words++] = o->config;
     for (int i = 0; i < o->n_sets; i++) {
         words[local.n_words++] = "--set";

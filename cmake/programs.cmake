@@ -47,4 +47,6 @@ if(NOT PFT_FAILPOINTS)
   pft_failpoint_program(worker pft_worker pft-worker)
 endif()
 
-pft_program(cli pft_cli pft pft_coordinator)
+# Only pft speaks HTTP (pft judge).
+pkg_check_modules(CURL REQUIRED IMPORTED_TARGET libcurl)
+pft_program(cli pft_cli pft pft_coordinator PkgConfig::CURL)

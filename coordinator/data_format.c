@@ -1,6 +1,7 @@
 /* data_format.c - the formats of data files as tables, and the check of one item. */
 #include "coordinator/data_format.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "common/base/conf.h"
@@ -14,7 +15,8 @@ static const struct data_format_info formats[DATA_FORMATS] = {
                   {{.name = "scenario", .required = true},
                    {.name = "preference domain", .required = true},
                    {.name = "scene"},
-                   {.name = "options", .required = true, .options = true}}},
+                   {.name = "options", .required = true, .options = true},
+                   {.name = "choice", .choice = true}}},
     [DATA_PAIRS] = {"pairs",
                     "pairs of answers",
                     {{.name = "instruction", .required = true},
@@ -43,8 +45,15 @@ static const struct data_format_info formats[DATA_FORMATS] = {
                         "two-choice questions",
                         {{.name = "prompt", .required = true},
                          {.name = "correct", .required = true},
-                         {.name = "incorrect", .required = true}}},
+                         {.name = "incorrect", .required = true},
+                         {.name = "category"}}},
     [DATA_QUESTIONS] = {"questions", "open questions", {{.name = "question", .required = true}}},
+    [DATA_HISTORY] = {"history",
+                      "a user's choices",
+                      {{.name = "scenario", .required = true},
+                       {.name = "options", .required = true, .options = true, .plain = true},
+                       {.name = "choice", .choice = true},
+                       {.name = "preference domain"}}},
 };
 
 const struct data_format_info *data_format_info(enum data_format format)
@@ -60,6 +69,35 @@ int data_format_from(const char *name)
         }
     }
     return -1;
+}
+
+const json_t *data_format_option(const json_t *option)
+{
+    return json_is_object(option) ? json_object_get(option, "text") : option;
+}
+
+bool data_format_choice(const json_t *item, uint32_t *choice)
+{
+    const json_t *value = json_object_get(item, "choice");
+    const json_t *options = json_object_get(item, "options");
+    for (uint32_t i = 0; value && i < json_array_size(options); i++) {
+        const json_t *text = data_format_option(json_array_get(options, i));
+        if (json_is_integer(value) ? json_integer_value(value) == i : json_equal(value, text)) {
+            *choice = i;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* A VCD item that lacks something is no history: that has a choice, or options without values. */
+static bool is_history(const json_t *item)
+{
+    const json_t *first = json_array_get(json_object_get(item, "options"), 0);
+    if (json_object_get(first, "bias")) {
+        return false;
+    }
+    return json_object_get(item, "choice") || json_is_string(first) || json_is_object(first);
 }
 
 enum err data_format_recognise(const struct json_stream *s, const json_t *item,
@@ -80,6 +118,12 @@ enum err data_format_recognise(const struct json_stream *s, const json_t *item,
             best_missing = missing;
             *format = (enum data_format)i;
         }
+    }
+    if (best > 0 && *format == DATA_HISTORY && !is_history(item)) {
+        *format = DATA_VCD;
+    } else if (best > 0 && *format == DATA_VCD && json_object_get(item, "choice") &&
+               is_history(item)) {
+        *format = DATA_HISTORY;
     }
     if (best > 0) {
         return OK;
@@ -146,7 +190,7 @@ static enum err check_string(const struct json_stream *s, struct json_step *path
                                 field->options ? "list" : "string", near ? "; there is " : "",
                                 near ? quote(near, strlen(near), quoted) : "");
     }
-    if (field->options) {
+    if (field->options || field->choice) {
         return OK;
     }
     if (!json_is_string(value)) {
@@ -168,14 +212,39 @@ static enum err check_string(const struct json_stream *s, struct json_step *path
     return OK;
 }
 
-static enum err check_options(const struct json_stream *s, const json_t *options, struct errbuf *e)
+/* An option of a history: a text, or an object with one. */
+static enum err check_plain(const struct json_stream *s, struct json_step *path,
+                            const json_t *option, struct errbuf *e)
+{
+    static const struct data_field text[] = {{.name = "text", .required = true}, {.name = NULL}};
+    char quoted[QUOTE_BYTES];
+    if (json_is_object(option)) {
+        return check_string(s, path, 2, option, text, text, e);
+    }
+    size_t bytes = json_string_length(option);
+    if (!json_is_string(option) || bytes > LIMIT_TEXT_BYTES ||
+        strspn(json_string_value(option), " \t\r\n") == bytes) {
+        return json_stream_fail(s, path, 2, e, ERR_PARSE,
+                                "option %zu: expected a text of at most %d bytes, or {text}, found "
+                                "%s",
+                                path[1].index + 1, LIMIT_TEXT_BYTES,
+                                json_is_string(option)
+                                    ? quote(json_string_value(option), bytes, quoted)
+                                    : type_name(option));
+    }
+    return OK;
+}
+
+static enum err check_options(const struct json_stream *s, const json_t *options, bool plain,
+                              struct errbuf *e)
 {
     static const struct data_field fields[] = {
         {.name = "text", .required = true}, {.name = "bias", .required = true}, {.name = NULL}};
     struct json_step path[3] = {{.key = "options"}};
+    const char *wanted = plain ? "texts" : "{text, bias}";
     if (!json_is_array(options)) {
         return json_stream_fail(s, path, 1, e, ERR_PARSE,
-                                "field 'options': expected a list of {text, bias}, found %s",
+                                "field 'options': expected a list of %s, found %s", wanted,
                                 type_name(options));
     }
     size_t n = json_array_size(options);
@@ -186,20 +255,48 @@ static enum err check_options(const struct json_stream *s, const json_t *options
     }
     for (size_t i = 0; i < n; i++) {
         const json_t *option = json_array_get(options, i);
+        enum err error = OK;
         path[1] = (struct json_step){.index = i};
-        if (!json_is_object(option)) {
+        if (!plain && !json_is_object(option)) {
             return json_stream_fail(s, path, 2, e, ERR_PARSE,
                                     "option %zu: expected {text, bias}, found %s", i + 1,
                                     type_name(option));
         }
-        for (const struct data_field *f = fields; f->name; f++) {
-            enum err error = check_string(s, path, 2, option, f, fields, e);
-            if (error != OK) {
-                return error;
-            }
+        error = plain ? check_plain(s, path, option, e) : OK;
+        for (const struct data_field *f = fields; !plain && f->name && error == OK; f++) {
+            error = check_string(s, path, 2, option, f, fields, e);
+        }
+        if (error != OK) {
+            return error;
         }
     }
     return OK;
+}
+
+/* "choice" names one of the options, which have been checked. */
+static enum err check_choice(const struct json_stream *s, const json_t *item, struct errbuf *e)
+{
+    const json_t *value = json_object_get(item, "choice");
+    const struct json_step path[1] = {{.key = "choice"}};
+    size_t n = json_array_size(json_object_get(item, "options"));
+    uint32_t choice;
+    char found[QUOTE_BYTES + 24];
+    char quoted[QUOTE_BYTES];
+    if (!value || data_format_choice(item, &choice)) {
+        return OK;
+    }
+    if (json_is_integer(value)) {
+        (void)snprintf(found, sizeof found, "%" JSON_INTEGER_FORMAT, json_integer_value(value));
+    } else {
+        (void)snprintf(found, sizeof found, "%s",
+                       json_is_string(value)
+                           ? quote(json_string_value(value), json_string_length(value), quoted)
+                           : type_name(value));
+    }
+    return json_stream_fail(s, path, 1, e, ERR_RANGE,
+                            "field 'choice': expected the number of an option, 0 to %zu, or its "
+                            "text letter by letter, found %s",
+                            n - 1, found);
 }
 
 enum err data_format_check(const struct json_stream *s, enum data_format format, const json_t *item,
@@ -210,7 +307,10 @@ enum err data_format_check(const struct json_stream *s, enum data_format format,
         struct json_step path[3];
         enum err error = check_string(s, path, 0, item, f, fields, e);
         if (error == OK && f->options) {
-            error = check_options(s, json_object_get(item, f->name), e);
+            error = check_options(s, json_object_get(item, f->name), f->plain, e);
+        }
+        if (error == OK && f->choice) {
+            error = check_choice(s, item, e);
         }
         if (error != OK) {
             return error;

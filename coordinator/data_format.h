@@ -7,6 +7,7 @@
 #include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "common/base/err.h"
 #include "common/base/json_stream.h"
@@ -20,6 +21,7 @@ enum data_format {
     DATA_BQD,       /* question, answer_matching_behavior, answer_not_matching_behavior */
     DATA_RETENTION, /* prompt, correct, incorrect */
     DATA_QUESTIONS, /* question */
+    DATA_HISTORY,   /* scenario, options [text], choice */
     DATA_FORMATS,
 };
 
@@ -28,6 +30,8 @@ struct data_field {
     bool required;
     bool may_be_empty;
     bool options; /* an array of {text, bias}; else a string */
+    bool plain;   /* with options: an array of texts or of {text} */
+    bool choice;  /* the number of an option from 0, or its text */
 };
 
 enum { DATA_FIELDS_MAX = 8 };
@@ -45,6 +49,12 @@ int data_format_from(const char *name);
  * ERR_PARSE lists what was looked for when it has none of any. */
 MUST_USE enum err data_format_recognise(const struct json_stream *s, const json_t *item,
                                         enum data_format *format, struct errbuf *e);
+
+/* The text of an element of options: itself, or its member "text". */
+const json_t *data_format_option(const json_t *option);
+
+/* The option that a checked item's field "choice" names; false when it has none. */
+bool data_format_choice(const json_t *item, uint32_t *choice);
 
 /* Checks one item of the stream, the one just read: every field there, of its type, not empty,
  * within the limits. The message has file, line, column, field and what was expected. */

@@ -1,4 +1,4 @@
-/* dataset.c - VCD and pair files in memory. */
+/* dataset.c - data files in memory. */
 #include "coordinator/dataset.h"
 
 #include <string.h>
@@ -6,6 +6,7 @@
 #include "common/base/file.h"
 #include "common/base/limits.h"
 #include "common/base/mem.h"
+#include "coordinator/choices.h"
 
 /* Texts and option lists live in blocks that are freed together. */
 enum { BLOCK_BYTES = 1 << 20, BLOCKS_MAX = 1 << 16, PAIRS_MAX = 1 << 24 };
@@ -18,6 +19,7 @@ struct dataset_all {
     size_t scenario_capacity, group_capacity, pair_capacity;
     void **blocks;
     size_t n_blocks, block_capacity, block_used, block_size;
+    uint32_t behaviour; /* BQD: the axis of every item */
 };
 
 /* Memory for as long as the dataset lives, aligned for structs; NULL when there is none. */
@@ -43,18 +45,24 @@ static void *keep(struct dataset_all *all, size_t bytes)
     return at;
 }
 
-static bool keep_text(struct dataset_all *all, const json_t *object, const char *key,
-                      struct data_text *out)
+static bool keep_bytes(struct dataset_all *all, const char *from, size_t bytes,
+                       struct data_text *out)
 {
-    const json_t *value = json_object_get(object, key);
-    size_t bytes = json_string_length(value);
     char *text = keep(all, bytes + 1);
     if (!text) {
         return false;
     }
-    memcpy(text, json_string_value(value), bytes + 1);
+    memcpy(text, from, bytes);
     *out = (struct data_text){.text = text, .bytes = bytes};
     return true;
+}
+
+static bool keep_text(struct dataset_all *all, const json_t *object, const char *key,
+                      struct data_text *out)
+{
+    const json_t *value = json_object_get(object, key);
+    return value ? keep_bytes(all, json_string_value(value), json_string_length(value), out)
+                 : keep_bytes(all, "", 0, out);
 }
 
 /* Puts the place of a field in front of a message about its value. */
@@ -103,6 +111,32 @@ static enum err fill_vcd(struct dataset_all *all, const struct json_stream *s, c
     return OK;
 }
 
+/* Options without values; the axis only where the item names it. */
+static enum err fill_history(struct dataset_all *all, const struct json_stream *s,
+                             const json_t *item, const struct values *values,
+                             struct data_scenario *out, struct errbuf *e)
+{
+    const struct json_step path[1] = {{.key = "preference domain"}};
+    const char *domain = json_string_value(json_object_get(item, path[0].key));
+    out->axis = DATASET_NO_AXIS;
+    if (domain) {
+        enum err error = at_field(s, path, 1, values_find_axis(values, domain, &out->axis, e), e);
+        if (error != OK) {
+            return error;
+        }
+    }
+    const json_t *options = json_object_get(item, "options");
+    out->n_options = (uint32_t)json_array_size(options);
+    struct data_option *list = keep(all, out->n_options * sizeof *list);
+    bool kept = list && keep_text(all, item, "scenario", &out->text);
+    for (uint32_t i = 0; i < out->n_options && kept; i++) {
+        const json_t *text = data_format_option(json_array_get(options, i));
+        kept = keep_bytes(all, json_string_value(text), json_string_length(text), &list[i].text);
+    }
+    out->options = list;
+    return kept ? OK : err_set(e, ERR_NOMEM, "%s: no memory for its texts", s->name);
+}
+
 static enum err fill_pair(struct dataset_all *all, const struct json_stream *s, const json_t *item,
                           struct data_scenario *out, struct errbuf *e)
 {
@@ -119,6 +153,74 @@ static enum err fill_pair(struct dataset_all *all, const struct json_stream *s, 
     }
     list[1].side = 1;
     return OK;
+}
+
+/* The words of an answer that names a choice of the question by its letter, or the answer as it
+ * is. Gives the place in the question, by which answers are put in its order. */
+static bool keep_answer(struct dataset_all *all, const json_t *item, const char *question,
+                        const char *key, struct data_text *out, size_t *place)
+{
+    const json_t *text = json_object_get(item, question);
+    const char *answer = json_string_value(json_object_get(item, key));
+    struct choices_span span;
+    bool listed = choices_find(json_string_value(text), json_string_length(text), answer, &span);
+    *place = listed ? span.begin : 0;
+    return listed ? keep_bytes(all, json_string_value(text) + span.begin, span.bytes, out)
+                  : keep_text(all, item, key, out);
+}
+
+/* A question with two answers, the first of them of side a: options in the question's order. */
+static enum err fill_question(struct dataset_all *all, const struct json_stream *s,
+                              const json_t *item, const char *const keys[3],
+                              struct data_scenario *out, struct errbuf *e)
+{
+    struct data_option *list = keep(all, 2 * sizeof *list);
+    size_t places[2] = {0, 0};
+    const json_t *text = json_object_get(item, keys[0]);
+    struct choices_span stem = choices_stem(json_string_value(text), json_string_length(text));
+    out->n_options = 2;
+    out->options = list;
+    if (!list || !keep_bytes(all, json_string_value(text) + stem.begin, stem.bytes, &out->text) ||
+        !keep_answer(all, item, keys[0], keys[1], &list[0].text, &places[0]) ||
+        !keep_answer(all, item, keys[0], keys[2], &list[1].text, &places[1])) {
+        return err_set(e, ERR_NOMEM, "%s: no memory for its texts", s->name);
+    }
+    if (list[0].text.bytes == list[1].text.bytes &&
+        memcmp(list[0].text.text, list[1].text.text, list[0].text.bytes) == 0) {
+        const struct json_step path[1] = {{.key = keys[2]}};
+        return json_stream_fail(s, path, 1, e, ERR_PARSE,
+                                "field '%s' is the same answer as '%s': two different ones are "
+                                "wanted",
+                                keys[2], keys[1]);
+    }
+    list[1].side = 1;
+    if (places[1] < places[0]) {
+        const struct data_option first = list[0];
+        list[0] = list[1];
+        list[1] = first;
+    }
+    return OK;
+}
+
+static enum err fill_behaviour(struct dataset_all *all, const struct json_stream *s,
+                               const json_t *item, struct data_scenario *out, struct errbuf *e)
+{
+    static const char *const keys[3] = {"question", "answer_matching_behavior",
+                                        "answer_not_matching_behavior"};
+    out->axis = all->behaviour;
+    return fill_question(all, s, item, keys, out, e);
+}
+
+static enum err fill_retention(struct dataset_all *all, const struct json_stream *s,
+                               const json_t *item, struct data_scenario *out, struct errbuf *e)
+{
+    static const char *const keys[3] = {"prompt", "correct", "incorrect"};
+    out->axis = DATASET_NO_AXIS;
+    if (!keep_bytes(all, "", 0, &out->extra[0]) || !keep_bytes(all, "", 0, &out->extra[1]) ||
+        !keep_text(all, item, "category", &out->category)) {
+        return err_set(e, ERR_NOMEM, "%s: no memory for its texts", s->name);
+    }
+    return fill_question(all, s, item, keys, out, e);
 }
 
 static enum err add_group(struct dataset_all *all, uint32_t scenario, uint32_t n_pairs,
@@ -186,12 +288,46 @@ static enum err add_item(struct dataset_all *all, const struct json_stream *s, c
     all->scenarios = scenarios;
     struct data_scenario *out = &all->scenarios[all->d.n_scenarios];
     *out = (struct data_scenario){.line = place.line, .column = place.column};
-    error = all->d.format == DATA_VCD ? fill_vcd(all, s, item, values, out, e)
-                                      : fill_pair(all, s, item, out, e);
+    out->chosen = data_format_choice(item, &out->choice);
+    error = all->d.format == DATA_VCD         ? fill_vcd(all, s, item, values, out, e)
+            : all->d.format == DATA_HISTORY   ? fill_history(all, s, item, values, out, e)
+            : all->d.format == DATA_BQD       ? fill_behaviour(all, s, item, out, e)
+            : all->d.format == DATA_RETENTION ? fill_retention(all, s, item, out, e)
+                                              : fill_pair(all, s, item, out, e);
     return error == OK ? add_pairs(all, all->d.n_scenarios++, grouping, e) : error;
 }
 
-/* What the first item says: the format, and whether it can be trained on. */
+/* The axis that a behaviour file is about: the one axis there is, else the one whose name the
+ * file's name begins with (the longest). */
+static enum err find_behaviour(struct dataset_all *all, const struct json_stream *s,
+                               const struct values *values, struct errbuf *e)
+{
+    const char *slash = strrchr(s->name, '/');
+    const char *name = slash ? slash + 1 : s->name;
+    struct str known = {0};
+    size_t longest = 0;
+    all->behaviour = values->n_axes == 1 ? 0 : DATASET_NO_AXIS;
+    for (uint32_t i = 0; i < values->n_axes; i++) {
+        size_t n = strlen(values->axes[i].name);
+        if (n > longest && strncmp(name, values->axes[i].name, n) == 0) {
+            longest = n;
+            all->behaviour = i;
+        }
+        str_addf(&known, "%s'%s'", i > 0 ? ", " : "", values->axes[i].name);
+    }
+    enum err error = OK;
+    if (all->behaviour == DATASET_NO_AXIS) {
+        error = json_stream_fail(
+            s, NULL, 0, e, ERR_REFUSED,
+            "the behaviour is told by the file's name, which begins with none of the axes of the "
+            "values file: %s; rename the file or the axis",
+            known.data ? known.data : "");
+    }
+    str_free(&known);
+    return error;
+}
+
+/* What the first item says: the format, and whether it can be read at all. */
 static enum err settle_format(struct dataset_all *all, const struct json_stream *s,
                               const json_t *item, const struct values *values, struct errbuf *e)
 {
@@ -199,18 +335,23 @@ static enum err settle_format(struct dataset_all *all, const struct json_stream 
     if (error != OK) {
         return error;
     }
-    if (all->d.format != DATA_VCD && all->d.format != DATA_PAIRS) {
-        const struct data_format_info *info = data_format_info(all->d.format);
+    enum data_format format = all->d.format;
+    if (format != DATA_VCD && format != DATA_PAIRS && format != DATA_BQD &&
+        format != DATA_RETENTION && format != DATA_HISTORY) {
+        const struct data_format_info *info = data_format_info(format);
         return json_stream_fail(s, NULL, 0, e, ERR_UNSUPPORTED,
-                                "the items look like %s (%s); training and evaluation read 'vcd' "
-                                "and 'pairs' files",
+                                "the items look like %s (%s); training and evaluation read 'vcd', "
+                                "'pairs' and 'bqd' files, evaluation 'retention' files too",
                                 info->name, info->what);
     }
-    if (all->d.format == DATA_VCD && !values) {
+    if ((format == DATA_VCD || format == DATA_BQD || format == DATA_HISTORY) && !values) {
         return json_stream_fail(s, NULL, 0, e, ERR_REFUSED,
-                                "a VCD file needs a values file: set data.values (or --values)");
+                                "a %s file needs a values file: set data.values (or --values)",
+                                format == DATA_VCD   ? "VCD"
+                                : format == DATA_BQD ? "BQD"
+                                                     : "history");
     }
-    return OK;
+    return format == DATA_BQD ? find_behaviour(all, s, values, e) : OK;
 }
 
 static enum err read_items(struct dataset_all *all, struct json_stream *s,

@@ -2,7 +2,13 @@
  * Owns: every text of the file. Never: prompts, tokens. Place: config -> dataset -> forest.
  * VCD files: a scenario has 2 to 64 options, each carrying one value of the scenario's axis. Pair
  * files: the instruction is the scenario, response_a and response_b its two options, extra_a and
- * extra_b stand in place of the preference. A pair = an option of side a with one of side b.
+ * extra_b stand in place of the preference. Behaviour (BQD) files: the question without its list of
+ * choices is the scenario, the words of the matching answer the option of side a, those of the
+ * other the option of side b, on the axis that the file's name begins with. Retention files: the
+ * same with the correct and the incorrect answer, without axis and preference; for evaluation only.
+ * History files: a scenario with options whose values are not known (all of side a), with or
+ * without an axis; for inference only. VCD and history items may say what a user picked.
+ * A pair = an option of side a with one of side b.
  * Read-only once loaded; a dataset does not need the values it was loaded with. */
 #ifndef PFT_DATASET_H
 #define PFT_DATASET_H
@@ -30,10 +36,13 @@ struct data_option {
 
 struct data_scenario {
     struct data_text text;
-    struct data_text extra[2]; /* pair files; text NULL in VCD files */
-    uint32_t axis;             /* index into the values; DATASET_NO_AXIS in pair files */
+    struct data_text extra[2]; /* pair and retention files; else text NULL */
+    struct data_text category; /* retention files, "" where there is none; else text NULL */
+    uint32_t axis;             /* index into the values; DATASET_NO_AXIS without preference names */
     uint32_t n_options;
     const struct data_option *options; /* in file order */
+    bool chosen;                       /* the item says which option a user picked: */
+    uint32_t choice;                   /* this one */
     uint32_t line, column;             /* where the item begins, from 1 */
 };
 
@@ -58,10 +67,10 @@ struct dataset {
     uint32_t one_sided; /* scenarios without options of both sides: evaluated, never in a group */
 };
 
-/* Reads a VCD or pair file (JSON array or JSON Lines, told apart by content). values may be NULL
- * for pair files. grouping: one group per scenario, or one per pair. Refused with file, line,
- * column, field and what was expected; an unknown value with the nearest known one. Blocks on the
- * disk; the caller frees it. */
+/* Reads a data file (JSON array or JSON Lines, the format told by content). values may be NULL for
+ * pair and retention files. grouping: one group per scenario, or one per pair. Refused with file,
+ * line, column, field and what was expected; an unknown value with the nearest known one. Blocks on
+ * the disk; the caller frees it. */
 MUST_USE enum err dataset_load(const char *path, const struct values *values,
                                enum config_group grouping, struct dataset **out, struct errbuf *e);
 

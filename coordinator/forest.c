@@ -146,6 +146,12 @@ enum err forest_new(const struct run_config *cfg, const struct values *values,
                     const struct dataset *data, const struct tokenizer *tok, struct forest **out,
                     struct errbuf *e)
 {
+    if (data->format == DATA_RETENTION) {
+        return err_set(e, ERR_REFUSED,
+                       "%s: retention questions have no two preferences, there is nothing to train "
+                       "on; data.train takes 'vcd', 'pairs' and 'bqd' files",
+                       data->path);
+    }
     struct forest *f = mem_calloc(1, sizeof *f);
     if (!f) {
         return err_set(e, ERR_NOMEM, "no memory for the forest");

@@ -30,6 +30,7 @@ struct forest_leaf {
     uint32_t pairs;  /* training: pairs of the group that hold the option */
     bool rejected;   /* training: an answer of the other side, there to be compared */
     bool letter;     /* scoring: the letter's log-probability, not the answer's */
+    uint32_t shots;  /* scoring: earlier choices that the prompt shows */
 };
 
 struct forest_tree {

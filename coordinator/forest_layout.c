@@ -178,7 +178,8 @@ static enum err add_part(const struct render *r, const struct laid_leaf *leaves,
                                  .labels = leaf->sequence.n - leaf->sequence.first_label,
                                  .pairs = leaf->want.pairs,
                                  .rejected = leaf->want.rejected,
-                                 .letter = leaf->want.letter};
+                                 .letter = leaf->want.letter,
+                                 .shots = leaf->want.shots};
     }
     mem_free(nodes);
     return error;

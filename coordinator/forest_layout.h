@@ -1,5 +1,6 @@
 /* forest_layout.h - inside forest: the sequences of one scenario, cut to fit, and their trees.
- * Owns: the cut to data.max_length, the parts of an oversized tree. Others use forest.h. */
+ * Owns: the cut to data.max_length, the parts of an oversized tree. Evaluations that render their
+ * own sequences use layout_trees; everything else uses forest.h. */
 #ifndef PFT_FOREST_LAYOUT_H
 #define PFT_FOREST_LAYOUT_H
 
@@ -16,6 +17,7 @@ struct wanted_leaf {
     bool rejected;       /* training */
     uint32_t loss_group; /* neighbours of one number stay in one tree */
     bool letter;
+    uint32_t shots; /* earlier choices that the prompt shows */
 };
 
 struct laid_leaf {

@@ -545,6 +545,29 @@ enum err journal_eval_get(struct journal *j, const char *name, struct str *out, 
     return get_text(j, "SELECT json FROM evals WHERE name = ?", name, out, e);
 }
 
+enum err journal_eval_each(struct journal *j, const char *prefix, journal_eval_cb cb, void *context,
+                           struct errbuf *e)
+{
+    sqlite3_stmt *s = NULL;
+    const char *const texts[] = {prefix, NULL};
+    enum err error =
+        prepare(j, "SELECT json FROM evals WHERE substr(name, 1, length(?1)) = ?1 ORDER BY name",
+                texts, &s, e);
+    if (error != OK) {
+        return error;
+    }
+    int code = SQLITE_DONE;
+    while (error == OK && (code = sqlite3_step(s)) == SQLITE_ROW) {
+        error = cb(context, (const char *)sqlite3_column_text(s, 0),
+                   (size_t)sqlite3_column_bytes(s, 0), e);
+    }
+    if (error == OK && code != SQLITE_DONE) {
+        error = db_fail(j, e, "read the evaluations");
+    }
+    (void)sqlite3_finalize(s);
+    return error;
+}
+
 enum err journal_event(struct journal *j, const char *name, const char *detail, struct errbuf *e)
 {
     const char *const texts[] = {name, detail, NULL};

@@ -97,6 +97,12 @@ MUST_USE enum err journal_eval_set(struct journal *j, const char *name, const ch
                                    struct errbuf *e);
 MUST_USE enum err journal_eval_get(struct journal *j, const char *name, struct str *out,
                                    struct errbuf *e);
+/* Calls back with every evaluation whose name begins with prefix, in the order of their names;
+ * stops at the first code that is not OK and returns it. */
+typedef enum err (*journal_eval_cb)(void *context, const char *json, size_t bytes,
+                                    struct errbuf *e);
+MUST_USE enum err journal_eval_each(struct journal *j, const char *prefix, journal_eval_cb cb,
+                                    void *context, struct errbuf *e);
 MUST_USE enum err journal_event(struct journal *j, const char *name, const char *detail,
                                 struct errbuf *e);
 

@@ -14,6 +14,8 @@
 #include "common/base/mem.h"
 #include "coordinator/address_file.h"
 #include "coordinator/fleet.h"
+#include "coordinator/eval_ask.h"
+#include "coordinator/eval_work.h"
 #include "coordinator/serving.h"
 #include "coordinator/start.h"
 #include "coordinator/summary.h"
@@ -32,7 +34,9 @@ static const char USAGE[] =
     "usage: pft-coordinator CONFIG --out RUN [--bind ADDRESS] [--status ADDRESS] [--keys DIR]\n"
     "                       [--resume] [--set KEY=VALUE]...\n"
     "       pft-coordinator [CONFIG] --eval-only [--from RUN] --out FOLDER [--bind ADDRESS]\n"
-    "                       [--keys DIR] [--set KEY=VALUE]...\n"
+    "                       [--keys DIR] [--resume] [--set KEY=VALUE]... [--task NAME]\n"
+    "                       [--shots LIST] [--limit N] [--fit N] [--seed N] [--paired]\n"
+    "                       [--own-axis] [--count]\n"
     "       pft-coordinator --serve DIR [--bind ADDRESS] [--status ADDRESS] [--keys DIR]\n"
     "\n"
     "Serves the run that CONFIG describes to workers (pft-worker) until it is finished: "
@@ -55,6 +59,11 @@ static const char USAGE[] =
     "  --from RUN         with --eval-only: the adapter of that run (and its config, when no "
     "CONFIG\n"
     "                     is given); without it the bare model is scored\n"
+    "  --task NAME        with --eval-only: select (default), behaviour, retention, history, or\n"
+    "                     values: the score of every option under every value (--own-axis: those\n"
+    "                     of the scenario's axis), which pft infer reads;\n"
+    "  --shots, --limit, --fit, --seed, --paired: what is asked of it (pft eval --help)\n"
+    "  --count            with --eval-only: print how much there is to score, score nothing\n"
     "\n"
     "exit codes: 0 finished (--serve: stopped, nothing was left to do), 1 error, 2 usage,\n"
     "            3 refused, 5 stopped before the end\n";
@@ -63,6 +72,8 @@ struct options {
     struct start_options start;
     const char *sets[SETS_MAX];
     const char *bind, *status, *keys, *serve;
+    bool count; /* tell what an evaluation would score */
+    bool asked; /* an option that says what an evaluation asks */
     struct key_file key;
 };
 
@@ -76,6 +87,14 @@ enum {
     OPT_EVAL,
     OPT_FROM,
     OPT_SERVE,
+    OPT_TASK,
+    OPT_SHOTS,
+    OPT_LIMIT,
+    OPT_FIT,
+    OPT_SEED,
+    OPT_PAIRED,
+    OPT_OWN_AXIS,
+    OPT_COUNT,
     OPT_HELP,
     OPT_VERSION
 };
@@ -113,6 +132,25 @@ static enum err take_option(struct options *o, int option, const char *value, st
     case OPT_FROM:
         o->start.from = value;
         return OK;
+    case OPT_TASK:
+        return eval_ask_task(&o->start.ask, value, e);
+    case OPT_SHOTS:
+        return eval_ask_shots(&o->start.ask, value, e);
+    case OPT_LIMIT:
+        return eval_ask_limit(&o->start.ask, value, e);
+    case OPT_FIT:
+        return eval_ask_fit(&o->start.ask, value, e);
+    case OPT_SEED:
+        return eval_ask_seed(&o->start.ask, value, e);
+    case OPT_PAIRED:
+        o->start.ask.paired = true;
+        return OK;
+    case OPT_COUNT:
+        o->count = true;
+        return OK;
+    case OPT_OWN_AXIS:
+        o->start.ask.own_axis = true;
+        return OK;
     default:
         return err_set(e, ERR_USAGE, "see pft-coordinator --help");
     }
@@ -130,11 +168,20 @@ static enum err parse(int argc, char **argv, struct options *o, struct errbuf *e
         {"eval-only", no_argument, NULL, OPT_EVAL},
         {"from", required_argument, NULL, OPT_FROM},
         {"serve", required_argument, NULL, OPT_SERVE},
+        {"task", required_argument, NULL, OPT_TASK},
+        {"shots", required_argument, NULL, OPT_SHOTS},
+        {"limit", required_argument, NULL, OPT_LIMIT},
+        {"fit", required_argument, NULL, OPT_FIT},
+        {"seed", required_argument, NULL, OPT_SEED},
+        {"paired", no_argument, NULL, OPT_PAIRED},
+        {"count", no_argument, NULL, OPT_COUNT},
+        {"own-axis", no_argument, NULL, OPT_OWN_AXIS},
         {"help", no_argument, NULL, OPT_HELP},
         {"version", no_argument, NULL, OPT_VERSION},
         {0},
     };
     int option;
+    o->start.ask = eval_ask_usual();
     while ((option = getopt_long(argc, argv, "", list, NULL)) != -1) {
         if (option == OPT_HELP || option == OPT_VERSION) {
             (void)fputs(option == OPT_HELP ? USAGE : "pft-coordinator " PFT_VERSION "\n", stdout);
@@ -144,6 +191,7 @@ static enum err parse(int argc, char **argv, struct options *o, struct errbuf *e
         if (error != OK) {
             return error;
         }
+        o->asked = o->asked || (option >= OPT_TASK && option <= OPT_COUNT);
     }
     o->start.sets = o->sets;
     o->start.config = optind < argc ? argv[optind] : NULL;
@@ -165,8 +213,9 @@ static enum err parse(int argc, char **argv, struct options *o, struct errbuf *e
     if (!o->start.run) {
         return err_set(e, ERR_USAGE, "--out RUN is needed");
     }
-    if (o->start.from && !o->start.eval_only) {
-        return err_set(e, ERR_USAGE, "--from goes with --eval-only");
+    if ((o->start.from || o->asked) && !o->start.eval_only) {
+        return err_set(e, ERR_USAGE, "%s goes with --eval-only",
+                       o->start.from ? "--from" : "what an evaluation asks (--task and the like)");
     }
     enum err error = o->bind ? address_check_bind(o->bind, o->keys != NULL, e) : OK;
     return error == OK && o->status ? address_check_bind(o->status, o->keys != NULL, e) : error;
@@ -301,7 +350,10 @@ int main(int argc, char **argv)
     if (error == OK) {
         error = start_open(&o.start, &start, &e);
     }
-    if (error == OK) {
+    if (error == OK && o.count) {
+        error = eval_work_count(&start, &outcome.eval, &e);
+        outcome.end = PHASES_FINISHED;
+    } else if (error == OK) {
         error = serve(&o, &start, &address, &outcome, &e);
     }
     enum exit_code code = error == OK ? conclude(&o, &start, &outcome) : explain(error, &e);

@@ -156,7 +156,7 @@ void phases_begin(struct phases *p)
     }
 }
 
-static void eval_done(struct phases *p)
+void phases_evaluated(struct phases *p)
 {
     struct errbuf e;
     struct str json = {0};
@@ -205,7 +205,7 @@ static void on_batch_done(void *ctx, uint32_t tag)
         return;
     }
     if (p->open.kind == JOB_SCORE) {
-        eval_done(p);
+        phases_eval_scored(p);
         return;
     }
     uint64_t done = p->step + 1;
@@ -386,7 +386,7 @@ static void on_scores(void *ctx, const struct job *job, const double *leaf)
             if (p->phase == PHASE_REFERENCE) {
                 phases_reference_take(p, tree, leaf);
             } else if (p->eval) {
-                eval_take(p->eval, tree, leaf);
+                phases_eval_take(p, &unit->trees[t], leaf);
             }
             leaf += unit->trees[t].n_leaves;
         }
@@ -441,6 +441,7 @@ static void on_signal(void *ctx)
     }
     p->stopping = true;
     server_drain(p->server);
+    phases_eval_keep(p);
     p->scribe_idle_then = stop_now;
     phases_when_written(p);
 }

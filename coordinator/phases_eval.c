@@ -1,13 +1,35 @@
-/* phases_eval.c - an evaluation's batch: opened, or made beforehand so that it is known how much is
- * still to come. */
+/* phases_eval.c - an evaluation's batches: what is not known yet is scored, with the adapter off
+ * first where a paired difference is wanted. What comes is written to run.db as it comes, so that a
+ * start after a kill -9 goes on where the last one stopped. */
+#include <math.h>
+#include <stdio.h>
+
 #include "common/base/clock.h"
 #include "common/base/log.h"
+#include "common/base/mem.h"
 #include "coordinator/phases_state.h"
+#include "coordinator/score_book.h"
+
+/* Scores are written once so many trees, or so long, have come. */
+enum { KEEP_TREES = 32, KEEP_MS = 2000 };
+
+/* What is asked for; of a run what the test file is made for, all of it. */
+static struct eval_request request_of(const struct phases *p)
+{
+    return p->eval_only ? p->start->ask
+                        : (struct eval_request){.task = eval_task_for(p->start->setup.test)};
+}
 
 static enum err make(const struct phases *p, struct eval **eval, struct errbuf *e)
 {
     const struct setup *s = &p->start->setup;
-    return eval_new(s->cfg, s->values, s->test, s->train, s->tok, s->cfg->eval_readouts, eval, e);
+    const struct eval_input in = {.ask = request_of(p),
+                                  .cfg = s->cfg,
+                                  .values = s->values,
+                                  .test = s->test,
+                                  .train = s->train,
+                                  .tok = s->tok};
+    return eval_new(&in, eval, e);
 }
 
 void phases_eval_foresee(struct phases *p)
@@ -29,29 +51,144 @@ void phases_eval_foresee(struct phases *p)
     }
 }
 
-void phases_eval_begin(struct phases *p, bool adapter)
+/* Whose scores these are: the parameters' digest, NULL with the adapter off. */
+static const uint8_t *scorer(const struct phases *p)
 {
-    const struct setup *s = &p->start->setup;
-    struct errbuf e;
+    return p->eval_adapter && p->pass == EVAL_MAIN ? p->last->digest : NULL;
+}
+
+/* Takes what is known of the pass; heads of the other trees go to todo [n]. */
+static enum err take_known(struct phases *p, const struct tree *trees, uint32_t n,
+                           struct tree *todo, uint32_t *left)
+{
+    struct score_key key;
+    *left = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        enum err error = score_book_key(&trees[i], scorer(p), &key);
+        if (error != OK) {
+            return error;
+        }
+        const double *known = score_book_find(p->start->scores, &key, trees[i].n_leaves);
+        if (known) {
+            eval_take(p->eval, p->pass, i, known);
+        } else {
+            todo[(*left)++] = trees[i];
+        }
+    }
+    return OK;
+}
+
+static enum err prepare_pass(struct phases *p, uint32_t *left, struct errbuf *e)
+{
     uint32_t n = 0;
-    enum err error = OK;
-    p->eval = p->foreseen;
-    p->foreseen = NULL;
-    if (!p->eval) {
-        error = make(p, &p->eval, &e);
-    }
-    const struct tree *trees = error == OK ? eval_trees(p->eval, &n) : NULL;
-    batch_free(&p->coming);
-    if (error == OK) {
-        error = batch_score(trees, n, s->cfg->unit_tokens, p->evals++, &p->coming, &e);
-    }
+    const struct tree *trees = eval_trees(p->eval, &n);
+    struct tree *todo = mem_calloc(n, sizeof *todo);
+    enum err error = todo ? take_known(p, trees, n, todo, left) : ERR_NOMEM;
     if (error != OK) {
+        mem_free(todo);
+        return err_set(e, error, "no memory for an evaluation of %u trees", n);
+    }
+    batch_free(&p->coming);
+    if (*left > 0) {
+        error =
+            batch_score(todo, *left, p->start->setup.cfg->unit_tokens, p->evals++, &p->coming, e);
+    }
+    mem_free(todo);
+    log_event(LOG_INFO, "evaluation", "trees=%u known=%u tokens=%llu adapter=%d", n, n - *left,
+              (unsigned long long)p->coming.tokens, scorer(p) != NULL);
+    return error;
+}
+
+static void open_pass(struct phases *p)
+{
+    struct errbuf e;
+    uint32_t left = 0;
+    if (prepare_pass(p, &left, &e) != OK) {
         phases_fail(p, e.text);
         return;
     }
-    p->eval_tokens = (double)p->coming.tokens;
-    p->eval_from_ms = clock_now_ms();
-    log_event(LOG_INFO, "evaluation", "trees=%u tokens=%llu adapter=%d", n,
-              (unsigned long long)p->coming.tokens, adapter);
-    phases_open_batch(p, adapter, p->published);
+    p->eval_tokens += (double)p->coming.tokens;
+    if (left > 0) {
+        phases_open_batch(p, scorer(p) != NULL, p->published);
+    } else {
+        phases_eval_scored(p);
+    }
+}
+
+void phases_eval_begin(struct phases *p, bool adapter)
+{
+    struct errbuf e;
+    p->eval = p->foreseen;
+    p->foreseen = NULL;
+    if (!p->eval && make(p, &p->eval, &e) != OK) {
+        phases_fail(p, e.text);
+        return;
+    }
+    p->eval_adapter = adapter;
+    p->pass = request_of(p).paired ? EVAL_BASE : EVAL_MAIN;
+    p->eval_tokens = 0.0;
+    p->eval_from_ms = p->kept_ms = clock_now_ms();
+    open_pass(p);
+}
+
+void phases_eval_scored(struct phases *p)
+{
+    phases_eval_keep(p);
+    if (p->pass == EVAL_BASE) {
+        p->pass = EVAL_MAIN;
+        open_pass(p);
+    } else {
+        phases_evaluated(p);
+    }
+}
+
+void phases_eval_keep(struct phases *p)
+{
+    struct str text = {0};
+    char name[64];
+    if (score_book_fresh(p->start->scores) == 0 || p->phase == PHASE_DONE) {
+        return;
+    }
+    (void)snprintf(name, sizeof name, SCORE_BOOK_PREFIX "%08llu-%08u",
+                   (unsigned long long)p->start->starts, p->kept_parts++);
+    score_book_write(p->start->scores, &text);
+    enum err error = str_ok(&text);
+    if (error == OK) {
+        error = scribe_eval(p->scribe, name, text.data);
+        p->writes += error == OK;
+    }
+    str_free(&text);
+    p->kept_ms = clock_now_ms();
+    if (error != OK) {
+        phases_fail(p, "no memory to keep the scores of an evaluation");
+    }
+}
+
+/* Numbers that are not finite are no use to a later start: they fail this evaluation. */
+static bool all_finite(const double *values, uint32_t n)
+{
+    bool fine = true;
+    for (uint32_t i = 0; i < n; i++) {
+        fine = fine && isfinite(values[i]);
+    }
+    return fine;
+}
+
+void phases_eval_take(struct phases *p, const struct tree *tree, const double *leaf_log_p)
+{
+    struct score_key key;
+    eval_take(p->eval, p->pass, (uint32_t)tree->id, leaf_log_p);
+    if (!all_finite(leaf_log_p, tree->n_leaves)) {
+        return;
+    }
+    enum err error = score_book_key(tree, scorer(p), &key);
+    if (error == OK) {
+        error = score_book_put(p->start->scores, &key, leaf_log_p, tree->n_leaves);
+    }
+    if (error != OK) {
+        phases_fail(p, "no memory for the scores of an evaluation");
+    } else if (score_book_fresh(p->start->scores) >= KEEP_TREES ||
+               clock_now_ms() - p->kept_ms >= KEEP_MS) {
+        phases_eval_keep(p);
+    }
 }

@@ -34,6 +34,10 @@ struct phases {
     struct batch open, coming;
     struct eval *eval, *scored;
     struct eval *foreseen; /* the closing one, made while the first step is computed */
+    enum eval_pass pass;   /* of the open evaluation */
+    bool eval_adapter;     /* its main pass is scored with the adapter */
+    uint32_t kept_parts;   /* scores written to run.db, of this start */
+    uint64_t kept_ms;      /* when last */
     uint32_t evals;
     uint64_t step;      /* the open one, or the next to open */
     bool step_open;     /* from its opening to its end in the reducer */
@@ -63,9 +67,15 @@ void phases_when_written(struct phases *p);
 /* Gives the batch in p->coming to the server; the earlier one is freed only then. */
 void phases_open_batch(struct phases *p, bool adapter, uint64_t version);
 /* phases_eval.c: makes the closing evaluation beforehand when its size is not known yet; opens the
- * next one. */
+ * next one; the leaves of one tree; writes down what came and is not yet kept; the open batch is
+ * scored. */
 void phases_eval_foresee(struct phases *p);
 void phases_eval_begin(struct phases *p, bool adapter);
+void phases_eval_take(struct phases *p, const struct tree *tree, const double *leaf_log_p);
+void phases_eval_keep(struct phases *p);
+void phases_eval_scored(struct phases *p);
+/* The evaluation p->eval is complete. */
+void phases_evaluated(struct phases *p);
 /* phases_reference.c: begins to score; the leaves of one tree; all of them are there. */
 void phases_reference_begin(struct phases *p);
 void phases_reference_take(struct phases *p, uint32_t tree, const double *leaf_log_p);

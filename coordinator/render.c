@@ -6,7 +6,6 @@
 #include "common/base/check.h"
 #include "common/base/limits.h"
 #include "common/base/mem.h"
-#include "common/text/chat.h"
 
 static const char PAPER_HUMAN[] = "### Human: ";
 static const char PAPER_ASSISTANT[] = "\n### Assistant: ";
@@ -93,19 +92,32 @@ void render_letter_user(const struct run_config *cfg, const struct values *value
     add_user(cfg, values, q, true, out);
 }
 
-/* Fills r->list with the tokens of prompt (r->user) and answer; *answer = where its text begins. */
+/* Fills r->list with the tokens of the turns, a system turn in front where one is set; *answer =
+ * where the text of the last turn begins. */
+static enum err encode_turns(struct render *r, const struct chat_turn *turns, size_t n,
+                             size_t *answer, struct errbuf *e)
+{
+    struct chat_turn all[RENDER_TURNS + 1];
+    size_t count = 0;
+    CHECK(n <= RENDER_TURNS);
+    r->list.count = 0;
+    if (r->cfg->data_system[0] != '\0') {
+        all[count++] =
+            (struct chat_turn){"system", r->cfg->data_system, strlen(r->cfg->data_system)};
+    }
+    memcpy(all + count, turns, n * sizeof *turns);
+    count += n;
+    *answer = chat_content_begin(all, count - 1);
+    return chat_encode(r->tok, all, count, false, true, &r->list, e);
+}
+
+/* Prompt (r->user) and answer. */
 static enum err encode_chat(struct render *r, const char *answer_text, size_t bytes, size_t *answer,
                             struct errbuf *e)
 {
-    struct chat_turn turns[3];
-    size_t n = 0;
-    if (r->cfg->data_system[0] != '\0') {
-        turns[n++] = (struct chat_turn){"system", r->cfg->data_system, strlen(r->cfg->data_system)};
-    }
-    turns[n++] = (struct chat_turn){"user", r->user.data ? r->user.data : "", r->user.len};
-    turns[n++] = (struct chat_turn){"assistant", answer_text, bytes};
-    *answer = chat_content_begin(turns, n - 1);
-    return chat_encode(r->tok, turns, n, false, true, &r->list, e);
+    const struct chat_turn turns[2] = {{"user", r->user.data ? r->user.data : "", r->user.len},
+                                       {"assistant", answer_text, bytes}};
+    return encode_turns(r, turns, 2, answer, e);
 }
 
 /* The same as plain text; the end token is put behind by hand. */
@@ -210,6 +222,18 @@ enum err render_train(struct render *r, const struct render_request *q, struct r
     return OK;
 }
 
+/* The sequence up to the letter, its only label. */
+static enum err take_letter(struct render *r, size_t begin, char letter,
+                            struct render_sequence *out, struct errbuf *e)
+{
+    uint32_t first = first_in_answer(r, begin);
+    if (first + 2 != r->list.count) { /* the letter, then the end token */
+        return err_set(e, ERR_UNSUPPORTED, "the letter %c takes %zu tokens, one is needed", letter,
+                       r->list.count - 1 - first);
+    }
+    return take(r, first + 1, first, out, e);
+}
+
 enum err render_letter(struct render *r, const struct render_request *q,
                        struct render_sequence *out, struct errbuf *e)
 {
@@ -220,15 +244,19 @@ enum err render_letter(struct render *r, const struct render_request *q,
                        q->scenario->n_options, RENDER_LETTERS);
     }
     enum err error = encode(r, q, true, letter, 1, &begin, e);
+    return error == OK ? take_letter(r, begin, letter[0], out, e) : error;
+}
+
+enum err render_turns(struct render *r, const struct chat_turn *turns, size_t n, bool letter,
+                      struct render_sequence *out, struct errbuf *e)
+{
+    size_t begin = 0;
+    enum err error = encode_turns(r, turns, n, &begin, e);
     if (error != OK) {
         return error;
     }
-    uint32_t first = first_in_answer(r, begin);
-    if (first + 2 != r->list.count) { /* the letter, then the end token */
-        return err_set(e, ERR_UNSUPPORTED, "the letter %s takes %zu tokens, one is needed", letter,
-                       r->list.count - 1 - first);
-    }
-    return take(r, first + 1, first, out, e);
+    return letter ? take_letter(r, begin, turns[n - 1].content[0], out, e)
+                  : take(r, (uint32_t)r->list.count, first_in_answer(r, begin), out, e);
 }
 
 static bool is_space(char c)

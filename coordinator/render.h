@@ -19,13 +19,17 @@
 
 #include "common/base/err.h"
 #include "common/base/str.h"
+#include "common/text/chat.h"
 #include "common/text/tokenizer.h"
 #include "coordinator/config.h"
 #include "coordinator/dataset.h"
 #include "coordinator/readout.h"
 #include "coordinator/values.h"
 
-enum { RENDER_LETTERS = 26 }; /* options that have a letter */
+enum {
+    RENDER_LETTERS = 26, /* options that have a letter */
+    RENDER_TURNS = 256,  /* of a chat, without the system turn */
+};
 
 struct render {
     const struct run_config *cfg;
@@ -80,6 +84,12 @@ MUST_USE enum err render_score(struct render *r, const struct render_request *q,
  * has more than RENDER_LETTERS options or the letter is no single token. */
 MUST_USE enum err render_letter(struct render *r, const struct render_request *q,
                                 struct render_sequence *out, struct errbuf *e);
+
+/* A chat of n turns, at most RENDER_TURNS, behind the system turn where one is set; the last turn
+ * is the answer, all its tokens labelled, or with letter the one that is a letter. The contents may
+ * lie in r->user. */
+MUST_USE enum err render_turns(struct render *r, const struct chat_turn *turns, size_t n,
+                               bool letter, struct render_sequence *out, struct errbuf *e);
 
 /* Where the scenario begins once its first n whole words are gone (text.bytes when none is left);
  * render_words counts them. Words are what space, tab and line ends separate. */

@@ -68,6 +68,11 @@ static enum err open_folder(const struct start_options *o, struct start *s, stru
                         "a new one",
                         o->run);
     }
+    if (error == OK && there && o->eval_only && journal_steps(s->journal) > 0) {
+        error =
+            err_set(e, ERR_REFUSED,
+                    "%s: holds a training run, an evaluation needs a folder of its own", o->run);
+    }
     return error;
 }
 
@@ -222,6 +227,20 @@ static enum err find_reference(struct start *s, struct errbuf *e)
     return error == ERR_NOT_FOUND ? OK : error;
 }
 
+static enum err load_scores(void *context, const char *json, size_t bytes, struct errbuf *e)
+{
+    return score_book_load(context, json, bytes, e);
+}
+
+static enum err find_scores(struct start *s, struct errbuf *e)
+{
+    enum err error = score_book_new(&s->scores);
+    if (error != OK) {
+        return err_set(e, error, "no memory for the scores of evaluations");
+    }
+    return journal_eval_each(s->journal, SCORE_BOOK_PREFIX, load_scores, s->scores, e);
+}
+
 /* What every start writes down and reads back. */
 static enum err keep_books(struct start *s, struct errbuf *e)
 {
@@ -237,6 +256,9 @@ static enum err keep_books(struct start *s, struct errbuf *e)
     }
     if (error == OK && s->setup.reference) {
         error = find_reference(s, e);
+    }
+    if (error == OK) {
+        error = find_scores(s, e);
     }
     FAILPOINT("start.kept");
     return error;
@@ -284,7 +306,7 @@ static enum err open_all(const struct start_options *o, struct run_config **cfg,
 
 enum err start_open(const struct start_options *o, struct start *s, struct errbuf *e)
 {
-    *s = (struct start){0};
+    *s = (struct start){.ask = o->ask};
     struct run_config *cfg = NULL;
     enum err error = load_config(o, &cfg, e);
     if (error == OK) {
@@ -311,6 +333,7 @@ enum err start_open(const struct start_options *o, struct start *s, struct errbu
 void start_free(struct start *s)
 {
     params_free(&s->params);
+    score_book_free(&s->scores);
     journal_close(&s->journal);
     setup_free(&s->setup);
     *s = (struct start){0};

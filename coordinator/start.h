@@ -4,7 +4,8 @@
  *
  * meta in run.db: run_id · config (dump) · values (text) · model_hash · model_name ·
  * model_quantisation · kernels · precision · fixed_text (what must not change) · fixed (its
- * SHA-256) · probe · starts */
+ * SHA-256) · probe · starts
+ * evals in run.db: before · after (or eval) · reference · scores/... (score_book.h) */
 #ifndef PFT_START_H
 #define PFT_START_H
 
@@ -12,8 +13,10 @@
 #include <stdint.h>
 
 #include "common/base/err.h"
+#include "coordinator/eval_kind.h"
 #include "coordinator/journal.h"
 #include "coordinator/params.h"
+#include "coordinator/score_book.h"
 #include "coordinator/setup.h"
 
 struct start_options {
@@ -22,8 +25,9 @@ struct start_options {
     int n_sets;
     const char *run; /* folder */
     bool resume;
-    bool eval_only;   /* no training: score once and leave */
-    const char *from; /* eval_only: the run whose adapter is scored; NULL: adapter off */
+    bool eval_only;          /* no training: score once and leave */
+    const char *from;        /* eval_only: the run whose adapter is scored; NULL: adapter off */
+    struct eval_request ask; /* eval_only */
 };
 
 struct start {
@@ -32,6 +36,8 @@ struct start {
     struct journal *journal;
     struct params *params; /* version = committed steps */
     bool adapter;          /* eval_only: score with the adapter */
+    struct eval_request ask;
+    struct score_book *scores; /* what run.db holds of earlier evaluations */
     char run_id[WIRE_NAME_BYTES];
     uint64_t starts;
     bool has_before, has_after; /* evaluations that run.db holds */

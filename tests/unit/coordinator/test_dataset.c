@@ -150,15 +150,15 @@ static void test_files_that_cannot_be_trained_on_say_what_they_are(void **state)
     expect_refused(
         "[{\"prompt\": \"p\", \"chosen\": \"c\", \"rejected\": \"r\"}]", ERR_UNSUPPORTED,
         "d.json:1:2: the items look like dpo (chosen and rejected answers); training and "
-        "evaluation read 'vcd' and 'pairs' files");
+        "evaluation read 'vcd', 'pairs' and 'bqd' files, evaluation 'retention' files too");
     expect_refused(
         "[{\"x\": 1}]", ERR_PARSE,
         "d.json:1:2: the first item has no field of a known format: vcd (scenario, "
-        "preference domain, scene, options), pairs (instruction, extra_a, response_a, "
+        "preference domain, scene, options, choice), pairs (instruction, extra_a, response_a, "
         "extra_b, response_b), dpo (prompt, chosen, rejected), sft (instruction, "
         "response), sft-io (input, output), bqd (question, answer_matching_behavior, "
-        "answer_not_matching_behavior), retention (prompt, correct, incorrect), questions "
-        "(question)");
+        "answer_not_matching_behavior), retention (prompt, correct, incorrect, category), "
+        "questions (question), history (scenario, options, choice, preference domain)");
     struct dataset *d = NULL;
     struct errbuf e = {0};
     static const char text[] = "[" ITEM("[]") "]";
@@ -169,6 +169,109 @@ static void test_files_that_cannot_be_trained_on_say_what_they_are(void **state)
     assert_int_equal(dataset_load("", values, GROUP_SCENARIO, &d, &e), ERR_REFUSED);
     assert_int_equal(dataset_load("/nonexistent.json", values, GROUP_SCENARIO, &d, &e),
                      ERR_NOT_FOUND);
+}
+
+static void test_a_history_has_choices_and_no_sides(void **state)
+{
+    (void)state;
+    static const char text[] =
+        "[{\"scenario\":\"S\",\"options\":[\"one\",{\"text\":\"two\"}],\"choice\":\"two\"},"
+        "{\"scenario\":\"T\",\"preference domain\":\"Style\",\"options\":[\"one\",\"two\"]}]";
+    struct dataset *d = NULL;
+    struct errbuf e = {0};
+    assert_int_equal(dataset_parse(text, sizeof text - 1, "d", values, GROUP_SCENARIO, &d, &e), OK);
+    assert_int_equal(d->format, DATA_HISTORY);
+    assert_int_equal(d->n_groups, 0);
+    assert_true(d->scenarios[0].chosen && d->scenarios[0].choice == 1);
+    assert_int_equal(d->scenarios[0].axis, DATASET_NO_AXIS);
+    assert_string_equal(d->scenarios[0].options[1].text.text, "two");
+    assert_true(!d->scenarios[1].chosen && d->scenarios[1].axis == 1);
+    dataset_free(&d);
+    expect_refused("[{\"scenario\":\"S\",\"options\":[\"one\",\"two\"],\"choice\":5}]", ERR_RANGE,
+                   "d.json:1:51: field 'choice': expected the number of an option, 0 to 1, or its "
+                   "text letter by letter, found 5");
+    expect_refused("[{\"scenario\":\"S\",\"options\":[\"one\",\" \"],\"choice\":0}]", ERR_PARSE,
+                   "d.json:1:35: option 2: expected a text of at most 1048576 bytes, or {text}, "
+                   "found ' '");
+    expect_refused("[{\"scenario\":\"S\",\"options\":[]}]", ERR_PARSE,
+                   "d.json:1:2: field 'preference domain' is missing: expected a string");
+}
+
+static void expect_text(const struct data_text *text, const char *words)
+{
+    assert_int_equal(text->bytes, strlen(words));
+    assert_string_equal(text->text, words);
+}
+
+#define ASKED(choices, match, other)                                                               \
+    "{\"question\":\"Beer now?\\n\\nChoices:\\n" choices                                           \
+    "\",\"answer_matching_behavior\":\"" match "\",\"answer_not_matching_behavior\":\"" other      \
+    "\"}"
+
+static void test_behaviour_questions_are_scenarios_with_the_words_of_their_answers(void **state)
+{
+    (void)state;
+    static const char text[] =
+        "[" ASKED(" (A) No, later\\n (B) Yes, now", "(B)",
+                  "(A)") ",\n"
+                         "{\"question\":\"Why?\",\"answer_matching_behavior\":\"So.\","
+                         "\"answer_not_matching_behavior\":\"Not so.\"}]";
+    struct dataset *d = NULL;
+    struct errbuf e = {0};
+    assert_int_equal(
+        dataset_parse(text, sizeof text - 1, "x/Style_test.json", values, GROUP_SCENARIO, &d, &e),
+        OK);
+    assert_int_equal(d->format, DATA_BQD);
+    assert_int_equal(d->n_groups, 2);
+    assert_int_equal(d->scenarios[0].axis, 1);
+    expect_text(&d->scenarios[0].text, "Beer now?");
+    expect_text(&d->scenarios[0].options[0].text, "No, later");
+    assert_int_equal(d->scenarios[0].options[0].side, 1);
+    expect_text(&d->scenarios[0].options[1].text, "Yes, now");
+    assert_int_equal(d->scenarios[0].options[1].side, 0);
+    expect_text(&d->scenarios[1].text, "Why?");
+    expect_text(&d->scenarios[1].options[0].text, "So.");
+    assert_int_equal(d->scenarios[1].options[0].side, 0);
+    dataset_free(&d);
+}
+
+static void test_a_behaviour_file_must_be_named_like_an_axis(void **state)
+{
+    (void)state;
+    expect_refused(
+        "[" ASKED("(A) x\\n(B) y", "(A)", "(B)") "]", ERR_REFUSED,
+        "d.json:1:2: the behaviour is told by the file's name, which begins with none of "
+        "the axes of the values file: 'Risk', 'Style'; rename the file or the axis");
+    struct dataset *d = NULL;
+    struct errbuf e = {0};
+    static const char text[] = ASKED("(A) x\\n(B) x", "(A)", "(B)");
+    assert_int_equal(
+        dataset_parse(text, sizeof text - 1, "Risk.json", values, GROUP_SCENARIO, &d, &e),
+        ERR_PARSE);
+    assert_non_null(strstr(e.text, "Risk.json:1:"));
+    assert_non_null(strstr(e.text, "is the same answer as 'answer_matching_behavior'"));
+}
+
+static void test_retention_questions_have_no_preference(void **state)
+{
+    (void)state;
+    static const char text[] =
+        "[{\"prompt\":\"One plus one?\\n\\nChoices:\\n(A) Three\\n(B) Two\",\"correct\":\"(B)\","
+        "\"incorrect\":\"(A)\",\"category\":\"sums\"},"
+        "{\"prompt\":\"Sky?\",\"correct\":\"Blue\",\"incorrect\":\"Green\"}]";
+    struct dataset *d = parse(text, GROUP_SCENARIO);
+    assert_int_equal(d->format, DATA_RETENTION);
+    assert_int_equal(d->scenarios[0].axis, DATASET_NO_AXIS);
+    expect_text(&d->scenarios[0].text, "One plus one?");
+    expect_text(&d->scenarios[0].extra[0], "");
+    expect_text(&d->scenarios[0].category, "sums");
+    expect_text(&d->scenarios[0].options[0].text, "Three");
+    assert_int_equal(d->scenarios[0].options[0].side, 1);
+    expect_text(&d->scenarios[1].category, "");
+    expect_text(&d->scenarios[1].options[0].text, "Blue");
+    dataset_free(&d);
+    expect_refused("[{\"prompt\":\"p\",\"correct\":\"c\",\"incorrect\":3}]", ERR_PARSE,
+                   "d.json:1:42: field 'incorrect': expected a string, found a whole number");
 }
 
 static void test_every_truncation_ends_in_a_message(void **state)
@@ -277,6 +380,10 @@ int main(void)
         cmocka_unit_test(test_pair_files_need_no_values),
         cmocka_unit_test(test_wrong_fields_name_file_line_column_field_and_expectation),
         cmocka_unit_test(test_files_that_cannot_be_trained_on_say_what_they_are),
+        cmocka_unit_test(test_a_history_has_choices_and_no_sides),
+        cmocka_unit_test(test_behaviour_questions_are_scenarios_with_the_words_of_their_answers),
+        cmocka_unit_test(test_a_behaviour_file_must_be_named_like_an_axis),
+        cmocka_unit_test(test_retention_questions_have_no_preference),
         cmocka_unit_test(test_every_truncation_ends_in_a_message),
         cmocka_unit_test(test_running_out_of_memory_is_reported),
         cmocka_unit_test(test_the_formats_of_the_shared_samples_are_recognised),

@@ -1,27 +1,10 @@
 /* test_eval.c - questions, their trees and the JSON of an evaluation, on the tiny model's
  * tokenizer. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-#include <jansson.h>
-#include <math.h>
-#include <string.h>
+#include "tests/unit/coordinator/eval_fixture.h"
 
 #include "common/base/file.h"
-#include "common/format/model_file.h"
-#include "common/text/tokenizer.h"
 #include "coordinator/bag_of_words.h"
-#include "coordinator/config.h"
-#include "coordinator/dataset.h"
-#include "coordinator/eval.h"
-#include "coordinator/values.h"
 
-static const char values_text[] = "axes:\n  - name: \"Pace\"\n    poles:\n"
-                                  "      - {name: \"Fast\", sentence: \"Quick.\"}\n"
-                                  "      - {name: \"Slow\", sentence: \"Calm.\"}\n";
 static const char data_text[] =
     "[{\"scenario\":\"A bus is late.\",\"preference domain\":\"Pace\",\"scene\":\"x\",\"options\":["
     "{\"text\":\"Run.\",\"bias\":\"Fast\"},{\"text\":\"Sit.\",\"bias\":\"Slow\"}]},\n"
@@ -31,37 +14,25 @@ static const char data_text[] =
     " {\"scenario\":\"One side.\",\"preference domain\":\"Pace\",\"scene\":\"x\",\"options\":["
     "{\"text\":\"Go.\",\"bias\":\"Fast\"},{\"text\":\"Rush.\",\"bias\":\"Fast\"}]}]";
 
-struct world {
-    struct run_config *cfg;
-    struct values *values;
+struct fixture {
+    struct world w;
     struct dataset *data;
-    struct model_file *model;
-    struct tokenizer *tok;
 };
 
 static int set_up(void **state)
 {
-    static struct world w;
-    struct errbuf e = {0};
-    assert_int_equal(config_parse("", 0, "test", ".", NULL, 0, &w.cfg, &e), OK);
-    assert_int_equal(values_parse(values_text, sizeof values_text - 1, "v", &w.values, &e), OK);
-    assert_int_equal(
-        dataset_parse(data_text, sizeof data_text - 1, "d", w.values, GROUP_SCENARIO, &w.data, &e),
-        OK);
-    assert_int_equal(model_open("tests/golden/tiny", &w.model, &e), OK);
-    assert_int_equal(tokenizer_open(w.model, &w.tok, &e), OK);
-    *state = &w;
+    static struct fixture f;
+    f.w = world_open();
+    f.data = world_data(&f.w, "d", data_text);
+    *state = &f;
     return 0;
 }
 
 static int tear_down(void **state)
 {
-    struct world *w = *state;
-    tokenizer_close(&w->tok);
-    model_close(&w->model);
-    dataset_free(&w->data);
-    values_free(&w->values);
-    config_free(&w->cfg);
+    struct fixture *f = *state;
+    dataset_free(&f->data);
+    world_close(&f->w);
     return 0;
 }
 
@@ -80,24 +51,20 @@ static void answer_rightly(struct eval *ev, const struct dataset *data, uint32_t
     }
     uint32_t trees;
     assert_int_equal(eval_trees(ev, &trees)[tree].n_leaves, n);
-    eval_take(ev, tree, logp);
+    eval_take(ev, EVAL_MAIN, tree, logp);
 }
 
 static void test_right_answers_give_one_and_one_sided_scenarios_are_left_out(void **state)
 {
-    struct world *w = *state;
-    struct eval *ev = NULL;
-    struct errbuf e = {0};
-    struct str json = {0};
+    const struct fixture *f = *state;
     uint32_t n = 0;
-    assert_int_equal(eval_new(w->cfg, w->values, w->data, w->data, w->tok, 15, &ev, &e), OK);
+    const struct eval_input in = world_input(&f->w, EVAL_SELECT, f->data, f->data);
+    struct eval *ev = world_eval(&in);
     (void)eval_trees(ev, &n);
     assert_int_equal(n, 2);
-    answer_rightly(ev, w->data, 0, 0);
-    answer_rightly(ev, w->data, 1, 1);
-    assert_int_equal(eval_finish(ev, &json, &e), OK);
-    json_t *root = json_loadb(json.data, json.len, 0, NULL);
-    assert_non_null(root);
+    answer_rightly(ev, f->data, 0, 0);
+    answer_rightly(ev, f->data, 1, 1);
+    json_t *root = world_finish(ev);
     json_t *results = json_object_get(root, "results");
     assert_int_equal(json_array_size(results), READOUTS);
     for (size_t i = 0; i < READOUTS; i++) {
@@ -109,24 +76,23 @@ static void test_right_answers_give_one_and_one_sided_scenarios_are_left_out(voi
         assert_int_equal(json_array_size(json_object_get(r, "questions")), 4);
     }
     json_decref(root);
-    str_free(&json);
     eval_free(&ev);
 }
 
 static void test_a_missing_tree_and_a_nan_are_refused(void **state)
 {
-    struct world *w = *state;
-    struct eval *ev = NULL;
+    const struct fixture *f = *state;
     struct errbuf e = {0};
     struct str json = {0};
-    assert_int_equal(
-        eval_new(w->cfg, w->values, w->data, NULL, w->tok, 1u << READOUT_CONTRAST, &ev, &e), OK);
+    const struct eval_input in = world_input(&f->w, EVAL_SELECT, f->data, NULL);
+    f->w.cfg->eval_readouts = 1u << READOUT_CONTRAST;
+    struct eval *ev = world_eval(&in);
     assert_int_equal(eval_finish(ev, &json, &e), ERR_STATE);
     assert_non_null(strstr(e.text, "tree 0 of 2 was not scored"));
     const double bad[] = {-1.0, (double)NAN, -1.0, -1.0};
     const double fine[] = {-1.0, -1.0, -1.0, -1.0, -1.0, -1.0};
-    eval_take(ev, 0, bad);
-    eval_take(ev, 1, fine);
+    eval_take(ev, EVAL_MAIN, 0, bad);
+    eval_take(ev, EVAL_MAIN, 1, fine);
     assert_int_equal(eval_finish(ev, &json, &e), ERR_STATE);
     assert_non_null(strstr(e.text, "not finite"));
     str_free(&json);

@@ -1,4 +1,4 @@
-/* test_readout.c - picks of each readout, ties, intervals; the bag of words. */
+/* test_readout.c - picks of each readout, ties; the bag of words. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -40,40 +40,6 @@ static void test_ties_go_to_the_first_option(void **state)
     }
 }
 
-static void test_interval_holds_the_share_and_is_the_same_every_time(void **state)
-{
-    (void)state;
-    struct readout_question q[80];
-    for (uint32_t i = 0; i < 80; i++) {
-        q[i] = (struct readout_question){
-            .scenario = i / 2, .axis = i / 2 % 2, .side = i % 2, .correct = i % 4 != 0};
-    }
-    struct readout_share one;
-    struct readout_share two;
-    assert_int_equal(readout_share(q, 80, -1, 0, &one), OK);
-    assert_int_equal(readout_share(q, 80, -1, 0, &two), OK);
-    assert_int_equal(one.n, 80);
-    assert_true(fabs(one.share - 0.75) < 1e-12);
-    assert_true(one.lo <= 0.75 && one.hi >= 0.75 && one.lo > 0.6 && one.hi < 0.9);
-    assert_memory_equal(&one, &two, sizeof one);
-    assert_int_equal(readout_share(q, 80, 0, 0, &one), OK);
-    assert_int_equal(one.n, 20);
-    assert_int_equal(readout_share(q, 80, 5, 0, &one), OK);
-    assert_int_equal(one.n, 0);
-}
-
-static void test_paired_difference_of_equal_answers_is_zero_without_width(void **state)
-{
-    (void)state;
-    struct readout_question q[10];
-    for (uint32_t i = 0; i < 10; i++) {
-        q[i] = (struct readout_question){.scenario = i, .correct = i % 3 == 0};
-    }
-    struct readout_share d;
-    assert_int_equal(readout_paired(q, q, 10, &d), OK);
-    assert_true(d.share == 0.0 && d.lo == 0.0 && d.hi == 0.0);
-}
-
 static void test_bag_of_words_learns_words_and_pairs_per_axis(void **state)
 {
     (void)state;
@@ -101,8 +67,6 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_each_readout_picks_by_its_own_formula),
         cmocka_unit_test(test_ties_go_to_the_first_option),
-        cmocka_unit_test(test_interval_holds_the_share_and_is_the_same_every_time),
-        cmocka_unit_test(test_paired_difference_of_equal_answers_is_zero_without_width),
         cmocka_unit_test(test_bag_of_words_learns_words_and_pairs_per_axis),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,77 @@
+/* calibrate.c - loads a calibration, or scores training scenarios and fits one. */
+#include "cli/calibrate.h"
+
+#include <stdio.h>
+
+#include "cli/cli.h"
+#include "coordinator/score_table.h"
+
+static enum err fit_both(const struct scoring *s, const struct dataset *data, const json_t *table,
+                         struct calibration both[2], struct errbuf *e)
+{
+    static const enum readout readouts[2] = {READOUT_CONTRAST, READOUT_LIKELIHOOD};
+    enum err error = OK;
+    for (int i = 0; i < 2 && error == OK; i++) {
+        struct value_scores *scores = NULL;
+        error = score_table_read(table, data, s->info->values->n_axes, readouts[i], &scores, e);
+        if (error == OK) {
+            error = calibration_fit(data, scores, 0, &both[i], e);
+        }
+        value_scores_free(&scores);
+    }
+    return error;
+}
+
+static enum err make(const struct scoring *s, const char *path, struct calibration both[2],
+                     int *code, struct errbuf *e)
+{
+    struct dataset *data = NULL;
+    json_t *table = NULL;
+    enum config_group grouping = (enum config_group)s->info->cfg->data_group;
+    enum err error = dataset_load(path, s->info->values, grouping, &data, e);
+    if (error == OK && data->format != DATA_VCD) {
+        error = err_set(e, ERR_REFUSED,
+                        "%s: a calibration needs scenarios whose options carry "
+                        "values (a 'vcd' file)",
+                        path);
+    }
+    if (error == OK) {
+        (void)fprintf(stderr, "pft: calibrating on %s\n", path);
+        error = scoring_run(s, "calibration", path, CALIBRATION_SCENARIOS, true, &table, code, e);
+    }
+    if (error == OK && *code == CLI_OK) {
+        error = fit_both(s, data, table, both, e);
+    }
+    if (error == OK && *code == CLI_OK) {
+        uint32_t n = data->n_scenarios;
+        n = n < CALIBRATION_SCENARIOS ? n : CALIBRATION_SCENARIOS;
+        error = calibration_save(s->run, s->info->adapter.data, path, n, both, e);
+    }
+    json_decref(table);
+    dataset_free(&data);
+    return error;
+}
+
+enum err calibrate_run(const struct scoring *s, const struct calibrate_options *o,
+                       enum readout readout, struct calibration *out, int *code, struct errbuf *e)
+{
+    struct calibration both[2] = {{0}};
+    const char *data = o->data ? o->data : s->info->cfg->data_train;
+    *code = CLI_OK;
+    enum err error = o->anew || o->data
+                         ? ERR_NOT_FOUND
+                         : calibration_load(s->run, s->info->adapter.data, readout, out, e);
+    if (error != ERR_NOT_FOUND) {
+        return error;
+    }
+    if (data[0] == '\0') {
+        return err_set(e, ERR_REFUSED,
+                       "the run has no data.train to calibrate on: name scenarios with --data FILE "
+                       "or a temperature with --temperature T");
+    }
+    error = make(s, data, both, code, e);
+    if (error == OK && *code == CLI_OK) {
+        *out = both[readout == READOUT_LIKELIHOOD];
+    }
+    return error;
+}

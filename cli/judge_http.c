@@ -1,0 +1,226 @@
+/* judge_http.c - one request at a time through libcurl. */
+#include "cli/judge_http.h"
+
+#include <curl/curl.h>
+#include <sodium.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "common/base/clock.h"
+#include "common/base/mem.h"
+#include "common/base/quote.h"
+
+enum {
+    RESPONSE_BYTES = 4 << 20,
+    KEY_BYTES = 4096,
+    CONNECT_MS = 10000,
+    BACK_OFF_MOST_MS = 30000,
+    RETRY_AFTER_MOST_S = 120,
+};
+
+struct judge_http {
+    CURL *curl;
+    struct curl_slist *headers;
+    char *url;
+    char authorization[KEY_BYTES + 32]; /* "" without a key */
+    struct judge_http_config cfg;
+    struct judge_http_counts counts;
+    uint64_t last_ms; /* start of the last request; 0: none yet */
+};
+
+/* http beyond this machine would show the key to everybody on the way. */
+static bool is_safe(const char *url)
+{
+    static const char *const local[] = {"http://127.0.0.1", "http://localhost", "http://[::1]"};
+    if (strncmp(url, "https://", 8) == 0) {
+        return true;
+    }
+    for (size_t i = 0; i < sizeof local / sizeof local[0]; i++) {
+        size_t n = strlen(local[i]);
+        if (strncmp(url, local[i], n) == 0 && (url[n] == ':' || url[n] == '/' || url[n] == '\0')) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static enum err check(const struct judge_http_config *cfg, struct errbuf *e)
+{
+    bool http = strncmp(cfg->url, "http://", 7) == 0;
+    if (!http && strncmp(cfg->url, "https://", 8) != 0) {
+        return err_set(e, ERR_USAGE, "%.200s: an address with http:// or https:// is needed",
+                       cfg->url);
+    }
+    if (cfg->key && strlen(cfg->key) >= KEY_BYTES) {
+        return err_set(e, ERR_RANGE, "the key has %zu bytes, at most %d are possible",
+                       strlen(cfg->key), KEY_BYTES - 1);
+    }
+    for (const char *c = cfg->key ? cfg->key : ""; *c != '\0'; c++) {
+        if ((unsigned char)*c < 0x21 || *c == 0x7F) {
+            return err_set(e, ERR_REFUSED, "the key holds a space or a control character");
+        }
+    }
+    if (cfg->key && cfg->key[0] && !is_safe(cfg->url)) {
+        return err_set(e, ERR_REFUSED,
+                       "%.200s: the key would be sent without encryption; use https://", cfg->url);
+    }
+    return OK;
+}
+
+enum err judge_http_open(const struct judge_http_config *cfg, struct judge_http **out,
+                         struct errbuf *e)
+{
+    *out = NULL;
+    enum err error = check(cfg, e);
+    if (error != OK) {
+        return error;
+    }
+    struct judge_http *h = mem_calloc(1, sizeof *h);
+    if (!h || curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK) {
+        mem_free(h);
+        return err_set(e, ERR_NOMEM, "libcurl cannot be started");
+    }
+    h->cfg = *cfg;
+    h->cfg.key = NULL;
+    h->url = mem_strdup(cfg->url);
+    h->cfg.url = h->url;
+    h->curl = curl_easy_init();
+    h->headers = curl_slist_append(NULL, "Content-Type: application/json");
+    if (cfg->key && cfg->key[0] != '\0') {
+        (void)snprintf(h->authorization, sizeof h->authorization, "Authorization: Bearer %s",
+                       cfg->key);
+        struct curl_slist *more = curl_slist_append(h->headers, h->authorization);
+        h->headers = more ? more : h->headers;
+    }
+    if (!h->url || !h->curl || !h->headers) {
+        judge_http_close(&h);
+        return err_set(e, ERR_NOMEM, "libcurl cannot be started");
+    }
+    *out = h;
+    return OK;
+}
+
+void judge_http_close(struct judge_http **h)
+{
+    struct judge_http *old = *h;
+    if (!old) {
+        return;
+    }
+    for (struct curl_slist *s = old->headers; s; s = s->next) {
+        sodium_memzero(s->data, strlen(s->data));
+    }
+    curl_slist_free_all(old->headers);
+    curl_easy_cleanup(old->curl);
+    curl_global_cleanup();
+    sodium_memzero(old->authorization, sizeof old->authorization);
+    mem_free(old->url);
+    mem_free(old);
+    *h = NULL;
+}
+
+static void pause_ms(uint64_t ms)
+{
+    struct timespec left = {.tv_sec = (time_t)(ms / 1000), .tv_nsec = (long)(ms % 1000) * 1000000L};
+    while (nanosleep(&left, &left) != 0) {
+    }
+}
+
+/* Keeps to the rate limit. */
+static void wait_for_turn(struct judge_http *h)
+{
+    uint64_t every_ms = (uint64_t)(60000.0 / h->cfg.per_minute);
+    uint64_t now = clock_now_ms();
+    if (h->last_ms != 0 && now < h->last_ms + every_ms) {
+        pause_ms(h->last_ms + every_ms - now);
+    }
+    h->last_ms = clock_now_ms();
+}
+
+static size_t take_bytes(char *data, size_t size, size_t n, void *context)
+{
+    struct str *out = context;
+    str_append(out, data, size * n);
+    return str_ok(out) == OK ? size * n : 0;
+}
+
+/* One attempt: *status is 0 when none came. */
+static CURLcode attempt(struct judge_http *h, const char *body, struct str *answer, long *status,
+                        long *retry_after_s)
+{
+    CURL *c = h->curl;
+    curl_off_t after = 0;
+    *status = 0;
+    curl_easy_reset(c);
+    (void)curl_easy_setopt(c, CURLOPT_URL, h->url);
+    (void)curl_easy_setopt(c, CURLOPT_PROTOCOLS_STR, "http,https");
+    (void)curl_easy_setopt(c, CURLOPT_FOLLOWLOCATION, 0L);
+    (void)curl_easy_setopt(c, CURLOPT_NOSIGNAL, 1L);
+    (void)curl_easy_setopt(c, CURLOPT_HTTPHEADER, h->headers);
+    (void)curl_easy_setopt(c, CURLOPT_POSTFIELDS, body);
+    (void)curl_easy_setopt(c, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)strlen(body));
+    (void)curl_easy_setopt(c, CURLOPT_CONNECTTIMEOUT_MS, (long)CONNECT_MS);
+    (void)curl_easy_setopt(c, CURLOPT_TIMEOUT_MS, (long)h->cfg.timeout_ms);
+    (void)curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, take_bytes);
+    (void)curl_easy_setopt(c, CURLOPT_WRITEDATA, answer);
+    CURLcode code = curl_easy_perform(c);
+    (void)curl_easy_getinfo(c, CURLINFO_RESPONSE_CODE, status);
+    (void)curl_easy_getinfo(c, CURLINFO_RETRY_AFTER, &after);
+    *retry_after_s = after > RETRY_AFTER_MOST_S ? RETRY_AFTER_MOST_S : (long)after;
+    return code;
+}
+
+/* What the other side says may hold the key that it was sent: then it is not shown. */
+static enum err refused(const struct judge_http *h, long status, const struct str *answer,
+                        struct errbuf *e)
+{
+    char quoted[QUOTE_BYTES];
+    const char *key = strrchr(h->authorization, ' ');
+    bool shows = key && answer->data && strstr(answer->data, key + 1);
+    return err_set(e, ERR_REFUSED, "%.200s answered with status %ld%s%s", h->url, status,
+                   answer->len > 0 && !shows ? ": " : "",
+                   answer->len > 0 && !shows ? quote(answer->data, answer->len, quoted) : "");
+}
+
+enum err judge_http_post(struct judge_http *h, const char *body, struct str *out, struct errbuf *e)
+{
+    struct str answer = {.limit = RESPONSE_BYTES};
+    uint64_t back_off_ms = h->cfg.back_off_ms;
+    CURLcode code = CURLE_OK;
+    long status = 0;
+    for (uint32_t i = 0; i < h->cfg.attempts; i++) {
+        long after_s = 0;
+        if (i > 0) {
+            h->counts.retries++;
+        }
+        wait_for_turn(h);
+        str_clear(&answer);
+        h->counts.requests++;
+        code = attempt(h, body, &answer, &status, &after_s);
+        if (code == CURLE_OK && status == 200) {
+            str_append(out, answer.data ? answer.data : "", answer.len);
+            str_free(&answer);
+            return str_ok(out);
+        }
+        bool again = code != CURLE_OK || status == 429 || status >= 500;
+        if (!again) {
+            enum err error = refused(h, status, &answer, e);
+            str_free(&answer);
+            return error;
+        }
+        if (i + 1 < h->cfg.attempts) {
+            pause_ms(after_s > 0 ? (uint64_t)after_s * 1000 : back_off_ms);
+            back_off_ms = back_off_ms * 2 < BACK_OFF_MOST_MS ? back_off_ms * 2 : BACK_OFF_MOST_MS;
+        }
+    }
+    str_free(&answer);
+    return err_set(e, ERR_GONE, "%.200s: %u attempts failed, the last one with %s%ld", h->url,
+                   h->cfg.attempts, code != CURLE_OK ? curl_easy_strerror(code) : "status ",
+                   status);
+}
+
+struct judge_http_counts judge_http_counted(const struct judge_http *h)
+{
+    return h->counts;
+}

@@ -1,0 +1,19 @@
+/* eval_ask.h - the words that ask for an evaluation: options of pft eval and of pft-coordinator
+ * --eval-only, checked in one place. Pure. */
+#ifndef PFT_EVAL_ASK_H
+#define PFT_EVAL_ASK_H
+
+#include "common/base/err.h"
+#include "coordinator/eval_kind.h"
+
+/* What is asked when nothing is said: select on all scenarios. */
+struct eval_request eval_ask_usual(void);
+
+/* Each takes the value of its option; ERR_USAGE names option, value and what is possible. */
+MUST_USE enum err eval_ask_task(struct eval_request *ask, const char *value, struct errbuf *e);
+MUST_USE enum err eval_ask_shots(struct eval_request *ask, const char *value, struct errbuf *e);
+MUST_USE enum err eval_ask_limit(struct eval_request *ask, const char *value, struct errbuf *e);
+MUST_USE enum err eval_ask_fit(struct eval_request *ask, const char *value, struct errbuf *e);
+MUST_USE enum err eval_ask_seed(struct eval_request *ask, const char *value, struct errbuf *e);
+
+#endif

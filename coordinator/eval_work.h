@@ -1,0 +1,12 @@
+/* eval_work.h - how much an evaluation would score, without scoring it: for estimates of its time.
+ * Owns: the count as JSON. Never: jobs. Blocks: tokenises the data. */
+#ifndef PFT_EVAL_WORK_H
+#define PFT_EVAL_WORK_H
+
+#include "common/base/str.h"
+#include "coordinator/start.h"
+
+/* Appends {"trees", "rows", "context", "label_rows"}: sums over all passes (tree_work.h). */
+MUST_USE enum err eval_work_count(const struct start *start, struct str *json, struct errbuf *e);
+
+#endif

@@ -1,0 +1,53 @@
+/* score_book.h - log-probabilities that were scored before: by the tree and the parameters, so that
+ * an evaluation that was killed, or asks for more, scores nothing twice.
+ * Owns: the numbers in memory and their text form (evals "scores/..." in run.db). Never: SQL, jobs.
+ * Place: start fills it from run.db, phases look trees up before they are made jobs and put down
+ * what comes. Loop thread.
+ *
+ * A key is XXH3-128 of the tree's byte form with id 0 and, behind it, the digest of the adapter (16
+ * zero bytes where it is off). What else decides the bits (model, kernels, precision) is fixed for
+ * a run folder. */
+#ifndef PFT_SCORE_BOOK_H
+#define PFT_SCORE_BOOK_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/base/err.h"
+#include "common/base/hash.h"
+#include "common/base/str.h"
+#include "common/tree/tree.h"
+
+/* Names of the parts in the evaluations of run.db begin so. */
+#define SCORE_BOOK_PREFIX "scores/"
+
+struct score_key {
+    uint8_t bytes[HASH_XXH128_BYTES];
+};
+
+struct score_book;
+
+MUST_USE enum err score_book_new(struct score_book **out);
+void score_book_free(struct score_book **b); /* NULL inside is fine */
+
+/* adapter: digest of the parameters, or NULL where it is off. */
+MUST_USE enum err score_book_key(const struct tree *tree, const uint8_t adapter[HASH_XXH128_BYTES],
+                                 struct score_key *key);
+
+/* The leaves' log-probabilities of a key, n of them; NULL when they are not known. Stays valid
+ * until the next put or load. */
+const double *score_book_find(const struct score_book *b, const struct score_key *key, uint32_t n);
+
+/* Keeps a copy of n numbers, marked as not yet written. A key that is known stays as it is. */
+MUST_USE enum err score_book_put(struct score_book *b, const struct score_key *key,
+                                 const double *logp, uint32_t n);
+
+/* Entries put and not yet written. */
+uint32_t score_book_fresh(const struct score_book *b);
+/* Appends them as text and takes them as written. Check str_ok. */
+void score_book_write(struct score_book *b, struct str *out);
+/* Reads a text that score_book_write made. ERR_CORRUPT when it is none. */
+MUST_USE enum err score_book_load(struct score_book *b, const char *text, size_t bytes,
+                                  struct errbuf *e);
+
+#endif

@@ -1,0 +1,180 @@
+"""pft reproduce with the real programs on the committed tiny model: killed with kill -9 again and again, gone on,
+and the same report as a batch that was left alone. Standard library only; every wait is for a condition.
+"""
+import hashlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+BIN = os.environ.get("PFT_BIN", os.path.join(ROOT, "build", "release", "bin"))
+SLOW = bool(os.environ.get("PFT_SLOW"))  # under a sanitizer: fewer steps, more patience
+STEPS, DEADLINE = (4, 500) if SLOW else (30, 120)
+
+RUN = f"""
+model.path: {ROOT}/tests/golden/tiny
+data:
+  train: {ROOT}/data/starter_train.json
+  test: {ROOT}/data/starter_test.json
+  values: {ROOT}/configs/values/vcd.yaml
+  max_length: 2048
+train: {{max_steps: {STEPS}, batch_groups: 4}}
+unit_tokens: 300
+checkpoint.steps: 2
+"""
+
+MATRIX = """
+title: Tiny <matrix>
+base: run.yaml
+reference: base
+seeds: [0, 1]
+variants:
+  - {name: base, train: false}
+  - {name: sft-a, set: {train.objective: sft, sft.side: a}, seeds: [0]}
+  - {name: pft}
+evaluations:
+  - {name: select, args: --readout likelihood --limit 6 --fit 4, chance: 0.5, parts: [select_all]}
+  - {name: history, args: "--task history --shots 0,1 --limit 4", variants: [base, pft], x: shots}
+paper:
+  - {what: select one, reported: up to 96.67 %, setting: large models, variant: pft, column: select likelihood}
+claims:
+  - {text: PFT on side b, better: pft, than: sft-a, column: select likelihood, side: b}
+  - {text: all right, better: pft, column: select likelihood, at_least: 1.0}
+"""
+
+
+def digest(path):
+    with open(path, "rb") as f:
+        return hashlib.sha256(f.read()).hexdigest()
+
+
+class Reproduce(unittest.TestCase):
+    def setUp(self):
+        self.folder = tempfile.mkdtemp(prefix="pft-reproduce-")
+        self.config = os.path.join(self.folder, "matrix.yaml")
+        self.write("run.yaml", RUN)
+        self.write("matrix.yaml", MATRIX)
+
+    def tearDown(self):
+        shutil.rmtree(self.folder)
+
+    def write(self, name, text):
+        with open(os.path.join(self.folder, name), "w", encoding="utf-8") as f:
+            f.write(text)
+
+    def command(self, out, *args):
+        return [os.path.join(BIN, "pft"), "reproduce", self.config, "--out", os.path.join(self.folder, out),
+                "--workers", "1", *args]
+
+    def run_matrix(self, out, *args, code=0):
+        done = subprocess.run(self.command(out, *args), capture_output=True, text=True, timeout=DEADLINE,
+                              check=False)
+        self.assertEqual(done.returncode, code, done.stdout[-3000:] + done.stderr[-3000:])
+        return done
+
+    def read(self, *names):
+        with open(os.path.join(self.folder, *names), encoding="utf-8") as f:
+            return f.read()
+
+    def results(self, out):
+        """Every cell's result without what depends on the clock."""
+        cells = json.loads(self.read(out, "results.json"))["cells"]
+        for cell in cells:
+            self.assertIsNotNone(cell["stored"], cell["cell"])
+            cell["stored"]["result"].pop("train_seconds", None)
+        return {cell["cell"]: cell["stored"]["result"] for cell in cells}
+
+    def done_cells(self, out):
+        folder = os.path.join(self.folder, out, "results")
+        return set(os.listdir(folder)) if os.path.isdir(folder) else set()
+
+    def test_a_batch_killed_again_and_again_ends_like_one_left_alone(self):
+        done = self.run_matrix("quiet")
+        for text in ("bag-of-words", "claims", "estimated", "select likelihood"):
+            self.assertIn(text, done.stdout)
+        self.assertEqual(len(self.done_cells("quiet")), 10)
+        kills, target = 0, 1
+        end = time.monotonic() + DEADLINE
+        while kills < 4:
+            child = subprocess.Popen(self.command("killed"), stdout=subprocess.DEVNULL,
+                                     stderr=subprocess.DEVNULL)
+            while child.poll() is None and len(self.done_cells("killed")) < target:
+                self.assertLess(time.monotonic(), end, "timed out")
+                time.sleep(0.005)  # between two looks at a condition, never instead of one
+            if child.poll() is not None:
+                break
+            child.send_signal(signal.SIGKILL)
+            child.wait()
+            kills, target = kills + 1, len(self.done_cells("killed")) + 2
+        self.assertGreaterEqual(kills, 2)
+        self.run_matrix("killed")
+        self.assertEqual(self.results("killed"), self.results("quiet"))
+
+    def test_the_report_has_tables_plots_claims_and_hashes(self):
+        self.run_matrix("out", "--json")
+        html, md = self.read("out", "report.html"), self.read("out", "report.md")
+        self.assertNotRegex(html, r"<script|https?:|src=")
+        self.assertIn("Tiny &lt;matrix&gt;", html)
+        for text in ("bag-of-words", "Training loss", "accuracy against shots", "up to 96.67 %", "holds",
+                     "Paired difference", "select likelihood select_all", "train.objective=sft"):
+            self.assertIn(text, html)
+        self.assertGreaterEqual(html.count("<svg"), 3)
+        adapter = digest(os.path.join(self.folder, "out", "cells", "pft-seed1", "adapter",
+                                      "adapter_model.safetensors"))
+        self.assertIn(adapter, html)
+        self.assertIn(adapter, md)
+        before = digest(os.path.join(self.folder, "out", "report.html"))
+        again = self.run_matrix("out")  # nothing is left to be done
+        self.assertIn("10 cells, 0 of them to be done", again.stderr)
+        self.assertEqual(digest(os.path.join(self.folder, "out", "report.html")), before)
+
+    def test_a_dry_run_counts_and_runs_no_cell(self):
+        estimate = json.loads(self.run_matrix("dry", "--dry-run", "--json").stdout)
+        self.assertEqual(len(estimate["cells"]), 10)
+        self.assertEqual(estimate["uncounted"], 0)
+        for cell in estimate["cells"]:
+            self.assertGreater(cell["tokens"], 0, cell)
+            self.assertGreater(cell["seconds"], 0, cell)
+            self.assertFalse(cell["done"])
+        self.assertEqual(self.done_cells("dry"), set())
+
+    def test_other_settings_are_told_from_those_of_the_folder(self):
+        self.run_matrix("out")
+        self.write("matrix.yaml", MATRIX.replace("--limit 6", "--limit 5"))
+        again = self.run_matrix("out")
+        self.assertIn("4 of them to be done", again.stderr)  # the evaluations that changed
+        self.write("matrix.yaml", MATRIX.replace("sft.side: a", "sft.side: b"))
+        refused = self.run_matrix("out", code=3)
+        self.assertIn("was trained with other settings", refused.stderr)
+
+    def test_wrong_matrices_are_refused_before_anything_starts(self):
+        self.write("matrix.yaml", MATRIX.replace("sft.side: a", "sft.sde: a"))
+        done = self.run_matrix("out", code=1)
+        self.assertRegex(done.stderr, re.escape(self.config) + r":8: variant 'sft-a': .*sft\.sde")
+        self.assertFalse(os.path.exists(os.path.join(self.folder, "out")))
+
+    def test_two_batches_do_not_share_a_folder(self):
+        child = subprocess.Popen(self.command("out"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        end = time.monotonic() + DEADLINE
+        while not os.path.exists(os.path.join(self.folder, "out", "logs", "measure.log")):
+            self.assertIsNone(child.poll())
+            self.assertLess(time.monotonic(), end, "timed out")
+            time.sleep(0.005)
+        done = self.run_matrix("out", code=3)
+        self.assertIn("another pft reproduce works there", done.stderr)
+        child.send_signal(signal.SIGTERM)
+        self.assertEqual(child.wait(timeout=DEADLINE), 130)
+
+
+if __name__ == "__main__":
+    if not os.path.exists(os.path.join(BIN, "pft")):
+        print(f"skipped: no pft in {BIN}")
+        sys.exit(77)
+    unittest.main(verbosity=2)
