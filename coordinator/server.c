@@ -331,8 +331,10 @@ enum err server_open(const struct server_config *cfg, const struct server_events
     CHECK(uv_loop_init(&s->loop) == 0);
     open_handles(s);
     CHECK(getrandom(s->secret, sizeof s->secret, 0) == (ssize_t)sizeof s->secret);
-    struct dispatch_config dispatch = {
-        .strict = cfg->welcome.strict, .epoch = (uint32_t)cfg->start, .has_probe = cfg->has_probe};
+    struct dispatch_config dispatch = {.strict = cfg->welcome.strict,
+                                       .epoch = (uint32_t)cfg->start,
+                                       .payload_bytes = cfg->floats * sizeof(int64_t),
+                                       .has_probe = cfg->has_probe};
     memcpy(dispatch.probe, cfg->probe, sizeof dispatch.probe);
     enum err error = dispatch_new(&dispatch, &s->dispatch);
     error = error == OK ? server_open_sockets(s, e) : err_set(e, error, "no memory for the queue");
