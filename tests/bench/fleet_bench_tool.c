@@ -103,7 +103,7 @@ struct fleet {
     double allowed; /* requests that the rate allows now */
     uint32_t next_worker;
     bool measuring;
-    uint64_t jobs, units, stale, rejected, refused, fetches, lost, first_step, last_step;
+    uint64_t jobs, units, stale, rejected, refused, fetches, lost, cancelled, first_step, last_step;
     uint64_t histogram[BUCKETS], longest_ns;
 };
 
@@ -377,6 +377,23 @@ static void take_params(struct fleet *f, uint32_t w, const struct wire_params *m
     }
 }
 
+/* A job that still waits for its parameters is not wanted any more. */
+static void stop_fetching(struct fleet *f, uint32_t w, const struct wire_job_note *note)
+{
+    struct worker *worker = &f->workers[w];
+    for (uint32_t s = 0; s < f->o.slots; s++) {
+        struct slot *slot = &worker->slots[s];
+        if (slot->state == SLOT_FETCHING && slot->job.job == note->job &&
+            slot->job.attempt == note->attempt) {
+            slot->state = SLOT_IDLE;
+            worker->taken--;
+            f->cancelled++;
+            want(f, w);
+            return;
+        }
+    }
+}
+
 /* send, ack, stale, rejected */
 static void take_word(struct fleet *f, uint32_t w, enum wire_kind kind,
                       const struct wire_job_note *note)
@@ -384,6 +401,7 @@ static void take_word(struct fleet *f, uint32_t w, enum wire_kind kind,
     struct flight *flight = flight_of(f, note->job);
     if (!flight->used || flight->worker != w || flight->job != note->job ||
         flight->attempt != note->attempt) {
+        stop_fetching(f, w, note);
         return;
     }
     if (kind == WIRE_SEND) {
@@ -620,8 +638,9 @@ static void join(struct fleet *f)
 
 static void leave(struct fleet *f)
 {
-    for (uint32_t w = 0; w < f->o.workers; w++) {
-        struct wire_message m = {.kind = WIRE_GOODBYE};
+    for (uint32_t i = 0; i < 2 * f->o.workers; i++) { /* all drain first, so that no job is lost */
+        uint32_t w = i % f->o.workers;
+        struct wire_message m = {.kind = i < f->o.workers ? WIRE_DRAIN : WIRE_GOODBYE};
         m.note.session = f->workers[w].session;
         m.note.code = WIRE_PARTING_SHUTDOWN;
         send_to(f->control, w, &m, NULL, 0);
@@ -644,9 +663,11 @@ static void print(const struct fleet *f, double seconds, double driver_s, const 
     (void)printf("{\"workers\": %u, \"slots\": %u, \"seconds\": %.3f, \"jobs\": %" PRIu64
                  ", \"units\": %" PRIu64 ", \"steps\": %" PRIu64 ", \"last_step\": %" PRIu64
                  ", \"gradient_bytes\": %" PRIu64 ", \"fetches\": %" PRIu64 ", \"stale\": %" PRIu64
-                 ", \"rejected\": %" PRIu64 ", \"refused\": %" PRIu64 ", \"lost\": %" PRIu64,
+                 ", \"rejected\": %" PRIu64 ", \"refused\": %" PRIu64 ", \"lost\": %" PRIu64
+                 ", \"cancelled\": %" PRIu64,
                  f->o.workers, f->o.slots, seconds, f->jobs, f->units, f->last_step - f->first_step,
-                 f->last_step, bytes, f->fetches, f->stale, f->rejected, f->refused, f->lost);
+                 f->last_step, bytes, f->fetches, f->stale, f->rejected, f->refused, f->lost,
+                 f->cancelled);
     (void)printf(", \"p50_us\": %.1f, \"p99_us\": %.1f, \"max_us\": %.1f, \"driver_cpu_s\": %.3f",
                  percentile_us(f, 0.50), percentile_us(f, 0.99), (double)f->longest_ns * 1e-3,
                  driver_s);

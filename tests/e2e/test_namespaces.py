@@ -12,6 +12,7 @@ import unittest
 from fleet import BIN, MODEL, SLOW, wait_for
 from keyed_fleet import KeyedFleetCase
 
+LINK = "pft0"  # its name on either side
 HERE, THERE = "10.213.57.1", "10.213.57.2"
 JOBS, STATUS = f"tcp://{HERE}:5555", f"tcp://{HERE}:5557"
 
@@ -36,18 +37,18 @@ class Hosts:
             if made.returncode != 0:
                 return f"ip netns add: {made.stderr.strip()}"
             self.made.append(name)
-        made = ip("-n", self.names[0], "link", "add", "link", "type", "veth", "peer", "name", "link", "netns",
+        made = ip("-n", self.names[0], "link", "add", LINK, "type", "veth", "peer", "name", LINK, "netns",
                   self.names[1], check=False)
         if made.returncode != 0:
             return f"a veth pair: {made.stderr.strip()}"
         for name, address in zip(self.names, (HERE, THERE)):
-            ip("-n", name, "addr", "add", f"{address}/30", "dev", "link")
-            ip("-n", name, "link", "set", "link", "up")
+            ip("-n", name, "addr", "add", f"{address}/30", "dev", LINK)
+            ip("-n", name, "link", "set", LINK, "up")
             ip("-n", name, "link", "set", "lo", "up")
         return None
 
     def link(self, state):
-        ip("-n", self.names[1], "link", "set", "link", state)
+        ip("-n", self.names[1], "link", "set", LINK, state)
 
     def close(self):
         for name in self.made:
