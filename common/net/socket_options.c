@@ -12,6 +12,7 @@ enum {
     HEARTBEAT_SILENCE_MS = 3000,
     HANDSHAKE_MS = 2000,
     BACKLOG = 256,
+    CURVE_BYTES = 64, /* what encryption adds to a frame: 33, generously */
 };
 
 #ifndef ZMQ_ZAP_ENFORCE_DOMAIN
@@ -72,7 +73,9 @@ enum err socket_options_apply(void *zmq, const struct socket_options *o, struct 
         error = set(zmq, list[i].option, &list[i].value, sizeof list[i].value, e);
     }
     if (error == OK) {
-        error = set(zmq, ZMQ_MAXMSGSIZE, &o->frame_bytes, sizeof o->frame_bytes, e);
+        /* libzmq compares the frame as it lies on the wire. */
+        int64_t most = o->frame_bytes + (o->key && o->frame_bytes >= 0 ? CURVE_BYTES : 0);
+        error = set(zmq, ZMQ_MAXMSGSIZE, &most, sizeof most, e);
     }
     return error == OK && o->key ? apply_key(zmq, o, e) : error;
 }

@@ -17,7 +17,7 @@
 #include "common/net/zap.h"
 #include "tests/support/temp_folder.h"
 
-enum { KEYS = 2, TRIES = 20 };
+enum { KEYS = 2, TRIES = 20, FRAME_BYTES = 1000 };
 
 struct door {
     void *router;
@@ -98,7 +98,7 @@ static void open_door(struct world *w, const struct key_file *key, const char *d
     struct errbuf e;
     const struct socket_options options = {.type = SOCKET_ROUTER,
                                            .queue_messages = 10,
-                                           .frame_bytes = 1000,
+                                           .frame_bytes = FRAME_BYTES,
                                            .key = key,
                                            .domain = domain};
     size_t bytes = sizeof d->endpoint;
@@ -164,6 +164,37 @@ static void test_only_a_listed_key_of_the_right_role_gets_in(void **state)
     assert_int_equal(knock(w, NULL, &e), ERR_REFUSED);
     assert_non_null(strstr(e.text, "--key"));
     assert_false(somebody_in(w));
+}
+
+/* The largest frame that came in while somebody with a key sent one of so many bytes. */
+static int largest_of(struct world *w, size_t bytes, int tries)
+{
+    static uint8_t data[2 * FRAME_BYTES];
+    uint8_t *reply;
+    struct errbuf e;
+    char frame[16];
+    int largest = 0;
+    for (; tries > 0 && largest == 0; tries--) {
+        size_t n;
+        assert_int_not_equal(
+            request_reply(w->door.endpoint, &w->keys[0], data, bytes, 100, 1000, &reply, &n, &e),
+            OK);
+        for (int got = 0; got >= 0;
+             got = zmq_recv(w->door.router, frame, sizeof frame, ZMQ_DONTWAIT)) {
+            largest = got > largest ? got : largest;
+        }
+    }
+    return largest;
+}
+
+/* Encrypted it is longer on the wire, which is where libzmq measures. */
+static void test_the_largest_frame_passes_a_door_with_keys(void **state)
+{
+    struct world *w = *state;
+    open_zap(w);
+    open_door(w, &w->own, "door");
+    assert_int_equal(largest_of(w, FRAME_BYTES, TRIES), FRAME_BYTES);
+    assert_int_not_equal(largest_of(w, 2 * FRAME_BYTES, 1), 2 * FRAME_BYTES);
 }
 
 static void test_a_socket_of_another_domain_lets_nobody_in(void **state)
@@ -281,6 +312,8 @@ static void test_the_self_attack_takes_no_dead_door_for_a_closed_one(void **stat
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_the_largest_frame_passes_a_door_with_keys, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(test_only_a_listed_key_of_the_right_role_gets_in, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(test_a_socket_of_another_domain_lets_nobody_in, setup,
