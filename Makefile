@@ -7,10 +7,10 @@ TIDY = git ls-files '*.c' '*.h'
 SEEDS ?= 1000
 FIRST ?= 1
 
-.PHONY: help build run test check sim bench bench-check asan tsan fuzz format tidy clean
+.PHONY: help build run test check sim bench bench-coordinator bench-check asan tsan fuzz format tidy clean
 
 help: ## print this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 
 build: ## configure and build (PRESET=release|debug|asan-ubsan|tsan)
 	@scripts/setup --if-root
@@ -31,6 +31,9 @@ sim: build ## simulate whole clusters with faults: seeds FIRST .. FIRST+SEEDS-1
 
 bench: build ## beside PyTorch, in one run (ARGS='--scenarios 4 --rounds 1': a quick look)
 	@scripts/bench/run $(ARGS)
+
+bench-coordinator: build ## the coordinator alone, synthetic workers (ARGS='--only jobs --transports ipc': one part)
+	@scripts/bench/coordinator $(ARGS)
 
 bench-check: ## ratios of the last make bench against the committed ones
 	@scripts/bench/check

@@ -80,3 +80,14 @@ target_link_options(pft-sim PRIVATE LINKER:--as-needed ${SIM_WRAPPED})
 target_link_libraries(pft-sim PRIVATE pft_worker pft_coordinator)
 add_test(NAME sim.seeds COMMAND pft-sim --seeds 100 WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
 set_tests_properties(sim.seeds PROPERTIES TIMEOUT 600)
+
+# The coordinator with the journal off, for scripts/bench/fault-cost alone: built when that asks for it,
+# in a folder of its own. The shipped program has no such option.
+add_executable(pft-coordinator-no-journal EXCLUDE_FROM_ALL coordinator/main.c tests/bench/no_journal.c)
+set_target_properties(pft-coordinator-no-journal PROPERTIES OUTPUT_NAME pft-coordinator
+                      RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bin/no-journal)
+target_link_libraries(pft-coordinator-no-journal PRIVATE pft_coordinator)
+target_link_options(pft-coordinator-no-journal PRIVATE LINKER:--wrap=journal_append
+                    LINKER:--wrap=journal_prune LINKER:--wrap=checkpoint_write)
+add_custom_command(TARGET pft-coordinator-no-journal POST_BUILD COMMAND ${CMAKE_COMMAND} -E create_symlink
+                   ${CMAKE_BINARY_DIR}/bin/pft-worker ${CMAKE_BINARY_DIR}/bin/no-journal/pft-worker)

@@ -14,6 +14,14 @@
 #define JOB_TARGET_NS 6000000000ull
 #define BACKUP_POLL_NS 200000000ull
 
+/* Few large payloads under way bound the memory; many small ones keep the way busy. */
+static uint32_t credits_of(uint64_t payload_bytes)
+{
+    uint64_t n = payload_bytes ? LIMIT_RESULTS_BYTES_IN_FLIGHT / payload_bytes : 0;
+    n = n > LIMIT_RESULTS_LARGE_IN_FLIGHT ? n : LIMIT_RESULTS_LARGE_IN_FLIGHT;
+    return n < LIMIT_RESULTS_IN_FLIGHT ? (uint32_t)n : LIMIT_RESULTS_IN_FLIGHT;
+}
+
 enum err dispatch_new(const struct dispatch_config *cfg, struct dispatch **out)
 {
     struct dispatch *d = mem_calloc(1, sizeof *d);
@@ -21,6 +29,7 @@ enum err dispatch_new(const struct dispatch_config *cfg, struct dispatch **out)
         return ERR_NOMEM;
     }
     d->cfg = *cfg;
+    d->credits = credits_of(cfg->payload_bytes);
     if (d->cfg.job_target_ns == 0) {
         d->cfg.job_target_ns = JOB_TARGET_NS;
     }

@@ -26,7 +26,8 @@
  * - A slot without work gets a backup copy of the job that has run longest alone, once that has
  *   run 1.5 times as long as expected (not before 1 s).
  * - First valid result wins; a job that is settled answers STALE. At most
- *   LIMIT_RESULTS_IN_FLIGHT payloads are asked for at a time; CREDIT lasts 60 s.
+ *   LIMIT_RESULTS_LARGE_IN_FLIGHT payloads are asked for at a time, more when they are small (up
+ *   to LIMIT_RESULTS_BYTES_IN_FLIGHT together); CREDIT lasts 60 s.
  * - After any call, drain dispatch_next until it says false.
  * - dispatch_tick at least as often as it asks for; a tick that comes more than 0.5 s late shifts
  * all deadlines: let messages that wait in sockets in first, then tick. */
@@ -46,6 +47,7 @@ struct dispatch_config {
     bool strict;
     uint32_t epoch;         /* new for every start of the coordinator; keeps job ids apart */
     uint64_t job_target_ns; /* most a job should take; 0 = 6 s */
+    uint64_t payload_bytes; /* of a gradient; 0 = large */
     bool has_probe;         /* the run's digest is known (run.db) */
     uint8_t probe[HASH_XXH128_BYTES];
 };

@@ -31,8 +31,8 @@ struct dispatch {
     struct dispatch_action *actions; /* a ring */
     size_t actions_capacity, actions_first, actions_count;
     struct transfer credited[LIMIT_RESULTS_IN_FLIGHT];
-    uint32_t n_credited;
-    struct transfer *line; /* accepted, waiting for credit: oldest at line_first */
+    uint32_t n_credited, credits; /* at most */
+    struct transfer *line;        /* accepted, waiting for credit: oldest at line_first */
     size_t line_capacity, line_first, line_count;
     enum job_kind kind;
     uint64_t *unit_ids;

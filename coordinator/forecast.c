@@ -468,7 +468,10 @@ static enum err enter_workers(struct forecast_sim *s, struct errbuf *e)
 static enum err prepare(struct forecast_sim *s, struct errbuf *e)
 {
     const struct forecast_config *cfg = s->cfg;
-    const struct dispatch_config dispatch = {.strict = true, .epoch = 1, .has_probe = true};
+    const struct dispatch_config dispatch = {.strict = true,
+                                             .epoch = 1,
+                                             .payload_bytes = cfg->floats * sizeof(int64_t),
+                                             .has_probe = true};
     size_t slots = (size_t)cfg->workers * cfg->slots;
     uint32_t units = 0;
     for (uint32_t i = 0; i < cfg->n_steps; i++) {

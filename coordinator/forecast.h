@@ -9,7 +9,7 @@
  *   messages    latency_s one way; each costs the coordinator's loop message_s, one at a time
  *   the link    the coordinator's own, link_bytes_per_s each way, shared evenly by what is under
  *               way: job frames and parameters out (once per worker and step, on its first job of
- *               the step), gradients in (one per job, at most LIMIT_RESULTS_IN_FLIGHT at a time)
+ *               the step), gradients in (one per job, as many at a time as dispatch allows)
  *   the reducer one thread: adding a gradient, and at the end of a step its conversion, the
  *               optimizer and the next version; both by the bytes of a gradient
  * Not in it: building the trees of a step, the disk (a step is committed while the next one runs),

@@ -17,7 +17,7 @@ enum {
     NEWS_MAX = 64,
     PARTING_MS = 1000, /* after a change of the list, for what a cut worker is told to arrive */
     CONTROL_LEAST_BYTES = 1 << 20,
-    TENSOR_LEAST_BYTES = 1 << 20,
+    TENSOR_LEAST_BYTES = LIMIT_RESULTS_BYTES_IN_FLIGHT,
 };
 
 static bool keyed(const struct server *s, const char *address)
@@ -58,7 +58,7 @@ static struct socket_options tensor_options(const struct server *s)
 {
     int64_t frame = (int64_t)(s->cfg.floats * sizeof(int64_t));
     frame = frame > TENSOR_LEAST_BYTES ? frame : TENSOR_LEAST_BYTES;
-    uint64_t unread = (LIMIT_RESULTS_IN_FLIGHT + 1) * (uint64_t)frame;
+    uint64_t unread = (LIMIT_RESULTS_LARGE_IN_FLIGHT + 1) * (uint64_t)frame;
     return (struct socket_options){.domain = RIGHTS_TENSORS,
                                    .queue_messages = TENSOR_QUEUE,
                                    .frame_bytes = s->standing ? LIMIT_TENSOR_BYTES : frame,

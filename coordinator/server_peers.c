@@ -34,6 +34,7 @@ struct peer *server_peer_new(struct server *s, uint64_t worker, const struct soc
         s->n_peers++;
     }
     struct peer *peer = &s->peers[i];
+    s->places[worker % LIMIT_WORKERS] = (uint32_t)i;
     /* The low bits say where it lies, the rest cannot be guessed; never 0. */
     uint64_t high = random_bits() | (1ull << 63);
     *peer = (struct peer){.used = true,
@@ -50,8 +51,13 @@ struct peer *server_peer_by_session(const struct server *s, uint64_t session)
     return peer && peer->used && peer->session == session ? peer : NULL;
 }
 
+/* Every action asks; with a thousand workers the search would cost more than the answer. */
 struct peer *server_peer_by_worker(const struct server *s, uint64_t worker)
 {
+    uint32_t place = s->places[worker % LIMIT_WORKERS];
+    if (place < s->n_peers && s->peers[place].used && s->peers[place].worker == worker) {
+        return &s->peers[place];
+    }
     for (size_t i = 0; i < s->n_peers; i++) {
         if (s->peers[i].used && s->peers[i].worker == worker) {
             return &s->peers[i];

@@ -101,6 +101,7 @@ struct server {
     struct dispatch *dispatch;
     struct peer *peers;
     size_t n_peers, peers_capacity;
+    uint32_t places[LIMIT_WORKERS]; /* by the low bits of a worker's id: where its peer may lie */
     struct bad_route bad[SERVER_BAD_ROUTES];
     uint32_t bad_next;
     uint8_t secret[SERVER_SECRET_BYTES];

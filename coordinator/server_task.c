@@ -13,8 +13,10 @@ enum err server_task_open(struct server *s, const struct server_config *cfg,
                           const struct server_events *events, struct errbuf *e)
 {
     CHECK(!s->dispatch);
-    struct dispatch_config dispatch = {
-        .strict = cfg->welcome.strict, .epoch = (uint32_t)cfg->start, .has_probe = cfg->has_probe};
+    struct dispatch_config dispatch = {.strict = cfg->welcome.strict,
+                                       .epoch = (uint32_t)cfg->start,
+                                       .payload_bytes = cfg->floats * sizeof(int64_t),
+                                       .has_probe = cfg->has_probe};
     memcpy(dispatch.probe, cfg->probe, sizeof dispatch.probe);
     enum err error = dispatch_new(&dispatch, &s->dispatch);
     if (error != OK) {

@@ -189,7 +189,7 @@ static enum err judge(struct dispatch *d, const struct dispatch_result *r, uint6
 
 static void grant_credit(struct dispatch *d, uint64_t now_ns)
 {
-    while (d->n_credited < LIMIT_RESULTS_IN_FLIGHT && d->line_count > 0) {
+    while (d->n_credited < d->credits && d->line_count > 0) {
         struct transfer t = d->line[d->line_first];
         d->line_first = (d->line_first + 1) % d->line_capacity;
         d->line_count--;

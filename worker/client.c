@@ -19,7 +19,12 @@
 #include "worker/backend/kernels_level.h"
 #include "worker/client_state.h"
 
-enum { CONTROL_QUEUE = 1024, TENSOR_QUEUE = 4, LINGER_MS = 500, REPORTS_MAX = 4 * LIMIT_SLOTS };
+enum {
+    CONTROL_QUEUE = 1024,
+    TENSOR_QUEUE = LIMIT_RESULTS_IN_FLIGHT, /* all of them may be this worker's */
+    LINGER_MS = 500,
+    REPORTS_MAX = 4 * LIMIT_SLOTS,
+};
 
 static void drain_actions(struct client *c, uint64_t now);
 static void on_control(void *ctx, const struct socket_route *route, const uint8_t *header,

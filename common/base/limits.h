@@ -40,9 +40,13 @@ enum {
     LIMIT_TENSOR_BYTES = 1 << 30,  /* parameters or a gradient */
     LIMIT_FRAMES = 8,              /* frames of one message */
     LIMIT_WORKERS = 4096,
-    LIMIT_SLOTS = 256,           /* slots of one worker */
-    LIMIT_THREADS = 64,          /* of one slot */
-    LIMIT_RESULTS_IN_FLIGHT = 4, /* gradient payloads under way to the coordinator */
+    LIMIT_SLOTS = 256,  /* slots of one worker */
+    LIMIT_THREADS = 64, /* of one slot */
+    /* Gradient payloads under way to the coordinator: four large ones, of small ones as many as
+     * fit into so many bytes. */
+    LIMIT_RESULTS_IN_FLIGHT = 64,
+    LIMIT_RESULTS_LARGE_IN_FLIGHT = 4,
+    LIMIT_RESULTS_BYTES_IN_FLIGHT = 1 << 20,
 };
 
 /* Text and data files. */

@@ -52,10 +52,13 @@ enum err mailbox_attach(struct mailbox *m, struct uv_loop_s *loop, void (*ready)
     return OK;
 }
 
+/* Who takes empties the box before it waits: only the first letter must wake it. Woken outside the
+ * lock, it does not run into it. */
 enum err mailbox_post(struct mailbox *m, struct letter *letter)
 {
     enum err error = OK;
     pthread_mutex_lock(&m->lock);
+    bool first = m->count == 0;
     if (m->stopped) {
         error = ERR_GONE;
     } else if (m->count == m->limit) {
@@ -69,12 +72,15 @@ enum err mailbox_post(struct mailbox *m, struct letter *letter)
         }
         m->last = letter;
         m->count++;
-        pthread_cond_signal(&m->filled);
-        if (m->attached) {
-            CHECK(uv_async_send(&m->async) == 0);
-        }
     }
     pthread_mutex_unlock(&m->lock);
+    if (error == OK && first) {
+        if (m->attached) {
+            CHECK(uv_async_send(&m->async) == 0);
+        } else {
+            pthread_cond_signal(&m->filled);
+        }
+    }
     return error;
 }
 

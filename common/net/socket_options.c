@@ -73,7 +73,7 @@ enum err socket_options_apply(void *zmq, const struct socket_options *o, struct 
         error = set(zmq, list[i].option, &list[i].value, sizeof list[i].value, e);
     }
     if (error == OK) {
-        const int64_t frame = o->frame_bytes + (o->key ? CURVE_BYTES : 0);
+        const int64_t frame = o->frame_bytes + (o->key && o->frame_bytes >= 0 ? CURVE_BYTES : 0);
         error = set(zmq, ZMQ_MAXMSGSIZE, &frame, sizeof frame, e);
     }
     return error == OK && o->key ? apply_key(zmq, o, e) : error;

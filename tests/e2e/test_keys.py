@@ -13,44 +13,13 @@ import time
 import unittest
 
 import zmtp
-from fleet import BIN, DEADLINE, MODEL, SLOW, FleetCase, wait_for
+from fleet import BIN, DEADLINE, MODEL, SLOW, wait_for
+from keyed_fleet import MIB, KeyedFleetCase
 
-MIB = 1 << 20
 TABLE = []
 
 
-class Keys(FleetCase):
-    def setUp(self):
-        super().setUp()
-        self.keys = os.path.join(self.folder, "keys")
-        self.pft("keys", "init", self.keys)
-
-    def pft(self, *args, code=0):
-        """stdout of pft, or its stderr when another exit code than 0 is expected."""
-        out = subprocess.run([os.path.join(BIN, "pft"), *args], capture_output=True, text=True,
-                             timeout=DEADLINE, check=False, cwd=self.folder)
-        self.assertEqual(out.returncode, code, f"{args}: {out.stdout}{out.stderr}")
-        return out.stdout if code == 0 else out.stderr
-
-    def key(self, name, role="worker", folder=None):
-        folder = folder or self.keys
-        self.pft("keys", "add", folder, name, "--role", role)
-        return os.path.join(folder, f"{name}.key")
-
-    def keyed(self, *args, status=True, **more):
-        """A coordinator that asks for keys, on ports of its own."""
-        words = ["--keys", self.keys, "--bind", "tcp://127.0.0.1:*", *args]
-        return self.coordinator(*words, *(["--status", "tcp://127.0.0.1:*"] if status else []), **more)
-
-    def peer(self, which="jobs"):
-        """A raw connection to a socket of the coordinator."""
-        port = int(self.address()[which].rsplit(":", 1)[1])
-        return zmtp.Peer(connected=socket.create_connection(("127.0.0.1", port), timeout=20))
-
-    def memory(self, coordinator, what="VmRSS"):
-        with open(f"/proc/{coordinator.process.pid}/status", encoding="ascii") as f:
-            return int(re.search(rf"{what}:\s+(\d+)", f.read()).group(1)) * 1024
-
+class Keys(KeyedFleetCase):
     # -- who gets in ----------------------------------------------------------------------------------
 
     def test_a_run_with_keys_makes_the_same_adapter_as_one_over_ipc(self):
@@ -165,14 +134,6 @@ class Keys(FleetCase):
 
     # -- floods ---------------------------------------------------------------------------------------
 
-    def flood(self, peer, part, limit=300 * MIB):
-        """Parts without end until the other side hangs up; bytes that went out."""
-        chunk = zmtp.frame(b"x" * part, zmtp.MORE) * max(1, MIB // 4 // (part + 2))
-        sent, end = 0, time.monotonic() + DEADLINE
-        while sent < limit and time.monotonic() < end and peer.send(chunk):
-            sent += len(chunk)
-        return sent
-
     def test_endless_parts_do_not_grow_the_coordinator_and_harm_nobody(self):
         """The worst that a local peer can do where no keys are asked for."""
         coordinator = self.coordinator("--bind", "tcp://127.0.0.1:*", "--status", "tcp://127.0.0.1:*")
@@ -194,17 +155,6 @@ class Keys(FleetCase):
             self.assertLess(grown, 400 * MIB)
         self.worker("honest")
         self.assertEqual(self.finish(coordinator), self.quiet())
-
-    def listening(self, coordinator):
-        """Loopback ports that the program listens on."""
-        inodes = set()
-        folder = f"/proc/{coordinator.process.pid}/fd"
-        for fd in os.listdir(folder):
-            match = re.match(r"socket:\[(\d+)\]", os.readlink(os.path.join(folder, fd)))
-            inodes |= {match.group(1)} if match else set()
-        with open("/proc/net/tcp", encoding="ascii") as f:
-            rows = [line.split() for line in f.readlines()[1:]]
-        return [int(r[1].rsplit(":", 1)[1], 16) for r in rows if r[3] == "0A" and r[9] in inodes]
 
     def test_with_keys_a_stranger_gets_nothing_through(self):
         coordinator = self.keyed()
@@ -241,53 +191,6 @@ class Keys(FleetCase):
         print(f"300 half handshakes hung up on after {time.monotonic() - begin:.1f} s")
         self.assertLess(time.monotonic() - begin, 30 if SLOW else 8)
         self.assertEqual(self.finish(coordinator), self.quiet())
-
-    # -- another host ---------------------------------------------------------------------------------
-
-    def test_a_fleet_trains_across_two_network_namespaces(self):
-        name = f"pft{os.getpid() % 100000}"
-        if os.geteuid() != 0 or not shutil.which("ip"):
-            self.skipTest("network namespaces need root and ip")
-
-        def ip(*words, check=True):
-            return subprocess.run(["ip", *words], capture_output=True, text=True, check=check, timeout=20)
-        if ip("netns", "add", name, check=False).returncode != 0:
-            self.skipTest("ip netns is not permitted here")
-        try:
-            if ip("link", "add", f"{name}a", "type", "veth", "peer", "name", f"{name}b", "netns", name,
-                  check=False).returncode != 0:
-                self.skipTest("veth links are not permitted here")
-            ip("addr", "add", "10.213.57.1/30", "dev", f"{name}a")
-            ip("link", "set", f"{name}a", "up")
-            for words in (["addr", "add", "10.213.57.2/30", "dev", f"{name}b"],
-                          ["link", "set", f"{name}b", "up"], ["link", "set", "lo", "up"]):
-                ip("-n", name, *words)
-            self.across(name)
-        finally:
-            ip("link", "del", f"{name}a", check=False)
-            ip("netns", "del", name, check=False)
-
-    def across(self, name):
-        port = 20000 + os.getpid() % 20000
-        jobs, status = f"tcp://10.213.57.1:{port}", f"tcp://10.213.57.1:{port + 2}"
-        operator = self.key("boss", "operator")
-        coordinator = self.coordinator("--keys", self.keys, "--bind", jobs, "--status", status)
-
-        def there(label, program, *words):
-            """A program in the other namespace; ip runs it there and hands its exit code on."""
-            return self.start(label, shutil.which("ip"), "netns", "exec", name,
-                              os.path.join(BIN, program), *words)
-        plain = there("plain", "pft-worker", jobs, "--model", MODEL, "--give-up-after", "1")
-        self.assertEqual(plain.end(), 4, plain.text())
-        workers = [there(f"w{i}", "pft-worker", jobs, "--model", MODEL, "--id", f"w{i}", "--key",
-                         self.key(f"n{i}")) for i in range(2)]
-        self.assertEqual(self.finish(coordinator), self.quiet())
-        self.assertEqual([w.end() for w in workers], [0, 0])
-        again = self.coordinator("--keys", self.keys, "--bind", jobs, "--status", status, "--set",
-                                 "train.max_steps=4000", run=os.path.join(self.folder, "two"))
-        stop = there("stop", "pft", "stop", status, "--key", operator)
-        self.assertEqual(stop.end(), 0, stop.text())
-        self.assertEqual(again.end(), 5)
 
     # -- broken inputs --------------------------------------------------------------------------------
 

@@ -26,7 +26,7 @@ ALLOWED = {"malloc": ["common/base/mem.c"], "calloc": ["common/base/mem.c"],
            "realloc": ["common/base/mem.c"], "free": ["common/base/mem.c"]}
 
 HOMES = [  # header pattern, where it may be included, why
-    (r"zmq\.h", r"^(common/net/|coordinator/server|coordinator/status|worker/client|cli/status|tests/unit/common/net/)",
+    (r"zmq\.h", r"^(common/net/|coordinator/server|coordinator/status|worker/client|cli/status|tests/unit/common/net/|tests/bench/)",
      "ZeroMQ lives in common/net and the shells"),
     (r"uv\.h", r"^(common/net/|common/base/clock|coordinator/(server|status|main)|worker/(client|main)|cli/|tests/(unit|sim)/)",
      "libuv lives in common/net, clock and the shells"),

@@ -480,6 +480,61 @@ static void test_same_request_is_answered_with_the_same_job(void **state)
     dispatch_free(&q.d);
 }
 
+/* So many results of one-unit jobs are announced at once; payloads asked for. */
+static uint32_t asked_for(uint64_t payload_bytes, uint32_t results)
+{
+    static const uint8_t probe[16] = {1};
+    const struct dispatch_config cfg = {.strict = true,
+                                        .epoch = 3,
+                                        .payload_bytes = payload_bytes,
+                                        .has_probe = true,
+                                        .probe = {1}};
+    const struct roster_hello hello = {.name = "w", .epoch = 1, .slots = LIMIT_SLOTS};
+    struct dispatch *d;
+    struct dispatch_action a;
+    uint64_t worker;
+    uint64_t unit_ids[LIMIT_SLOTS];
+    uint32_t rows[LIMIT_SLOTS];
+    uint32_t credits = 0;
+    assert_int_equal(dispatch_new(&cfg, &d), OK);
+    assert_int_equal(dispatch_hello(d, &hello, SEC, &worker, NULL), OK);
+    assert_int_equal(dispatch_probed(d, worker, probe, SEC, NULL), OK);
+    for (uint32_t i = 0; i < results; i++) {
+        unit_ids[i] = i;
+        rows[i] = 1;
+        dispatch_want(d, worker, i, 1, SEC);
+    }
+    const struct dispatch_batch batch = {
+        .kind = JOB_GRADIENT, .tag = 1, .n_units = results, .unit_ids = unit_ids, .rows = rows};
+    assert_int_equal(dispatch_open(d, &batch, SEC), OK);
+    while (dispatch_next(d, &a)) {
+        credits += a.act == DISPATCH_CREDIT;
+        if (a.act == DISPATCH_ASSIGN) {
+            const struct job *job = dispatch_job(d, a.job);
+            const struct result_row row = {.unit = job->units[0], .sumsq = 1.0, .labels = 1};
+            const struct dispatch_result r = {
+                .worker = worker, .job = a.job, .attempt = a.attempt, .n_rows = 1, .rows = &row};
+            assert_int_equal(job->n_units, 1);
+            dispatch_announce(d, &r, SEC);
+        }
+    }
+    assert_int_equal(dispatch_stats(d).in_flight, credits);
+    assert_int_equal(dispatch_stats(d).credit_waiting, results - credits);
+    dispatch_free(&d);
+    return credits;
+}
+
+static void test_few_large_payloads_are_under_way_and_small_ones_up_to_a_megabyte(void **state)
+{
+    (void)state;
+    assert_int_equal(asked_for(0, 70), LIMIT_RESULTS_LARGE_IN_FLIGHT);
+    assert_int_equal(asked_for(20 << 20, 70), LIMIT_RESULTS_LARGE_IN_FLIGHT);
+    assert_int_equal(asked_for(1 << 18, 70), 4);
+    assert_int_equal(asked_for(1 << 17, 70), 8);
+    assert_int_equal(asked_for(64, 70), LIMIT_RESULTS_IN_FLIGHT);
+    assert_int_equal(asked_for(64, 30), 30);
+}
+
 static void test_job_given_back_unsent_is_asked_for_again_with_the_same_request(void **state)
 {
     (void)state;
@@ -873,6 +928,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_any_life_of_the_workers_gives_the_exact_sum_of_each_unit_once),
         cmocka_unit_test(test_same_request_is_answered_with_the_same_job),
+        cmocka_unit_test(test_few_large_payloads_are_under_way_and_small_ones_up_to_a_megabyte),
         cmocka_unit_test(test_job_given_back_unsent_is_asked_for_again_with_the_same_request),
         cmocka_unit_test(test_accepted_result_that_is_given_back_goes_to_somebody_else_at_once),
         cmocka_unit_test(test_second_opinion_does_not_wait_for_a_worker_that_asks_for_nothing),
