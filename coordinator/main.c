@@ -31,7 +31,8 @@ static const char USAGE[] =
     "usage: pft-coordinator CONFIG --out RUN [--bind ADDRESS] [--status ADDRESS] [--keys DIR]\n"
     "                       [--resume] [--set KEY=VALUE]...\n"
     "       pft-coordinator [CONFIG] --eval-only [--from RUN] --out FOLDER [--bind ADDRESS]\n"
-    "                       [--keys DIR] [--set KEY=VALUE]...\n"
+    "                       [--keys DIR] [--steer SPEC]... [--set KEY=VALUE]...\n"
+    "       pft-coordinator [CONFIG] --ask [--from RUN] --out FOLDER ...as with --eval-only\n"
     "\n"
     "Serves the run that CONFIG describes to workers (pft-worker) until it is finished: "
     "evaluates,\n"
@@ -50,12 +51,17 @@ static const char USAGE[] =
     "  --from RUN         with --eval-only: the adapter of that run (and its config, when no "
     "CONFIG\n"
     "                     is given); without it the bare model is scored\n"
+    "  --ask              answer questions instead: a line of JSON from stdin each, to stdout;\n"
+    "                     ends with stdin (docs/generate.md)\n"
+    "  --steer SPEC       FILE=MULTIPLIER[@LAYER|@FIRST-LAST]: add a control vector; with\n"
+    "                     --eval-only and --ask\n"
     "\n"
     "exit codes: 0 finished, 1 error, 2 usage, 3 refused, 5 stopped before the end\n";
 
 struct options {
     struct start_options start;
     const char *sets[SETS_MAX];
+    const char *steers[SETS_MAX];
     const char *bind, *status, *keys;
     struct key_file key;
 };
@@ -69,6 +75,8 @@ enum {
     OPT_SET,
     OPT_EVAL,
     OPT_FROM,
+    OPT_ASK,
+    OPT_STEER,
     OPT_HELP,
     OPT_VERSION
 };
@@ -103,6 +111,16 @@ static enum err take_option(struct options *o, int option, const char *value, st
     case OPT_FROM:
         o->start.from = value;
         return OK;
+    case OPT_ASK:
+        o->start.ask = true;
+        o->start.eval_only = true;
+        return OK;
+    case OPT_STEER:
+        if (o->start.n_steers == SETS_MAX) {
+            return err_set(e, ERR_USAGE, "--steer: at most %d of them", SETS_MAX);
+        }
+        o->steers[o->start.n_steers++] = value;
+        return OK;
     default:
         return err_set(e, ERR_USAGE, "see pft-coordinator --help");
     }
@@ -119,6 +137,8 @@ static enum err parse(int argc, char **argv, struct options *o, struct errbuf *e
         {"set", required_argument, NULL, OPT_SET},
         {"eval-only", no_argument, NULL, OPT_EVAL},
         {"from", required_argument, NULL, OPT_FROM},
+        {"ask", no_argument, NULL, OPT_ASK},
+        {"steer", required_argument, NULL, OPT_STEER},
         {"help", no_argument, NULL, OPT_HELP},
         {"version", no_argument, NULL, OPT_VERSION},
         {0},
@@ -135,6 +155,7 @@ static enum err parse(int argc, char **argv, struct options *o, struct errbuf *e
         }
     }
     o->start.sets = o->sets;
+    o->start.steers = o->steers;
     o->start.config = optind < argc ? argv[optind] : NULL;
     if (argc - optind > 1) {
         return err_set(e, ERR_USAGE, "one CONFIG is wanted, then comes %s", argv[optind + 1]);
@@ -145,8 +166,8 @@ static enum err parse(int argc, char **argv, struct options *o, struct errbuf *e
     if (!o->start.run) {
         return err_set(e, ERR_USAGE, "--out RUN is needed");
     }
-    if (o->start.from && !o->start.eval_only) {
-        return err_set(e, ERR_USAGE, "--from goes with --eval-only");
+    if ((o->start.from || o->start.n_steers > 0) && !o->start.eval_only) {
+        return err_set(e, ERR_USAGE, "--from and --steer go with --eval-only or --ask");
     }
     enum err error = o->bind ? address_check_bind(o->bind, o->keys != NULL, e) : OK;
     return error == OK && o->status ? address_check_bind(o->status, o->keys != NULL, e) : error;
@@ -219,6 +240,9 @@ static enum exit_code conclude(const struct options *o, struct start *start,
     if (outcome->end == PHASES_FAILED) {
         (void)fprintf(stderr, "pft-coordinator: %s\n", outcome->why.text);
         return EXIT_ERROR;
+    }
+    if (o->start.ask) {
+        return EXIT_FINISHED;
     }
     if (o->start.eval_only) {
         bool written =

@@ -24,6 +24,9 @@ struct start_options {
     bool resume;
     bool eval_only;   /* no training: score once and leave */
     const char *from; /* eval_only: the run whose adapter is scored; NULL: adapter off */
+    bool ask;         /* with eval_only: no evaluation either, questions from stdin (ask.h) */
+    const char *const *steers; /* eval_only: specs of control_vector_load */
+    int n_steers;
 };
 
 struct start {
@@ -32,6 +35,8 @@ struct start {
     struct journal *journal;
     struct params *params; /* version = committed steps */
     bool adapter;          /* eval_only: score with the adapter */
+    bool ask;              /* as in the options */
+    float *steer;          /* [L][D] that is added behind the layers; NULL: nothing */
     char run_id[WIRE_NAME_BYTES];
     uint64_t starts;
     bool has_before, has_after; /* evaluations that run.db holds */
