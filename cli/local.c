@@ -13,6 +13,7 @@
 #include "cli/cli.h"
 #include "cli/progress.h"
 #include "cli/status.h"
+#include "cli/talk.h"
 #include "common/base/clock.h"
 #include "common/base/file.h"
 #include "common/base/limits.h"
@@ -68,7 +69,14 @@ static enum err start_coordinator(struct local_run *r, struct errbuf *e)
     r->coordinator.on_end = child_ended;
     r->coordinator.context = r;
     r->coordinator.capture = r->options->capture;
-    return child_start(&r->loop, &r->coordinator, r->bin, "pft-coordinator", argv, e);
+    if (r->options->talk) {
+        talk_open(r->options->talk, &r->loop, &r->coordinator);
+    }
+    enum err error = child_start(&r->loop, &r->coordinator, r->bin, "pft-coordinator", argv, e);
+    if (error == OK && r->options->talk) {
+        talk_begin(r->options->talk);
+    }
+    return error;
 }
 
 static enum err start_worker(struct local_run *r, uint32_t i, struct errbuf *e)
@@ -200,7 +208,7 @@ static void on_tick(uv_timer_t *timer)
     }
     struct status s = {0};
     const struct status_request ask = {.command = STATUS_ASK};
-    if (status_fetch(r->status, NULL, &ask, &s, ASK_TIMEOUT_MS, NULL) == OK) {
+    if (!r->options->quiet && status_fetch(r->status, NULL, &ask, &s, ASK_TIMEOUT_MS, NULL) == OK) {
         progress_show(&r->progress, &s, now);
         status_free(&s);
     }
@@ -211,7 +219,9 @@ static void on_signal(uv_signal_t *handle, int signum)
     struct local_run *r = handle->data;
     progress_end(&r->progress);
     if (r->interrupts++ == 0) {
-        (void)fprintf(stderr, "pft: stopping; go on later with --resume (once more: at once)\n");
+        (void)fprintf(stderr, r->options->talk ? "pft: stopping (once more: at once)\n"
+                                               : "pft: stopping; go on later with --resume (once "
+                                                 "more: at once)\n");
         child_signal(&r->coordinator, SIGTERM);
         return;
     }

@@ -15,6 +15,13 @@ static const struct command {
      "evaluate, train, evaluate and export on local workers"},
     {"eval", cli_eval, "RUN|--model FILE --data FILE --values FILE [--readout NAMES] [--json]",
      "evaluate an adapter or a bare model"},
+    {"generate", cli_generate,
+     "RUN|--model FILE --prompt TEXT|--prompts FILE [--value NAME|--mix AXIS=LAMBDA] [--json]",
+     "answer prompts"},
+    {"chat", cli_chat, "RUN|--model FILE [--value NAME|--mix AXIS=LAMBDA]",
+     "talk with an adapter or a bare model"},
+    {"capture", cli_capture, "RUN|--model FILE --data FILE --values FILE --axis NAME --out FILE",
+     "a control vector from the answers of an axis's two values"},
     {"export", cli_export, "RUN --format peft --out DIR", "write a run's adapter as a PEFT folder"},
     {"data", cli_data, "check|stats|import|forest FILE [--values FILE] [--model FILE]",
      "read, check and describe a data file"},
@@ -40,7 +47,7 @@ static void print_help(FILE *to)
     (void)fprintf(to, "pft %s: fine-tune a language model on pairs of conflicting preferences\n\n",
                   PFT_VERSION);
     for (int i = 0; i < COMMANDS; i++) {
-        (void)fprintf(to, "  pft %-7s %s\n              %s\n", commands[i].name, commands[i].usage,
+        (void)fprintf(to, "  pft %-8s %s\n              %s\n", commands[i].name, commands[i].usage,
                       commands[i].what);
     }
     (void)fprintf(to,
