@@ -126,7 +126,7 @@ static enum err step(struct talks *all, struct errbuf *e)
     for (uint32_t i = all->n; error == OK && i-- > 0;) {
         struct talk *t = &all->list[i];
         uint32_t token;
-        bool done;
+        bool done = false;
         error = draw(all, t, t->rows, &token, &done, e);
         for (uint32_t b = 0; error == OK && b < t->branches; b++) {
             all->d.rows[t->rows[b]].token = token;
