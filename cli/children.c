@@ -64,6 +64,12 @@ enum err child_start(uv_loop_t *loop, struct child *child, const char *bin_folde
         {.flags = UV_INHERIT_FD, .data.fd = out},
         {.flags = UV_INHERIT_FD, .data.fd = fd},
     };
+    if (child->in) {
+        stdio[0] = (uv_stdio_container_t){.flags = UV_CREATE_PIPE | UV_READABLE_PIPE,
+                                          .data.stream = (uv_stream_t *)child->in};
+        stdio[1] = (uv_stdio_container_t){.flags = UV_CREATE_PIPE | UV_WRITABLE_PIPE,
+                                          .data.stream = (uv_stream_t *)child->out};
+    }
     const uv_process_options_t options = {.file = child->program,
                                           .args = (char **)(uintptr_t)argv,
                                           .exit_cb = exited,

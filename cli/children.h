@@ -16,6 +16,7 @@ struct child {
     char log[FILE_PATH_BYTES]; /* its stderr is appended here */
     int64_t log_begin;         /* bytes that were in the log before this start */
     const char *capture;       /* file that takes its stdout; NULL: inherited */
+    uv_pipe_t *in, *out;       /* both, of the loop: its stdin and stdout instead; NULL: none */
     bool started, ended;
     int64_t exit_code; /* 128 + n after signal n */
     void (*on_end)(struct child *child, void *context);
@@ -25,8 +26,9 @@ struct child {
 /* The folder of this program's own binary: its siblings are pft-coordinator and pft-worker. */
 MUST_USE enum err children_folder(char out[FILE_PATH_BYTES], struct errbuf *e);
 
-/* Starts bin_folder/name with argv (NULL-terminated, argv[0] is set here). stdout is inherited,
- * stdin closed, stderr appended to child->log. on_end is called on the loop when it ends. */
+/* Starts bin_folder/name with argv (NULL-terminated, argv[0] is set here). stdout is inherited
+ * and stdin closed but for what child says, stderr appended to child->log. on_end is called on the
+ * loop when it ends. */
 MUST_USE enum err child_start(uv_loop_t *loop, struct child *child, const char *bin_folder,
                               const char *name, const char **argv, struct errbuf *e);
 

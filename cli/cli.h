@@ -9,6 +9,9 @@
 int cli_run(int argc, char **argv);
 int cli_eval(int argc, char **argv);
 int cli_infer(int argc, char **argv);
+int cli_generate(int argc, char **argv);
+int cli_chat(int argc, char **argv);
+int cli_capture(int argc, char **argv);
 int cli_export(int argc, char **argv);
 int cli_data(int argc, char **argv);
 int cli_plan(int argc, char **argv);

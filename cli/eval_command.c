@@ -20,14 +20,14 @@
 #include "coordinator/journal.h"
 #include "coordinator/readout.h"
 
-enum { WORDS = ARGS_REPEATS * 2 + 64 };
+enum { WORDS = ARGS_REPEATS * 4 + 64 };
 
 struct eval_options {
     const char *run, *model, *data, *values, *train, *readout, *workers, *out;
     const char *task, *shots, *limit, *fit, *seed; /* as given; checked into ask */
     struct eval_request ask;
-    const char *sets[ARGS_REPEATS];
-    int n_sets;
+    const char *sets[ARGS_REPEATS], *steers[ARGS_REPEATS];
+    int n_sets, n_steers;
     bool json, paired, count;
 };
 
@@ -126,6 +126,8 @@ static enum err read_options(struct eval_options *o, int argc, char **argv, stru
          &o->out, NULL, NULL},
         {"--workers", "N", "one-slot workers to start (default: one per core)", &o->workers, NULL,
          NULL},
+        {"--steer", "SPEC", "FILE=MULTIPLIER[@LAYER]: add a control vector", o->steers,
+         &o->n_steers, NULL},
         {"--set", "KEY=VALUE", "override a key of the config", o->sets, &o->n_sets, NULL},
         {"--count", NULL, "print how much there is to score, score nothing", NULL, NULL, &o->count},
         {"--json", NULL, "print JSON", NULL, NULL, &o->json},
@@ -341,6 +343,9 @@ static enum err fill_words(const struct eval_options *o, struct eval_room *room,
     }
     for (int i = 0; i < o->n_sets; i++) {
         add_set(local, words, o->sets[i]);
+    }
+    for (int i = 0; i < o->n_steers; i++) {
+        add_word(local, words, "--steer", o->steers[i]);
     }
     return error;
 }

@@ -14,6 +14,7 @@
 #include "cli/progress.h"
 #include "cli/scale_file.h"
 #include "cli/status.h"
+#include "cli/talk.h"
 #include "common/base/clock.h"
 #include "common/base/file.h"
 #include "common/base/limits.h"
@@ -26,7 +27,7 @@ enum {
     ALONE_MS = 60000, /* after the workers said goodbye the coordinator has so long to end */
     RESTARTS = 3,
     ADDRESS_FILE_BYTES = 1 << 16,
-    WORDS_MAX = 256,
+    WORDS_MAX = 512,
     COORDINATOR_STOPPED = 5, /* its exit code after a signal */
     WORKER_RUN_FAILED = 6,   /* its exit code when the coordinator said that the run failed */
 };
@@ -72,7 +73,14 @@ static enum err start_coordinator(struct local_run *r, struct errbuf *e)
     r->coordinator.on_end = child_ended;
     r->coordinator.context = r;
     r->coordinator.capture = r->options->capture;
-    return child_start(&r->loop, &r->coordinator, r->bin, "pft-coordinator", argv, e);
+    if (r->options->talk) {
+        talk_open(r->options->talk, &r->loop, &r->coordinator);
+    }
+    enum err error = child_start(&r->loop, &r->coordinator, r->bin, "pft-coordinator", argv, e);
+    if (error == OK && r->options->talk) {
+        talk_begin(r->options->talk);
+    }
+    return error;
 }
 
 static enum err start_worker(struct local_run *r, uint32_t i, struct errbuf *e)
@@ -282,7 +290,7 @@ static void on_tick(uv_timer_t *timer)
     }
     struct status s = {0};
     const struct status_request ask = {.command = STATUS_ASK};
-    if (status_fetch(r->status, NULL, &ask, &s, ASK_TIMEOUT_MS, NULL) == OK) {
+    if (!r->options->quiet && status_fetch(r->status, NULL, &ask, &s, ASK_TIMEOUT_MS, NULL) == OK) {
         progress_show(&r->progress, &s, now);
         status_free(&s);
     }
@@ -293,7 +301,9 @@ static void on_signal(uv_signal_t *handle, int signum)
     struct local_run *r = handle->data;
     progress_end(&r->progress);
     if (r->interrupts++ == 0) {
-        (void)fprintf(stderr, "pft: stopping; %s (once more: at once)\n", r->options->goes_on);
+        (void)fprintf(stderr, "pft: stopping%s%s (once more: at once)\n",
+                      r->options->goes_on ? "; " : "",
+                      r->options->goes_on ? r->options->goes_on : "");
         child_signal(&r->coordinator, SIGTERM);
         return;
     }

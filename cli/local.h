@@ -9,6 +9,8 @@
 
 #include "common/base/err.h"
 
+struct talk;
+
 struct local_options {
     const char *const *words; /* of the coordinator, without the program's name and --out */
     int n_words;
@@ -18,7 +20,9 @@ struct local_options {
     uint32_t slots, threads; /* of each worker, of each slot */
     bool checkpointing;      /* of every worker */
     const char *capture;     /* file that takes the coordinator's stdout; NULL: inherited */
-    const char *goes_on;     /* what is said about the time after an interruption */
+    const char *goes_on;     /* said about the time after an interruption; NULL: nothing */
+    struct talk *talk;       /* over its stdin and stdout (talk.h); NULL: none */
+    bool quiet;              /* no progress line */
 };
 
 enum { LOCAL_WORKERS_MAX = 256 };

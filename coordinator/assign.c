@@ -55,6 +55,21 @@ static bool avoided_by_all(const struct dispatch *d, uint64_t id, uint64_t now_n
     return true;
 }
 
+/* Requests are decoded a token of each at a time, so a job takes as many as are decoded together,
+ * but no more than an even share of what waits. */
+static uint64_t requests_job(struct dispatch *d, const struct queue_counts *c)
+{
+    uint64_t job;
+    uint32_t slots = roster_ready_slots(d->roster);
+    uint32_t share = slots > 0 ? (c->waiting + slots - 1) / slots : 1;
+    if (queue_make(d->queue, share < LIMIT_BRANCHES ? share : LIMIT_BRANCHES, UINT64_MAX, &job) !=
+        OK) {
+        d->out_of_memory = true;
+        return 0;
+    }
+    return job;
+}
+
 /* A queued job, or a new one of the next units; 0 when there is neither for this worker. */
 static uint64_t next_job(struct dispatch *d, uint64_t worker, uint64_t now_ns)
 {
@@ -66,6 +81,9 @@ static uint64_t next_job(struct dispatch *d, uint64_t worker, uint64_t now_ns)
     }
     if (job != 0 || c.waiting == 0) {
         return job;
+    }
+    if (d->kind == JOB_GENERATE) {
+        return requests_job(d, &c);
     }
     const struct plan_load load = {
         .units_left = c.waiting,

@@ -21,6 +21,16 @@ void batch_free(struct batch *b)
     *b = (struct batch){0};
 }
 
+static enum err alloc_units(struct batch *b, struct errbuf *e)
+{
+    b->units = mem_calloc(b->n_units, sizeof *b->units);
+    b->ids = mem_calloc(b->n_units, sizeof *b->ids);
+    b->rows = mem_calloc(b->n_units, sizeof *b->rows);
+    return b->units && b->ids && b->rows
+               ? OK
+               : err_set(e, ERR_NOMEM, "no memory for %u units", b->n_units);
+}
+
 /* Packs b->trees[n] into units and fills the lists of the queue. */
 static enum err pack(struct batch *b, uint32_t n, uint32_t unit_tokens, struct errbuf *e)
 {
@@ -36,17 +46,10 @@ static enum err pack(struct batch *b, uint32_t n, uint32_t unit_tokens, struct e
     }
     enum err error = plan_pack(rows, n, unit_tokens, b->tag, &units, &b->n_units, e);
     mem_free(rows);
-    if (error != OK) {
-        return error;
+    if (error == OK) {
+        error = alloc_units(b, e);
     }
-    b->units = mem_calloc(b->n_units, sizeof *b->units);
-    b->ids = mem_calloc(b->n_units, sizeof *b->ids);
-    b->rows = mem_calloc(b->n_units, sizeof *b->rows);
-    if (!b->units || !b->ids || !b->rows) {
-        mem_free(units);
-        return err_set(e, ERR_NOMEM, "no memory for %u units", b->n_units);
-    }
-    for (uint32_t i = 0; i < b->n_units; i++) {
+    for (uint32_t i = 0; error == OK && i < b->n_units; i++) {
         b->units[i] = (struct unit){.id = units[i].id,
                                     .n_trees = units[i].count,
                                     .n_rows = units[i].rows,
@@ -55,7 +58,7 @@ static enum err pack(struct batch *b, uint32_t n, uint32_t unit_tokens, struct e
         b->rows[i] = units[i].rows;
     }
     mem_free(units);
-    return OK;
+    return error;
 }
 
 static enum err build_groups(const struct setup *s, const struct plan_item *items, uint32_t n,
@@ -112,16 +115,73 @@ enum err batch_train(const struct setup *s, uint64_t step, struct batch *b, stru
     return OK;
 }
 
-enum err batch_score(const struct tree *trees, uint32_t n, uint32_t unit_tokens, uint32_t number,
-                     struct batch *b, struct errbuf *e)
+static enum err copy_trees(struct batch *b, const struct tree *trees, uint32_t n, struct errbuf *e)
 {
-    *b = (struct batch){.kind = JOB_SCORE, .tag = PLAN_EVAL_TAG | number};
     b->trees = mem_calloc(n, sizeof *b->trees);
     if (!b->trees) {
         return err_set(e, ERR_NOMEM, "no memory for %u trees", n);
     }
     memcpy(b->trees, trees, n * sizeof *trees);
-    enum err error = pack(b, n, unit_tokens, e);
+    return OK;
+}
+
+/* A batch beside training: kind, tag and what else *b holds are set. */
+static enum err pack_trees(struct batch *b, const struct tree *trees, uint32_t n,
+                           uint32_t unit_tokens, struct errbuf *e)
+{
+    enum err error = copy_trees(b, trees, n, e);
+    if (error == OK) {
+        error = pack(b, n, unit_tokens, e);
+    }
+    if (error != OK) {
+        batch_free(b);
+    }
+    return error;
+}
+
+enum err batch_score(const struct tree *trees, uint32_t n, uint32_t unit_tokens, uint32_t number,
+                     struct batch *b, struct errbuf *e)
+{
+    *b = (struct batch){.kind = JOB_SCORE, .tag = PLAN_EVAL_TAG | number};
+    return pack_trees(b, trees, n, unit_tokens, e);
+}
+
+enum err batch_capture(const struct tree *trees, uint32_t n, uint32_t unit_tokens, uint32_t number,
+                       size_t sums, struct batch *b, struct errbuf *e)
+{
+    *b = (struct batch){.kind = JOB_CAPTURE, .tag = PLAN_EVAL_TAG | number, .sums = sums};
+    enum err error = pack_trees(b, trees, n, unit_tokens, e);
+    if (error == OK && b->n_units > LIMIT_STEP_UNITS) {
+        error = err_set(e, ERR_RANGE,
+                        "%u units to capture, at most %d fit an exact sum: take fewer scenarios or "
+                        "raise unit_tokens",
+                        b->n_units, LIMIT_STEP_UNITS);
+        batch_free(b);
+    }
+    return error;
+}
+
+enum err batch_generate(const struct tree *trees, const struct answer_request *requests, uint32_t n,
+                        uint32_t vocab, uint32_t number, struct batch *b, struct errbuf *e)
+{
+    *b = (struct batch){.kind = JOB_GENERATE,
+                        .tag = PLAN_EVAL_TAG | number,
+                        .n_units = n,
+                        .requests = requests,
+                        .vocab = vocab};
+    enum err error = copy_trees(b, trees, n, e);
+    if (error == OK) {
+        error = alloc_units(b, e);
+    }
+    for (uint32_t i = 0; error == OK && i < n; i++) {
+        const struct tree *t = &b->trees[i];
+        b->ids[i] = (uint64_t)b->tag << 32 | i;
+        b->units[i] = (struct unit){
+            .id = b->ids[i], .n_trees = 1, .n_rows = t->n_rows, .trees = b->trees + i};
+        b->rows[i] = t->n_rows + t->n_leaves * requests[i].max_new_tokens;
+        b->tokens += b->rows[i];
+        b->labels += t->n_labels;
+    }
     if (error != OK) {
         batch_free(b);
     }

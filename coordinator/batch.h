@@ -8,6 +8,7 @@
 
 #include "common/base/err.h"
 #include "common/tree/tree.h"
+#include "common/wire/answers.h"
 #include "coordinator/forest.h"
 #include "coordinator/queue.h"
 #include "coordinator/setup.h"
@@ -22,7 +23,12 @@ struct batch {
     struct tree *trees; /* copies of the heads; the memory behind is of `owned` or borrowed */
     struct forest_trees *owned;
     uint32_t n_owned;
-    uint64_t tokens, pairs, labels; /* of the whole batch */
+    uint64_t tokens, pairs, labels;        /* of the whole batch */
+    enum wire_score score;                 /* SCORE: what of a leaf is wanted */
+    bool steer;                            /* add the published vectors; never in training */
+    const struct answer_request *requests; /* GENERATE: [n_units], borrowed */
+    uint32_t vocab;                        /* GENERATE: bounds the tokens of answers */
+    size_t sums;                           /* CAPTURE: int64 a payload holds */
 };
 
 /* The batch of a training step. An objective with a reference needs it complete (setup). */
@@ -32,6 +38,16 @@ MUST_USE enum err batch_train(const struct setup *s, uint64_t step, struct batch
 /* A batch that scores n trees (borrowed while the batch lives) as evaluation `number`. */
 MUST_USE enum err batch_score(const struct tree *trees, uint32_t n, uint32_t unit_tokens,
                               uint32_t number, struct batch *b, struct errbuf *e);
+
+/* A batch that captures n trees (borrowed like those above): payloads of `sums` int64 each. */
+MUST_USE enum err batch_capture(const struct tree *trees, uint32_t n, uint32_t unit_tokens,
+                                uint32_t number, size_t sums, struct batch *b, struct errbuf *e);
+
+/* A batch of n requests, one unit each: trees[i] is continued as requests[i] says (both borrowed
+ * while the batch lives, checked by answer_check). */
+MUST_USE enum err batch_generate(const struct tree *trees, const struct answer_request *requests,
+                                 uint32_t n, uint32_t vocab, uint32_t number, struct batch *b,
+                                 struct errbuf *e);
 
 void batch_free(struct batch *b); /* fine on a zeroed struct */
 

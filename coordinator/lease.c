@@ -10,7 +10,7 @@
 
 #define NONE UINT32_MAX
 
-enum { KINDS = 2, MADS = 6, CAP_TTLS = 20 };
+enum { MADS = 6, CAP_TTLS = 20 };
 
 struct entry {
     struct lease lease;
@@ -32,8 +32,8 @@ struct leases {
     size_t heap_capacity;
     uint32_t n_heap;
     uint64_t shift_ns;
-    struct window windows[KINDS]; /* from grant to result */
-    struct window costs[KINDS];   /* of computing alone */
+    struct window windows[JOB_KINDS]; /* from grant to result */
+    struct window costs[JOB_KINDS];   /* of computing alone */
 };
 
 enum err leases_new(struct leases **out)

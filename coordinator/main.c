@@ -13,9 +13,9 @@
 #include "common/base/log.h"
 #include "common/base/mem.h"
 #include "coordinator/address_file.h"
-#include "coordinator/fleet.h"
 #include "coordinator/eval_ask.h"
 #include "coordinator/eval_work.h"
+#include "coordinator/fleet.h"
 #include "coordinator/serving.h"
 #include "coordinator/start.h"
 #include "coordinator/summary.h"
@@ -34,9 +34,10 @@ static const char USAGE[] =
     "usage: pft-coordinator CONFIG --out RUN [--bind ADDRESS] [--status ADDRESS] [--keys DIR]\n"
     "                       [--resume] [--set KEY=VALUE]...\n"
     "       pft-coordinator [CONFIG] --eval-only [--from RUN] --out FOLDER [--bind ADDRESS]\n"
-    "                       [--keys DIR] [--resume] [--set KEY=VALUE]... [--task NAME]\n"
-    "                       [--shots LIST] [--limit N] [--fit N] [--seed N] [--paired]\n"
-    "                       [--own-axis] [--count]\n"
+    "                       [--keys DIR] [--resume] [--steer SPEC]... [--set KEY=VALUE]...\n"
+    "                       [--task NAME] [--shots LIST] [--limit N] [--fit N] [--seed N]\n"
+    "                       [--paired] [--own-axis] [--count]\n"
+    "       pft-coordinator [CONFIG] --ask [--from RUN] --out FOLDER ...as with --eval-only\n"
     "       pft-coordinator --serve DIR [--bind ADDRESS] [--status ADDRESS] [--keys DIR]\n"
     "\n"
     "Serves the run that CONFIG describes to workers (pft-worker) until it is finished: "
@@ -64,6 +65,10 @@ static const char USAGE[] =
     "                     of the scenario's axis), which pft infer reads;\n"
     "  --shots, --limit, --fit, --seed, --paired: what is asked of it (pft eval --help)\n"
     "  --count            with --eval-only: print how much there is to score, score nothing\n"
+    "  --ask              answer questions instead: a line of JSON from stdin each, to stdout;\n"
+    "                     ends with stdin (docs/generate.md)\n"
+    "  --steer SPEC       FILE=MULTIPLIER[@LAYER|@FIRST-LAST]: add a control vector; with\n"
+    "                     --eval-only and --ask\n"
     "\n"
     "exit codes: 0 finished (--serve: stopped, nothing was left to do), 1 error, 2 usage,\n"
     "            3 refused, 5 stopped before the end\n";
@@ -71,6 +76,7 @@ static const char USAGE[] =
 struct options {
     struct start_options start;
     const char *sets[SETS_MAX];
+    const char *steers[SETS_MAX];
     const char *bind, *status, *keys, *serve;
     bool count; /* tell what an evaluation would score */
     bool asked; /* an option that says what an evaluation asks */
@@ -95,6 +101,8 @@ enum {
     OPT_PAIRED,
     OPT_OWN_AXIS,
     OPT_COUNT,
+    OPT_ASK,
+    OPT_STEER,
     OPT_HELP,
     OPT_VERSION
 };
@@ -151,6 +159,16 @@ static enum err take_option(struct options *o, int option, const char *value, st
     case OPT_OWN_AXIS:
         o->start.ask.own_axis = true;
         return OK;
+    case OPT_ASK:
+        o->start.answers = true;
+        o->start.eval_only = true;
+        return OK;
+    case OPT_STEER:
+        if (o->start.n_steers == SETS_MAX) {
+            return err_set(e, ERR_USAGE, "--steer: at most %d of them", SETS_MAX);
+        }
+        o->steers[o->start.n_steers++] = value;
+        return OK;
     default:
         return err_set(e, ERR_USAGE, "see pft-coordinator --help");
     }
@@ -176,6 +194,8 @@ static enum err parse(int argc, char **argv, struct options *o, struct errbuf *e
         {"paired", no_argument, NULL, OPT_PAIRED},
         {"count", no_argument, NULL, OPT_COUNT},
         {"own-axis", no_argument, NULL, OPT_OWN_AXIS},
+        {"ask", no_argument, NULL, OPT_ASK},
+        {"steer", required_argument, NULL, OPT_STEER},
         {"help", no_argument, NULL, OPT_HELP},
         {"version", no_argument, NULL, OPT_VERSION},
         {0},
@@ -194,6 +214,7 @@ static enum err parse(int argc, char **argv, struct options *o, struct errbuf *e
         o->asked = o->asked || (option >= OPT_TASK && option <= OPT_COUNT);
     }
     o->start.sets = o->sets;
+    o->start.steers = o->steers;
     o->start.config = optind < argc ? argv[optind] : NULL;
     if (o->serve && (o->start.config || o->start.run || o->start.n_sets > 0 || o->start.resume ||
                      o->start.eval_only || o->start.from)) {
@@ -213,9 +234,12 @@ static enum err parse(int argc, char **argv, struct options *o, struct errbuf *e
     if (!o->start.run) {
         return err_set(e, ERR_USAGE, "--out RUN is needed");
     }
-    if ((o->start.from || o->asked) && !o->start.eval_only) {
-        return err_set(e, ERR_USAGE, "%s goes with --eval-only",
-                       o->start.from ? "--from" : "what an evaluation asks (--task and the like)");
+    if ((o->start.from || o->start.n_steers > 0) && !o->start.eval_only) {
+        return err_set(e, ERR_USAGE, "--from and --steer go with --eval-only or --ask");
+    }
+    if (o->asked && (!o->start.eval_only || o->start.answers)) {
+        return err_set(e, ERR_USAGE,
+                       "what an evaluation asks (--task and the like) goes with --eval-only");
     }
     enum err error = o->bind ? address_check_bind(o->bind, o->keys != NULL, e) : OK;
     return error == OK && o->status ? address_check_bind(o->status, o->keys != NULL, e) : error;
@@ -293,6 +317,9 @@ static enum exit_code conclude(const struct options *o, struct start *start,
     if (outcome->end == PHASES_FAILED) {
         (void)fprintf(stderr, "pft-coordinator: %s\n", outcome->why.text);
         return EXIT_ERROR;
+    }
+    if (o->start.answers) {
+        return EXIT_FINISHED;
     }
     if (o->start.eval_only) {
         bool written =

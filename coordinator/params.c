@@ -62,21 +62,35 @@ void params_step(struct params *p, const float *gradient, double lr, double *nor
     p->version++;
 }
 
-enum err params_snapshot(const struct params *p, struct params_snapshot **out)
+static enum err new_snapshot(uint64_t version, const float *first, size_t n, const float *others,
+                             size_t more, struct params_snapshot **out)
 {
     struct counted *s = mem_calloc(1, sizeof *s);
-    float *flat = s ? mem_aligned(p->adam.count, sizeof *flat) : NULL;
+    float *flat = s ? mem_aligned(n + more, sizeof *flat) : NULL;
     if (!flat) {
         mem_free(s);
         return ERR_NOMEM;
     }
-    size_t bytes = p->adam.count * sizeof *flat;
-    memcpy(flat, p->adam.p, bytes);
-    s->pub = (struct params_snapshot){.version = p->version, .count = p->adam.count, .flat = flat};
-    hash_xxh128(flat, bytes, s->pub.digest);
+    memcpy(flat, first, n * sizeof *flat);
+    if (more > 0) {
+        memcpy(flat + n, others, more * sizeof *flat);
+    }
+    s->pub = (struct params_snapshot){.version = version, .count = n + more, .flat = flat};
+    hash_xxh128(flat, (n + more) * sizeof *flat, s->pub.digest);
     atomic_init(&s->references, 1);
     *out = &s->pub;
     return OK;
+}
+
+enum err params_snapshot(const struct params *p, struct params_snapshot **out)
+{
+    return new_snapshot(p->version, p->adam.p, p->adam.count, NULL, 0, out);
+}
+
+enum err params_snapshot_with(const struct params_snapshot *s, const float *others, size_t n,
+                              struct params_snapshot **out)
+{
+    return new_snapshot(s->version, s->flat, s->count, others, n, out);
 }
 
 struct params_snapshot *params_snapshot_hold(struct params_snapshot *s)

@@ -28,7 +28,7 @@ void phases_fail(struct phases *p, const char *why)
     server_end(p->server, WIRE_PARTING_FAILED, why);
 }
 
-static void finish(struct phases *p)
+void phases_finish(struct phases *p)
 {
     p->phase = PHASE_DONE;
     p->end = PHASES_FINISHED;
@@ -52,6 +52,7 @@ void phases_open_batch(struct phases *p, bool adapter, uint64_t version)
     struct batch earlier = p->open;
     p->open = p->coming;
     p->coming = (struct batch){0};
+    p->open.steer = p->start->steer != NULL;
     p->opened_ms = clock_now_ms();
     board_batch(&p->board, p->open.tokens, p->open.pairs);
     enum err error = server_batch(p->server, &p->open, adapter, version);
@@ -141,7 +142,9 @@ void phases_begin(struct phases *p)
 {
     const struct setup *s = &p->start->setup;
     p->useful_slots = s->plan ? plan_useful_slots(s->plan) : 0;
-    if (p->eval_only) {
+    if (p->start->answers) {
+        phases_ask_begin(p);
+    } else if (p->eval_only) {
         p->phase = PHASE_EVAL_AFTER;
         if (s->test) {
             phases_eval_begin(p, p->start->adapter);
@@ -185,7 +188,7 @@ void phases_evaluated(struct phases *p)
         return;
     }
     if (p->eval_only) {
-        p->scribe_idle_then = finish;
+        p->scribe_idle_then = phases_finish;
         phases_when_written(p);
     } else if (p->phase == PHASE_EVAL_BEFORE) {
         begin_training(p);
@@ -202,6 +205,10 @@ static void on_batch_done(void *ctx, uint32_t tag)
     }
     if (p->phase == PHASE_REFERENCE) {
         phases_reference_done(p);
+        return;
+    }
+    if (p->phase == PHASE_ASK) {
+        phases_ask_done(p);
         return;
     }
     if (p->open.kind == JOB_SCORE) {
@@ -337,7 +344,7 @@ static void on_written(struct phases *p, const struct scribe_report *r)
         log_event(LOG_INFO, "resumed", "the disk takes writes again");
     }
     if (r->task == SCRIBE_EXPORT) {
-        finish(p);
+        phases_finish(p);
         return;
     }
     p->writes--;
@@ -385,6 +392,8 @@ static void on_scores(void *ctx, const struct job *job, const double *leaf)
             uint32_t tree = (uint32_t)(&unit->trees[t] - p->open.trees);
             if (p->phase == PHASE_REFERENCE) {
                 phases_reference_take(p, tree, leaf);
+            } else if (p->phase == PHASE_ASK) {
+                phases_ask_leaves(p, tree, leaf);
             } else if (p->eval) {
                 phases_eval_take(p, &unit->trees[t], leaf);
             }
@@ -403,6 +412,7 @@ static void on_restart(void *ctx)
 {
     struct phases *p = ctx;
     board_restart(&p->board);
+    phases_ask_restart(p);
     p->cost = (struct journal_cost){0};
     if (p->open.kind == JOB_GRADIENT) {
         (void)failed(p, reducer_begin(p->reducer, p->step, p->open.n_units), "reducer");
@@ -463,6 +473,7 @@ struct server_events phases_events(struct phases *p)
     return (struct server_events){.ctx = p,
                                   .payload = on_payload,
                                   .scores = on_scores,
+                                  .values = phases_ask_take,
                                   .counted = on_counted,
                                   .restart = on_restart,
                                   .batch_done = on_batch_done,
@@ -512,7 +523,7 @@ enum err phases_attach(struct phases *p, struct server *server, struct errbuf *e
     if (error == OK) {
         error = reducer_open(&p->start->params, p->reduced, &p->reducer, e);
     }
-    if (error == OK && server_publish(server, params_snapshot_hold(p->last)) != OK) {
+    if (error == OK && phases_publish_steered(p) != OK) {
         error = err_set(e, ERR_NOMEM, "no memory to publish the parameters");
     }
     return error;
@@ -526,6 +537,7 @@ void phases_close(struct phases **phases, struct phases_outcome *outcome)
     if (!p) {
         return;
     }
+    phases_ask_close(p);
     reducer_close(&p->reducer);
     scribe_close(&p->scribe);
     mailbox_close(&p->reduced);

@@ -4,7 +4,8 @@
  *   REFERENCE     score the training answers with the adapter off (train.objective: dpo, once per
  * run) TRAIN         plan -> queue -> reduce -> adamw -> publish -> commit, step by step EVAL_AFTER
  * score it with the trained adapter EXPORT        RUN/adapter DONE          workers are told, the
- * loop ends With eval_only: EVAL_AFTER alone, no export.
+ * loop ends With eval_only: EVAL_AFTER alone, no export; with start->ask ASK in its place: answers
+ * questions from stdin until there are no more.
  *
  * Owns: the open batch and the next one, the evaluation under way, reducer, scribe, the figures of
  * the status. Never: sockets, SQL. A strict run publishes the next version before the step is

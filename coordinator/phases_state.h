@@ -2,6 +2,8 @@
 #ifndef PFT_PHASES_STATE_H
 #define PFT_PHASES_STATE_H
 
+#include "coordinator/ask.h"
+#include "coordinator/ask_lines.h"
 #include "coordinator/batch.h"
 #include "coordinator/eval.h"
 #include "coordinator/export.h"
@@ -17,6 +19,7 @@ enum phase {
     PHASE_TRAIN,
     PHASE_EVAL_AFTER,
     PHASE_EXPORT,
+    PHASE_ASK,
     PHASE_DONE,
 };
 
@@ -60,6 +63,10 @@ struct phases {
     struct journal_cost cost; /* of the open step so far */
     struct board board;
     struct str json;
+    struct mailbox *questions; /* PHASE_ASK: lines, of asking */
+    struct ask_lines *asking;
+    struct ask *ask;   /* the one that is open */
+    struct ask *asked; /* the one before: its trees are borrowed until the next batch is open */
 };
 
 void phases_fail(struct phases *p, const char *why);
@@ -80,6 +87,16 @@ void phases_evaluated(struct phases *p);
 void phases_reference_begin(struct phases *p);
 void phases_reference_take(struct phases *p, uint32_t tree, const double *leaf_log_p);
 void phases_reference_done(struct phases *p);
+/* phases_ask.c: answers lines of stdin until there are no more; what comes of the open one. */
+void phases_ask_begin(struct phases *p);
+void phases_ask_take(void *ctx, const struct job *job, const struct blob *payload);
+void phases_ask_leaves(struct phases *p, uint32_t tree, const double *leaf);
+void phases_ask_restart(struct phases *p);
+void phases_ask_done(struct phases *p);
+void phases_ask_close(struct phases *p);
+/* Publishes p->last and the vectors that steer behind it. */
+enum err phases_publish_steered(struct phases *p);
+void phases_finish(struct phases *p);
 /* Opens the first step that is not committed. */
 void phases_train(struct phases *p);
 void phases_reduced(void *ctx);

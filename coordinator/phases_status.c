@@ -18,6 +18,8 @@ static const char *task_name(const struct phases *p)
         return p->eval_only ? "evaluate" : "evaluate after";
     case PHASE_EXPORT:
         return "export";
+    case PHASE_ASK:
+        return "answer";
     case PHASE_DONE:
         break;
     }

@@ -99,7 +99,7 @@ static int compare_keys(const void *a, const void *b)
 enum err queue_open(struct queue *q, enum job_kind kind, const uint32_t *rows, uint32_t n_units)
 {
     if (n_units == 0 || n_units > UNITS_MAX ||
-        (kind == JOB_GRADIENT && n_units > LIMIT_STEP_UNITS)) {
+        ((kind == JOB_GRADIENT || kind == JOB_CAPTURE) && n_units > LIMIT_STEP_UNITS)) {
         return ERR_RANGE;
     }
     uint32_t *copy = mem_calloc(n_units, sizeof *copy);

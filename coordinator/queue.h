@@ -41,7 +41,7 @@ enum {
     QUEUE_LOSSES = 12,  /* attempts lost (death, deadline) that bury a job */
 };
 
-enum job_kind { JOB_GRADIENT, JOB_SCORE };
+enum job_kind { JOB_GRADIENT, JOB_SCORE, JOB_GENERATE, JOB_CAPTURE, JOB_KINDS };
 enum job_state { JOB_QUEUED, JOB_LEASED, JOB_SETTLING, JOB_DONE, JOB_CLOSED, JOB_BURIED };
 
 /* Why an attempt ended without a result. */
@@ -83,7 +83,7 @@ MUST_USE enum err queue_new(uint32_t first_serial, struct queue **out);
 void queue_free(struct queue **q);
 
 /* Opens a batch; what was open is forgotten. rows[i] = tokens of unit i. ERR_RANGE for a GRADIENT
- * batch above LIMIT_STEP_UNITS units. */
+ * or CAPTURE batch above LIMIT_STEP_UNITS units. */
 MUST_USE enum err queue_open(struct queue *q, enum job_kind kind, const uint32_t *rows,
                              uint32_t n_units);
 /* All units wait again under a new serial; every earlier job is stale. A job of exactly the units

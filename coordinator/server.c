@@ -97,7 +97,7 @@ void server_send_params(struct server *s, struct peer *peer)
     struct wire_message m = {.kind = WIRE_PARAMS};
     m.params.session = peer->session;
     m.params.version = s->params_version;
-    m.params.floats = s->cfg.floats;
+    m.params.floats = s->params_floats;
     memcpy(m.params.hash, s->params_digest, sizeof m.params.hash);
     peer->fetch_waits = server_send_tensor(s, peer, &m, s->params) != OK;
 }
@@ -108,6 +108,9 @@ static struct blob *job_frame(const struct server *s, const struct job *job)
     CHECK(job->n_units <= LIMIT_JOB_UNITS);
     for (uint32_t i = 0; i < job->n_units; i++) {
         units[i] = &s->batch->units[job->units[i]];
+    }
+    if (s->batch->kind == JOB_GENERATE) {
+        return server_requests_frame(s, job, units);
     }
     struct blob *frame = blob_new(units_frame_bytes(units, job->n_units));
     if (frame) {
@@ -127,7 +130,7 @@ static void assign(struct server *s, struct peer *peer, const struct dispatch_ac
     struct wire_message m = {.kind = WIRE_JOB};
     m.job = (struct wire_job){.session = peer->session,
                               .job = a->job,
-                              .kind = s->batch->kind == JOB_GRADIENT ? WIRE_GRADIENT : WIRE_SCORE,
+                              .kind = server_wire_kind(s->batch->kind),
                               .step = s->batch->kind == JOB_GRADIENT ? s->batch->tag : 0,
                               .version = s->version,
                               .adapter = s->adapter,
@@ -135,7 +138,9 @@ static void assign(struct server *s, struct peer *peer, const struct dispatch_ac
                               .rows = job->rows,
                               .attempt = a->attempt,
                               .slot = a->slot,
-                              .request = a->request};
+                              .request = a->request,
+                              .score = s->batch->score,
+                              .steer = s->batch->steer};
     server_token(s, a->worker, a->job, a->attempt, m.job.token);
     enum err error = server_send(s, peer, &m, frame);
     blob_free(&frame);
@@ -519,6 +524,7 @@ enum err server_publish(struct server *s, struct params_snapshot *snapshot)
     blob_free(&s->params);
     s->params = blob;
     s->params_version = snapshot->version;
+    s->params_floats = snapshot->count;
     memcpy(s->params_digest, snapshot->digest, sizeof s->params_digest);
     FAILPOINT("params.published");
     return OK;

@@ -36,6 +36,9 @@ struct server_events {
                     struct blob *payload);
     /* Scores of a job's units, leaves in order. */
     void (*scores)(void *ctx, const struct job *job, const double *leaf_logp);
+    /* Answers or captured sums of a job's units, checked in form; borrowed. May be NULL where no
+     * such batch is ever opened. */
+    void (*values)(void *ctx, const struct job *job, const struct blob *payload);
     /* Units of a job are counted. */
     void (*counted)(void *ctx, uint32_t tokens);
     void (*restart)(void *ctx);

@@ -9,7 +9,6 @@
 #include "coordinator/server_state.h"
 
 enum { RETRY_MS = 1000, RETRY_LONG_MS = 5000, RETRY_UNFIT_MS = 30000 };
-#define SECONDS_MAX 1e9f /* of a job; more says nothing */
 
 static const char *const levels[] = {"portable", "x86-64-v3", "x86-64-v4"};
 
@@ -200,71 +199,6 @@ static void on_heartbeat(struct server *s, struct peer *peer, const struct wire_
     }
 }
 
-/* Leaves of a job of the open batch, in order: what a score's payload must hold. */
-static uint64_t leaves_of(const struct server *s, const struct job *job)
-{
-    uint64_t leaves = 0;
-    for (uint32_t i = 0; i < job->n_units; i++) {
-        const struct unit *unit = &s->batch->units[job->units[i]];
-        for (uint32_t t = 0; t < unit->n_trees; t++) {
-            leaves += unit->trees[t].n_leaves;
-        }
-    }
-    return leaves;
-}
-
-static void fill_result(const struct peer *peer, const struct wire_result_ready *m,
-                        struct result_row rows[LIMIT_JOB_UNITS], struct dispatch_result *out)
-{
-    for (uint32_t i = 0; i < m->n_rows; i++) {
-        rows[i] = (struct result_row){.unit = m->rows[i].unit,
-                                      .loss = m->rows[i].loss,
-                                      .sumsq = m->rows[i].sumsq,
-                                      .labels = m->rows[i].labels};
-    }
-    *out = (struct dispatch_result){
-        .worker = peer->worker,
-        .job = m->job,
-        .attempt = m->attempt,
-        .n_rows = m->n_rows,
-        .rows = rows,
-        .compute_ns = m->seconds < SECONDS_MAX ? (uint64_t)((double)m->seconds * 1e9) : 0};
-    memcpy(out->digest, m->payload_hash, sizeof out->digest);
-}
-
-static void on_score(struct server *s, struct peer *peer, const struct wire_result_ready *m,
-                     const struct blob *payload)
-{
-    const struct job *job = dispatch_job(s->dispatch, m->job);
-    uint8_t digest[WIRE_DIGEST_BYTES];
-    struct result_row rows[LIMIT_JOB_UNITS];
-    struct dispatch_result result;
-    if (job && (!payload || blob_bytes(payload) != leaves_of(s, job) * 8)) {
-        dispatch_failed(s->dispatch, peer->worker, m->job, m->attempt,
-                        "its scores have a wrong size", server_now_ns());
-        server_strike(s, &peer->control, peer, "scores of a wrong size");
-        return;
-    }
-    if (job) {
-        hash_xxh128(blob_data(payload), blob_bytes(payload), digest);
-        if (memcmp(digest, m->payload_hash, sizeof digest) != 0) {
-            dispatch_failed(s->dispatch, peer->worker, m->job, m->attempt,
-                            "its scores do not fit their digest", server_now_ns());
-            server_strike(s, &peer->control, peer, "scores that do not fit their digest");
-            return;
-        }
-    }
-    fill_result(peer, m, rows, &result);
-    if (dispatch_result(s->dispatch, &result, server_now_ns()) == OK && job) {
-        job = dispatch_job(s->dispatch, m->job);
-        double *leaf = mem_aligned(blob_bytes(payload), 1);
-        CHECK(job != NULL && leaf != NULL);
-        memcpy(leaf, blob_data(payload), blob_bytes(payload));
-        s->events.scores(s->events.ctx, job, leaf);
-        mem_free(leaf);
-    }
-}
-
 /* The same announcement again, word for word? What is judged once must be what is summed. */
 static bool same_result(const struct wire_result_ready *a, const struct wire_result_ready *b)
 {
@@ -299,7 +233,7 @@ static void on_gradient(struct server *s, struct peer *peer, const struct wire_r
     }
     struct result_row rows[LIMIT_JOB_UNITS];
     struct dispatch_result result;
-    fill_result(peer, m, rows, &result);
+    server_fill_result(peer, m, rows, &result);
     FAILPOINT("result.announced");
     dispatch_announce(s->dispatch, &result, server_now_ns());
 }
@@ -307,13 +241,12 @@ static void on_gradient(struct server *s, struct peer *peer, const struct wire_r
 static void on_result_ready(struct server *s, struct peer *peer, const struct wire_result_ready *m,
                             const struct blob *payload)
 {
-    bool score = m->kind == WIRE_SCORE;
-    if (dispatch_job(s->dispatch, m->job) && score != (s->batch->kind == JOB_SCORE)) {
+    if (dispatch_job(s->dispatch, m->job) && m->kind != server_wire_kind(s->batch->kind)) {
         server_strike(s, &peer->control, peer, "a result of another kind than its job");
-    } else if (score) {
-        on_score(s, peer, m, payload);
-    } else {
+    } else if (m->kind == WIRE_GRADIENT) {
         on_gradient(s, peer, m);
+    } else {
+        server_on_values(s, peer, m, payload);
     }
 }
 

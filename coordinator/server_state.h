@@ -110,6 +110,7 @@ struct server {
     uint64_t version;
     struct blob *params;
     uint64_t params_version;
+    size_t params_floats;
     uint8_t params_digest[WIRE_DIGEST_BYTES];
     bool own_probe_known, own_probe_pending;
     uint8_t own_probe[WIRE_DIGEST_BYTES];
@@ -204,6 +205,18 @@ void server_on_status(void *ctx, const struct socket_route *route, const uint8_t
 /* Judges a worker's digest, by the run's own first. */
 void server_judge_probe(struct server *s, struct peer *peer,
                         const uint8_t digest[WIRE_DIGEST_BYTES]);
+
+/* What comes and goes with jobs that are no gradients (server_values.c). */
+enum wire_job_kind server_wire_kind(enum job_kind kind);
+/* The frame of a GENERATE job; NULL without memory. */
+struct blob *server_requests_frame(const struct server *s, const struct job *job,
+                                   const struct unit *const *units);
+/* A result that brought its payload along: checked, judged, handed to the run. */
+void server_on_values(struct server *s, struct peer *peer, const struct wire_result_ready *m,
+                      const struct blob *payload);
+/* An announcement as dispatch takes it. */
+void server_fill_result(const struct peer *peer, const struct wire_result_ready *m,
+                        struct result_row rows[LIMIT_JOB_UNITS], struct dispatch_result *out);
 
 /* The run's own probe. start: ERR_* when it cannot be started; the first worker's then decides. */
 MUST_USE enum err server_probe_start(struct server *s, struct errbuf *e);

@@ -12,6 +12,7 @@
 #include "common/base/mem.h"
 #include "common/base/str.h"
 #include "common/wire/shape_digest.h"
+#include "coordinator/control_vector.h"
 #include "coordinator/recover.h"
 
 /* out = the text of a meta key, "" when there is none. */
@@ -304,9 +305,20 @@ static enum err open_all(const struct start_options *o, struct run_config **cfg,
     return error;
 }
 
+static enum err load_vectors(const struct start_options *o, struct start *s, struct errbuf *e)
+{
+    const struct model_shape *shape = model_shape(s->setup.model);
+    if (o->n_steers == 0) {
+        return OK;
+    }
+    s->steer = mem_calloc((size_t)shape->layers * shape->hidden, sizeof *s->steer);
+    return s->steer ? control_vector_load(o->steers, o->n_steers, shape, s->steer, e)
+                    : err_set(e, ERR_NOMEM, "no memory for a vector per layer");
+}
+
 enum err start_open(const struct start_options *o, struct start *s, struct errbuf *e)
 {
-    *s = (struct start){.ask = o->ask};
+    *s = (struct start){.answers = o->answers};
     struct run_config *cfg = NULL;
     enum err error = load_config(o, &cfg, e);
     if (error == OK) {
@@ -315,6 +327,7 @@ enum err start_open(const struct start_options *o, struct start *s, struct errbu
     if (error == OK && o->eval_only) {
         error = keep_books(s, e);
         error = error == OK ? recover_other(o, s, e) : error;
+        error = error == OK ? load_vectors(o, s, e) : error;
     } else if (error == OK) {
         error = start_go_on(o->run, s, e);
     }
@@ -334,6 +347,7 @@ void start_free(struct start *s)
 {
     params_free(&s->params);
     score_book_free(&s->scores);
+    mem_free(s->steer);
     journal_close(&s->journal);
     setup_free(&s->setup);
     *s = (struct start){0};

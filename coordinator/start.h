@@ -28,6 +28,9 @@ struct start_options {
     bool eval_only;          /* no training: score once and leave */
     const char *from;        /* eval_only: the run whose adapter is scored; NULL: adapter off */
     struct eval_request ask; /* eval_only */
+    bool answers; /* with eval_only: no evaluation either, questions from stdin (ask.h) */
+    const char *const *steers; /* eval_only: specs of control_vector_load */
+    int n_steers;
 };
 
 struct start {
@@ -38,6 +41,8 @@ struct start {
     bool adapter;          /* eval_only: score with the adapter */
     struct eval_request ask;
     struct score_book *scores; /* what run.db holds of earlier evaluations */
+    bool answers;              /* as in the options */
+    float *steer;              /* [L][D] that is added behind the layers; NULL: nothing */
     char run_id[WIRE_NAME_BYTES];
     uint64_t starts;
     bool has_before, has_after; /* evaluations that run.db holds */

@@ -147,7 +147,7 @@ bool agent_work_job(struct agent *a, const struct wire_job *job, uint64_t now)
         return false;
     }
     slot->job = *job;
-    if (!job->adapter || (a->has_params && a->params_version == job->version)) {
+    if (!wire_job_fetches(job) || (a->has_params && a->params_version == job->version)) {
         slot->state = SLOT_COMPUTING;
         agent_act(a, AGENT_COMPUTE)->slot = job->slot;
         return true;

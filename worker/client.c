@@ -107,15 +107,37 @@ static void run_probe(struct client *c, bool again, uint64_t now)
     }
 }
 
+/* Floats of the adapter, and of a vector per layer that may follow it. */
+static size_t adapter_floats(const struct client *c, size_t *vectors)
+{
+    const struct wire_welcome *w = agent_settings(c->agent);
+    const struct lora_config lora = {.r = w->lora_r, .targets = w->lora_targets};
+    const struct model_shape *shape = model_shape(c->cfg.model);
+    *vectors = (size_t)shape->layers * shape->hidden;
+    return lora_count(shape, &lora);
+}
+
 static void compute(struct client *c, uint32_t s, uint64_t now)
 {
     const struct wire_job *job = agent_slot_job(c->agent, s);
     struct client_slot *slot = &c->slot[s];
     struct unit *units = slot->units;
+    struct answer_request *requests = slot->requests;
     slot->units = NULL;
+    slot->requests = NULL;
     slot->moved_ms = now;
-    enum err error =
-        units ? slots_compute(c->slots, s, job, units, job->adapter ? c->params : NULL) : ERR_PARSE;
+    size_t vectors;
+    const size_t floats = adapter_floats(c, &vectors) + vectors;
+    if (units && job->steer && (!c->params || blob_bytes(c->params) != floats * 4)) {
+        (void)err_set(&slot->failed, ERR_PARSE,
+                      "a job that steers, and parameters without vectors");
+        units_frame_free(units, job->units);
+        mem_free(requests);
+        units = NULL;
+    }
+    enum err error = units ? slots_compute(c->slots, s, job, units, requests,
+                                           wire_job_fetches(job) ? c->params : NULL)
+                           : ERR_PARSE;
     if (error != OK) {
         if (units) {
             (void)err_set(&slot->failed, error, "the slot takes no more work");
@@ -215,34 +237,43 @@ static void malformed(struct client *c, const char *why, uint64_t now)
                 (unsigned long long)c->malformed, why);
 }
 
+static void drop_job(struct client_slot *slot)
+{
+    units_frame_free(slot->units, slot->n_units);
+    mem_free(slot->requests);
+    slot->units = NULL;
+    slot->requests = NULL;
+    slot->n_units = 0;
+}
+
 static void take_job(struct client *c, const struct wire_job *job, const struct blob *payload)
 {
+    const uint32_t vocab = model_shape(c->cfg.model)->vocab;
     struct client_slot *slot = &c->slot[job->slot];
-    units_frame_free(slot->units, slot->n_units);
-    slot->units = NULL;
-    slot->n_units = 0;
+    drop_job(slot);
     if (!payload) {
         (void)err_set(&slot->failed, ERR_PARSE, "a job without its units");
         return;
     }
     enum err error =
-        units_frame_read(blob_data(payload), blob_bytes(payload), model_shape(c->cfg.model)->vocab,
-                         &slot->units, &slot->n_units, &slot->failed);
+        job->kind == WIRE_GENERATE
+            ? answers_frame_read(blob_data(payload), blob_bytes(payload), vocab, &slot->units,
+                                 &slot->requests, &slot->n_units, &slot->failed)
+            : units_frame_read(blob_data(payload), blob_bytes(payload), vocab, &slot->units,
+                               &slot->n_units, &slot->failed);
     if (error == OK && slot->n_units != job->units) {
         (void)err_set(&slot->failed, ERR_PARSE, "%u units instead of %u", slot->n_units,
                       job->units);
-        units_frame_free(slot->units, slot->n_units);
-        slot->units = NULL;
+        drop_job(slot);
     }
 }
 
 static void take_params(struct client *c, const struct wire_params *m, struct blob **payload,
                         uint64_t now)
 {
-    const struct wire_welcome *w = agent_settings(c->agent);
-    const struct lora_config lora = {.r = w->lora_r, .targets = w->lora_targets};
     uint8_t digest[WIRE_DIGEST_BYTES] = {0};
-    size_t floats = lora_count(model_shape(c->cfg.model), &lora);
+    size_t vectors;
+    size_t floats = adapter_floats(c, &vectors);
     if (!*payload && m->floats == 0) {
         agent_params_gone(c->agent, m->version, now);
         return;
@@ -250,8 +281,8 @@ static void take_params(struct client *c, const struct wire_params *m, struct bl
     if (*payload) {
         hash_xxh128(blob_data(*payload), blob_bytes(*payload), digest);
     }
-    if (!*payload || m->floats != floats || blob_bytes(*payload) != floats * 4 ||
-        memcmp(digest, m->hash, sizeof digest) != 0) {
+    if (!*payload || (m->floats != floats && m->floats != floats + vectors) ||
+        blob_bytes(*payload) != m->floats * 4 || memcmp(digest, m->hash, sizeof digest) != 0) {
         malformed(c, "parameters of a wrong size or digest", now);
         return;
     }
@@ -324,7 +355,7 @@ static void job_reported(struct client *c, struct slot_report *report, uint64_t 
                                                           : AGENT_COMPUTED;
     FAILPOINT("job.computed");
     c->slot[s].failed = report->text;
-    uint32_t r = agent_slot_done(c->agent, s, outcome, report->job.kind == WIRE_SCORE,
+    uint32_t r = agent_slot_done(c->agent, s, outcome, report->job.kind != WIRE_GRADIENT,
                                  report->result.failure, now);
     if (r != UINT32_MAX) {
         c->results[r].payload = report->result.payload;
@@ -468,7 +499,7 @@ static void release(struct client *c)
     slots_close(&c->slots);
     mailbox_close(&c->reports);
     for (uint32_t s = 0; s < c->cfg.slots; s++) {
-        units_frame_free(c->slot[s].units, c->slot[s].n_units);
+        drop_job(&c->slot[s]);
     }
     for (uint32_t r = 0; r < AGENT_RESULTS; r++) {
         blob_free(&c->results[r].payload);

@@ -122,7 +122,7 @@ void client_send_announcement(struct client *c, uint32_t r)
     ready->payload_bytes = blob_bytes(kept->payload);
     memcpy(ready->payload_hash, kept->result.hash, sizeof ready->payload_hash);
     ready->seconds = kept->seconds;
-    struct blob *inlined = job->kind == WIRE_SCORE ? kept->payload : NULL;
+    struct blob *inlined = job->kind != WIRE_GRADIENT ? kept->payload : NULL;
     if (client_send(c, c->control, &m, inlined) != OK) {
         log_event(LOG_DEBUG, "send_failed", "message=result_ready");
     }

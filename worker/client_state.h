@@ -7,6 +7,7 @@
 
 #include "common/base/log.h"
 #include "common/net/socket.h"
+#include "common/wire/answers.h"
 #include "worker/agent.h"
 #include "worker/client.h"
 #include "worker/slots.h"
@@ -18,7 +19,8 @@ struct client_result {
 };
 
 struct client_slot {
-    struct unit *units; /* read, not yet given to the slot's thread */
+    struct unit *units;              /* read, not yet given to the slot's thread */
+    struct answer_request *requests; /* of a GENERATE job */
     uint32_t n_units;
     uint64_t moved, moved_ms; /* progress last seen to grow */
     struct errbuf failed;

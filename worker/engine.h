@@ -98,6 +98,25 @@ MUST_USE enum err engine_gradient(struct engine_slot *slot, const struct unit *u
 MUST_USE enum err engine_score(struct engine_slot *slot, const struct unit *unit,
                                const float *lora_flat, double *leaf_logp, struct errbuf *e);
 
+/* Mean over the labelled rows of each leaf of KL(p || q) in nats, over the whole vocabulary: p with
+ * lora_flat and the vectors of engine_slot_steer, q with neither. 0 for a leaf without labels. */
+MUST_USE enum err engine_divergence(struct engine_slot *slot, const struct unit *unit,
+                                    const float *lora_flat, double *leaf_kl, struct errbuf *e);
+
+/* Adds |weight| * x of every label to sum [2][L][D], x being the residual stream behind the layer
+ * at the label's row: labels of a weight above 0 to the first half, below 0 to the second. Each
+ * product is rounded to the int64 nearest at scale 2^32, so sums do not depend on their order.
+ * Refused (ERR_RANGE, sum as it was): what is not finite, and a unit's sum beyond 2^20; with at
+ * most LIMIT_STEP_UNITS units no sum can overflow. */
+size_t engine_capture_count(const struct engine *engine);
+MUST_USE enum err engine_capture(struct engine_slot *slot, const struct unit *unit,
+                                 const float *lora_flat, int64_t *sum, struct errbuf *e);
+
+/* From now on vectors [L][D] are added to the residual stream behind each layer, at every row, in
+ * all but gradients; NULL: no longer. ERR_NOMEM. */
+MUST_USE enum err engine_slot_steer(struct engine_slot *slot, const float *vectors,
+                                    struct errbuf *e);
+
 /* Logits of the unit's labelled rows, ascending, each once: logits [count, V]. rows (of the unit:
  * the trees one after another) and logits may be NULL to ask for the count alone. */
 MUST_USE enum err engine_logits(struct engine_slot *slot, const struct unit *unit,

@@ -1,4 +1,4 @@
-/* engine_slot.h - what is inside an engine and a slot; for engine.c and probe.c alone. */
+/* engine_slot.h - what is inside an engine and a slot; for the engine_*.c and probe.c alone. */
 #ifndef PFT_ENGINE_SLOT_H
 #define PFT_ENGINE_SLOT_H
 

@@ -28,6 +28,7 @@ struct task {
     uint64_t number;
     struct wire_job job; /* TASK_JOB */
     struct unit *units;
+    struct answer_request *requests;
     struct blob *params;
 };
 
@@ -70,6 +71,7 @@ static void drop_task(struct letter *letter)
 {
     struct task *task = (struct task *)letter;
     units_frame_free(task->units, task->job.units);
+    mem_free(task->requests);
     blob_free(&task->params);
     mem_free(task);
 }
@@ -137,13 +139,18 @@ static void run_job(struct slot_thread *t, const struct task *task)
 {
     struct slot_report *report = new_report(SLOT_JOB, t->index);
     const struct engine *engine = t->owner->engine;
-    const struct step_work work = {
-        .job = &task->job,
-        .units = task->units,
-        .lora = task->params ? (const float *)(const void *)blob_data(task->params) : NULL,
-        .lora_count = engine_lora_count(engine),
-        .stop = &t->stop,
-        .room = &t->room};
+    const size_t lora_count = engine_lora_count(engine);
+    const float *params =
+        task->params ? (const float *)(const void *)blob_data(task->params) : NULL;
+    const struct step_work work = {.job = &task->job,
+                                   .units = task->units,
+                                   .requests = task->requests,
+                                   .lora = task->job.adapter ? params : NULL,
+                                   .lora_count = lora_count,
+                                   .steer = task->job.steer ? params + lora_count : NULL,
+                                   .sums = engine_capture_count(engine),
+                                   .stop = &t->stop,
+                                   .room = &t->room};
     uint64_t begin = clock_now_ns();
     (void)keep_time(t, begin, begin);
     report->job = task->job;
@@ -346,15 +353,17 @@ enum err slots_probe(struct slots *s)
 }
 
 enum err slots_compute(struct slots *s, uint32_t slot, const struct wire_job *job,
-                       struct unit *units, struct blob *params)
+                       struct unit *units, struct answer_request *requests, struct blob *params)
 {
     struct task *task = new_task(TASK_JOB);
     if (!task) {
         units_frame_free(units, job->units);
+        mem_free(requests);
         return ERR_NOMEM;
     }
     task->job = *job;
     task->units = units;
+    task->requests = requests;
     task->params = params ? blob_ref(params) : NULL;
     atomic_store(&s->threads[slot].stop, false);
     return post_task(s->threads[slot].tasks, task);

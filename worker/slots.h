@@ -49,10 +49,12 @@ MUST_USE enum err slots_prepare(struct slots *s, const struct engine_config *con
 /* SLOT_PROBED follows, computed by slot 0 after what it has to do. */
 MUST_USE enum err slots_probe(struct slots *s);
 
-/* SLOT_JOB follows. Takes units (units_frame_free'd by it) and, when not NULL, a reference of
- * params. The slot must be free. On an error units and params are dropped too. */
+/* SLOT_JOB follows. Takes units (units_frame_free'd by it), the requests of a GENERATE job (NULL in
+ * others) and, when not NULL, a reference of params. The slot must be free. On an error units,
+ * requests and params are dropped too. */
 MUST_USE enum err slots_compute(struct slots *s, uint32_t slot, const struct wire_job *job,
-                                struct unit *units, struct blob *params);
+                                struct unit *units, struct answer_request *requests,
+                                struct blob *params);
 
 /* The slot stops between two units; its SLOT_JOB says so. */
 void slots_stop(struct slots *s, uint32_t slot);

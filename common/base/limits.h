@@ -22,6 +22,17 @@ enum {
 static_assert((LIMIT_STEP_UNITS + 1) <= 1 << (63 - LIMIT_FIXED_POINT_SHIFT - LIMIT_GRADIENT_BITS),
               "a step's sum of gradients must fit int64");
 
+/* What is generated and captured (common/wire/answers.h, worker/engine.h). */
+enum {
+    LIMIT_ANSWER_TOKENS = 4096, /* new tokens of one request */
+    LIMIT_BRANCHES = 16,        /* sequences of one request that are decoded as one */
+    LIMIT_STOPS = 8,            /* tokens that end an answer */
+    LIMIT_CAPTURE_SHIFT = 32,   /* sums of activations are int64 at scale 2^32 */
+    LIMIT_CAPTURE_BITS = 20,    /* a sum at or beyond 2^20 in one unit is refused */
+};
+static_assert((LIMIT_STEP_UNITS + 1) <= 1 << (63 - LIMIT_CAPTURE_SHIFT - LIMIT_CAPTURE_BITS),
+              "a batch's sum of activations must fit int64");
+
 /* Models. */
 enum {
     LIMIT_LAYERS = 512,

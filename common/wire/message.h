@@ -13,7 +13,7 @@
 #include "common/base/limits.h"
 
 /* proto/README.md says when it changes. */
-enum { WIRE_PROTOCOL = 2 };
+enum { WIRE_PROTOCOL = 3 };
 
 enum {
     WIRE_NAME_BYTES = 64,  /* worker, run, levels, core type: with the NUL */
@@ -79,7 +79,14 @@ enum wire_parting {
     WIRE_PARTINGS,
 };
 
-enum wire_job_kind { WIRE_GRADIENT = 1, WIRE_SCORE, WIRE_JOB_KINDS };
+enum wire_job_kind { WIRE_GRADIENT = 1, WIRE_SCORE, WIRE_GENERATE, WIRE_CAPTURE, WIRE_JOB_KINDS };
+
+/* What a SCORE job makes of a leaf. */
+enum wire_score {
+    WIRE_LOG_P, /* sum of log p(target) over its labels */
+    WIRE_KL, /* mean over its labelled rows of KL(adapter and vectors as the job says || neither) */
+    WIRE_SCORES,
+};
 
 /* job_note.code of WIRE_FAILED */
 enum wire_failure {
@@ -160,7 +167,15 @@ struct wire_job {
     uint32_t attempt;
     uint32_t slot;
     uint64_t request;
+    enum wire_score score; /* SCORE */
+    bool steer;            /* add the vectors that the parameters end with */
 };
+
+/* Whether the job waits for parameters of its version. */
+static inline bool wire_job_fetches(const struct wire_job *job)
+{
+    return job->adapter || job->steer;
+}
 
 struct wire_progress {
     uint64_t job;

@@ -102,8 +102,11 @@ static enum err check_note(enum wire_kind kind, const struct wire_note *m, struc
 static enum err check_job(const struct wire_job *m, struct errbuf *e)
 {
     NEED(m->job != 0, "job.job: 0");
-    NEED(m->kind == WIRE_GRADIENT || m->kind == WIRE_SCORE, "job.kind: %u, 1 and 2 are known",
-         (unsigned)m->kind);
+    NEED(m->kind >= WIRE_GRADIENT && m->kind < WIRE_JOB_KINDS, "job.kind: %u, 1 to %d are known",
+         (unsigned)m->kind, WIRE_JOB_KINDS - 1);
+    NEED(m->score < WIRE_SCORES && (m->score == WIRE_LOG_P || m->kind == WIRE_SCORE),
+         "job.score: %u, below %d, and above 0 with a score only", (unsigned)m->score, WIRE_SCORES);
+    NEED(!m->steer || m->kind != WIRE_GRADIENT, "job.steer: not with a gradient");
     NEED(m->version != UINT64_MAX, "job.version: no such version");
     NEED(m->slot < LIMIT_SLOTS, "job.slot: %u, below %d wanted", m->slot, LIMIT_SLOTS);
     NEED(m->units >= 1 && m->units <= LIMIT_JOB_UNITS, "job.units: %u, 1 to %d are possible",
@@ -117,14 +120,15 @@ static enum err check_job(const struct wire_job *m, struct errbuf *e)
 static enum err check_result_ready(const struct wire_result_ready *m, struct errbuf *e)
 {
     NEED(m->job != 0, "result_ready.job: 0");
-    NEED(m->kind == WIRE_GRADIENT || m->kind == WIRE_SCORE,
-         "result_ready.kind: %u, 1 and 2 are known", (unsigned)m->kind);
+    NEED(m->kind >= WIRE_GRADIENT && m->kind < WIRE_JOB_KINDS,
+         "result_ready.kind: %u, 1 to %d are known", (unsigned)m->kind, WIRE_JOB_KINDS - 1);
     NEED(m->n_rows >= 1 && m->n_rows <= LIMIT_JOB_UNITS,
          "result_ready.rows: %u, 1 to %d are possible", m->n_rows, LIMIT_JOB_UNITS);
+    uint64_t grain = m->kind == WIRE_GENERATE ? 4 : 8;
     NEED(m->payload_bytes >= 8 && m->payload_bytes <= LIMIT_TENSOR_BYTES &&
-             m->payload_bytes % 8 == 0,
-         "result_ready.payload_bytes: %llu, a multiple of 8 up to %d",
-         (unsigned long long)m->payload_bytes, LIMIT_TENSOR_BYTES);
+             m->payload_bytes % grain == 0,
+         "result_ready.payload_bytes: %llu, a multiple of %llu up to %d",
+         (unsigned long long)m->payload_bytes, (unsigned long long)grain, LIMIT_TENSOR_BYTES);
     NEED(m->seconds >= 0.0f && isfinite(m->seconds), "result_ready.seconds: %g",
          (double)m->seconds);
     for (uint32_t i = 0; i < m->n_rows; i++) {

@@ -85,6 +85,8 @@ static void pack_job(const struct wire_job *m, Pft__Job *p)
     p->attempt = m->attempt;
     p->slot = m->slot;
     p->request = m->request;
+    p->score = (uint32_t)m->score;
+    p->steer = m->steer;
 }
 
 static void pack_heartbeat(const struct wire_heartbeat *m, struct message_scratch *s)

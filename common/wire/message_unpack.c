@@ -113,6 +113,8 @@ static enum err unpack_job(const Pft__Job *p, struct wire_job *m, struct errbuf 
     m->attempt = p->attempt;
     m->slot = p->slot;
     m->request = p->request;
+    m->score = (enum wire_score)p->score;
+    m->steer = p->steer != 0;
     BYTES(m->token, p->token, "job.token");
     return OK;
 }

@@ -5,6 +5,7 @@ import sys
 
 import torch
 
+import generation
 import objectives
 import text_cases
 import tiny_model
@@ -20,6 +21,7 @@ def main():
     trees.write_all(root)
     training.write_all(root)
     objectives.write_all(root)
+    generation.write_all(root)
     text_cases.write_all(root)
     size = sum(f.stat().st_size for f in root.rglob("*") if f.is_file())
     print(f"{size} bytes under {root}")

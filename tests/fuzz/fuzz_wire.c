@@ -5,6 +5,7 @@
 
 #include "common/base/check.h"
 #include "common/base/mem.h"
+#include "common/wire/answers.h"
 #include "common/wire/message.h"
 #include "common/wire/status_message.h"
 #include "common/wire/units_frame.h"
@@ -12,7 +13,15 @@
 #include "tests/support/wire_sample.h"
 
 enum { VOCAB = 300, SEED_BYTES = LIMIT_HEADER_BYTES + 1 };
-enum parser { PARSE_HEADER, PARSE_UNITS, PARSE_STATUS, PARSE_REQUEST, PARSERS };
+enum parser {
+    PARSE_HEADER,
+    PARSE_UNITS,
+    PARSE_STATUS,
+    PARSE_REQUEST,
+    PARSE_ASKED,
+    PARSE_ANSWERS,
+    PARSERS
+};
 
 static void header(const uint8_t *data, size_t bytes)
 {
@@ -49,6 +58,52 @@ static void units(const uint8_t *data, size_t bytes)
     CHECK(memcmp(out, data, bytes) == 0);
     mem_free(out);
     units_frame_free(list, n);
+}
+
+/* A GENERATE job's frame. */
+static void asked(const uint8_t *data, size_t bytes)
+{
+    struct unit *list;
+    struct answer_request *requests;
+    struct errbuf e;
+    uint32_t n;
+    if (answers_frame_read(data, bytes, VOCAB, &list, &requests, &n, &e) != OK) {
+        CHECK(list == NULL && requests == NULL && e.text[0] != '\0');
+        return;
+    }
+    const struct unit *units_at[LIMIT_JOB_UNITS];
+    const struct answer_request *requests_at[LIMIT_JOB_UNITS];
+    for (uint32_t i = 0; i < n; i++) {
+        units_at[i] = &list[i];
+        requests_at[i] = &requests[i];
+    }
+    CHECK(answers_frame_bytes(units_at, n) == bytes);
+    uint8_t *out = mem_calloc(1, bytes);
+    CHECK(out != NULL);
+    answers_frame_write(units_at, requests_at, n, out);
+    CHECK(memcmp(out, data, bytes) == 0);
+    mem_free(out);
+    units_frame_free(list, n);
+    mem_free(requests);
+}
+
+static const struct answer_request sample_request = {
+    .seed = 7, .temperature = 0.5f, .top_p = 0.9f, .max_new_tokens = 3, .n_stops = 1, .stops = {2}};
+
+/* Two answers. */
+static void answered(const uint8_t *data, size_t bytes)
+{
+    const struct answer_request *const requests[] = {&sample_request, &sample_request};
+    struct answer_view answers[2];
+    struct errbuf e;
+    if (answers_read(data, bytes, requests, 2, VOCAB, answers, &e) == OK) {
+        for (uint32_t i = 0; i < 2; i++) {
+            CHECK(answers[i].n <= sample_request.max_new_tokens);
+            CHECK(answers[i].n == 0 || answer_token(&answers[i], answers[i].n - 1) < VOCAB);
+        }
+    } else {
+        CHECK(e.text[0] != '\0');
+    }
 }
 
 static void status(const uint8_t *data, size_t bytes)
@@ -93,6 +148,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
         break;
     case PARSE_STATUS:
         status(data + 1, bytes - 1);
+        break;
+    case PARSE_ASKED:
+        asked(data + 1, bytes - 1);
+        break;
+    case PARSE_ANSWERS:
+        answered(data + 1, bytes - 1);
         break;
     case PARSE_REQUEST:
     case PARSERS:
@@ -179,12 +240,88 @@ static void seed_requests(void)
     }
 }
 
+/* A mix of two branches that share their first three tokens, and what answers two such requests. */
+static void seed_answers(void)
+{
+    static const uint8_t payload[] = {PARSE_ANSWERS,
+                                      2,
+                                      0,
+                                      0,
+                                      0,
+                                      1,
+                                      0,
+                                      0,
+                                      0,
+                                      9,
+                                      0,
+                                      0,
+                                      0,
+                                      8,
+                                      1,
+                                      0,
+                                      0,
+                                      3,
+                                      0,
+                                      0,
+                                      0,
+                                      2,
+                                      0,
+                                      0,
+                                      0,
+                                      1,
+                                      0,
+                                      0,
+                                      0,
+                                      1,
+                                      0,
+                                      0,
+                                      0,
+                                      4,
+                                      0,
+                                      0,
+                                      0};
+    static uint8_t seed[1024];
+    struct tree tree;
+    struct errbuf e;
+    CHECK(tree_alloc(&tree, 3, 5, 2, 2) == OK);
+    tree.nodes[0] = (struct tree_node){.parent = TREE_ROOT, .count = 3};
+    tree.nodes[1] = (struct tree_node){.parent = 0, .count = 1};
+    tree.nodes[2] = (struct tree_node){.parent = 0, .count = 1};
+    tree.labels[0] = (struct tree_label){.row = 3, .leaf = 0, .weight = 1.5f};
+    tree.labels[1] = (struct tree_label){.row = 4, .leaf = 1, .weight = -0.5f};
+    CHECK(tree_finish(&tree, VOCAB, &e) == OK);
+    const struct unit unit = {.id = 1, .n_trees = 1, .trees = &tree};
+    const struct unit *units_at[] = {&unit, &unit};
+    const struct answer_request *requests_at[] = {&sample_request, &sample_request};
+    seed[0] = PARSE_ASKED;
+    answers_frame_write(units_at, requests_at, 2, seed + 1);
+    put(seed, answers_frame_bytes(units_at, 2) + 1);
+    put(payload, sizeof payload);
+    tree_free(&tree);
+}
+
+/* Jobs and results of every kind. */
+static void seed_kinds(void)
+{
+    for (int kind = WIRE_GRADIENT; kind < WIRE_JOB_KINDS; kind++) {
+        struct wire_message m;
+        wire_sample(&m, WIRE_JOB);
+        wire_sample_kind(&m.job, (enum wire_job_kind)kind);
+        seed_message(&m);
+        wire_sample(&m, WIRE_RESULT_READY);
+        m.result_ready.kind = (enum wire_job_kind)kind;
+        seed_message(&m);
+    }
+}
+
 size_t fuzz_seeds(struct fuzz_seed *seeds)
 {
     seeds_out = seeds;
     seeds_count = 0;
     seed_messages();
+    seed_kinds();
     seed_units();
+    seed_answers();
     seed_requests();
     const struct task_info task = {
         .id = 1, .sort = TASK_TRAIN, .state = TASK_FAILED, .text = "why"};

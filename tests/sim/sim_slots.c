@@ -10,6 +10,7 @@
 #include "common/format/model_file.h"
 #include "common/wire/units_frame.h"
 #include "tests/sim/sim.h"
+#include "worker/engine_generate.h"
 
 enum { SPOILT_MAX = 4096, SPIKE = 8, BEYOND = 1000 };
 
@@ -118,6 +119,39 @@ enum err engine_score(struct engine_slot *slot, const struct unit *unit, const f
     (void)lora;
     (void)leaf;
     return err_set(e, ERR_UNSUPPORTED, "a simulated run has no evaluation");
+}
+
+/* Nor has it answers or captures. */
+enum err engine_divergence(struct engine_slot *slot, const struct unit *unit, const float *lora,
+                           double *leaf, struct errbuf *e)
+{
+    return engine_score(slot, unit, lora, leaf, e);
+}
+
+enum err engine_capture(struct engine_slot *slot, const struct unit *unit, const float *lora,
+                        int64_t *sum, struct errbuf *e)
+{
+    (void)sum;
+    return engine_score(slot, unit, lora, NULL, e);
+}
+
+enum err engine_generate(struct engine_slot *slot, const struct unit *units,
+                         const struct answer_request *requests, uint32_t n, const float *lora,
+                         const atomic_bool *stop, bool *stopped, struct engine_answer *answers,
+                         struct errbuf *e)
+{
+    (void)requests;
+    (void)n;
+    (void)stop;
+    (void)stopped;
+    (void)answers;
+    return engine_score(slot, units, lora, NULL, e);
+}
+
+enum err engine_slot_steer(struct engine_slot *slot, const float *vectors, struct errbuf *e)
+{
+    (void)slot;
+    return vectors ? err_set(e, ERR_UNSUPPORTED, "a simulated run is not steered") : OK;
 }
 
 static void drop_report(struct letter *letter)
@@ -289,8 +323,9 @@ static void unit_done(void *ctx, uint64_t a)
 }
 
 enum err slots_compute(struct slots *s, uint32_t slot, const struct wire_job *job,
-                       struct unit *units, struct blob *params)
+                       struct unit *units, struct answer_request *requests, struct blob *params)
 {
+    CHECK(requests == NULL);
     struct sim_slot *t = &s->slots[slot];
     CHECK(!t->busy);
     t->busy = true;

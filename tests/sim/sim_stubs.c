@@ -11,6 +11,7 @@
 #include "common/base/mem.h"
 #include "common/base/rng.h"
 #include "common/format/model_file.h"
+#include "coordinator/ask_lines.h"
 #include "coordinator/batch.h"
 #include "coordinator/config.h"
 #include "tests/sim/sim.h"
@@ -220,4 +221,29 @@ enum err sim_setup(struct setup *s, struct errbuf *e)
     memcpy(s->fixed, &p->seed, sizeof p->seed);
     str_addf(&s->fixed_text, "train.seed: %llu\n", (unsigned long long)p->seed);
     return plan_new(&plan, plan_groups, p->groups, &s->plan, e);
+}
+
+/* A simulated run is asked nothing: it has no stdin. */
+enum err ask_lines_open(struct mailbox *to, struct ask_lines **out, struct errbuf *e)
+{
+    (void)to;
+    (void)out;
+    return err_set(e, ERR_UNSUPPORTED, "a simulated run has no stdin");
+}
+
+enum err ask_lines_answer(struct ask_lines *lines, const struct str *answer, struct errbuf *e)
+{
+    (void)lines;
+    (void)answer;
+    return err_set(e, ERR_UNSUPPORTED, "a simulated run has no stdout");
+}
+
+void ask_lines_close(struct ask_lines **lines)
+{
+    *lines = NULL;
+}
+
+void ask_line_free(struct ask_line *line)
+{
+    mem_free(line);
 }

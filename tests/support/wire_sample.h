@@ -85,6 +85,14 @@ static inline void wire_sample_job_note(struct wire_job_note *n)
     (void)snprintf(n->text, sizeof n->text, "layer 3 q: NaN");
 }
 
+/* Makes a sample job one of another kind. */
+static inline void wire_sample_kind(struct wire_job *m, enum wire_job_kind kind)
+{
+    m->kind = kind;
+    m->score = kind == WIRE_SCORE ? WIRE_KL : WIRE_LOG_P;
+    m->steer = kind != WIRE_GRADIENT;
+}
+
 /* A valid message of each kind; zeroed first, so that whole structs can be compared. */
 static inline void wire_sample(struct wire_message *m, enum wire_kind kind)
 {
@@ -129,7 +137,9 @@ static inline void wire_sample(struct wire_message *m, enum wire_kind kind)
                                    .rows = 2048,
                                    .attempt = 2,
                                    .slot = 1,
-                                   .request = 12};
+                                   .request = 12,
+                                   .score = WIRE_KL,
+                                   .steer = true};
         return;
     case WIRE_HEARTBEAT:
         wire_sample_heartbeat(&m->heartbeat);

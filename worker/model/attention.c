@@ -141,8 +141,7 @@ static struct softmax softmax_of(const struct blocks *all, const struct view *v)
                             .inverse = span_at(all->t->inverse, v->row_at)};
 }
 
-/* The flat side of attention's output: all heads of each query. */
-static struct heads flat_heads(const struct pass *p, uint32_t queries)
+struct heads attention_heads(const struct pass *p, uint32_t queries)
 {
     const struct model_shape *s = &p->model->shape;
     CHECK(s->kv_heads > 0);
@@ -187,7 +186,7 @@ static void block_forward(void *ctx, struct team *alone, uint32_t lane, uint32_t
 void attention_forward(struct pass *p, uint32_t layer)
 {
     struct blocks all = blocks_of(p, layer);
-    struct heads heads = flat_heads(p, all.set->count);
+    struct heads heads = attention_heads(p, all.set->count);
     heads.scaled_rows = true;
     heads.row_scale = all.t->inverse;
     team_enter(&p->team, PROFILE_ATTENTION);
@@ -219,7 +218,7 @@ void attention_backward(struct pass *p, uint32_t layer)
     struct blocks all = blocks_of(p, layer);
     const struct scratch *c = &p->scratch;
     const struct model_shape *s = &p->model->shape;
-    const struct heads heads = flat_heads(p, all.set->count);
+    const struct heads heads = attention_heads(p, all.set->count);
     size_t keys = (size_t)s->kv_heads * p->sizes.rows * s->head_dim;
     team_enter(&p->team, PROFILE_ATTENTION);
     p->team.ops->heads_split(&p->team, &heads, c->dattn, c->heads);

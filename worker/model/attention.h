@@ -10,6 +10,9 @@
 /* q, k, v of the layer -> attn [Q, H E], most, inverse. */
 void attention_forward(struct pass *p, uint32_t layer);
 
+/* The flat side of attention's output [queries, H E]: all heads of each query. */
+struct heads attention_heads(const struct pass *p, uint32_t queries);
+
 /* scratch.dattn [Q, H E] -> scratch.dq [K][Q][P][E], dk, dv [K][N][E], of rotated q and k. */
 void attention_backward(struct pass *p, uint32_t layer);
 

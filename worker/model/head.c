@@ -5,7 +5,7 @@
 
 #include "worker/model/exact_math.h"
 
-static void final_norm(struct pass *p)
+void head_norm(struct pass *p)
 {
     const struct model_shape *s = &p->model->shape;
     team_enter(&p->team, PROFILE_NORM);
@@ -13,13 +13,10 @@ static void final_norm(struct pass *p)
                          p->model->final_norm, p->scratch.norm_labelled, p->final_rstd);
 }
 
-/* logits [M, cols] of a block of the vocabulary. */
-static void block_logits(struct pass *p, const struct frozen *block)
+void head_block_logits(struct pass *p, const struct frozen *block, struct span x)
 {
-    const struct product product = {.w = block,
-                                    .rows = p->sizes.labelled,
-                                    .x = p->scratch.norm_labelled,
-                                    .y = p->scratch.logits};
+    const struct product product = {
+        .w = block, .rows = p->sizes.labelled, .x = x, .y = p->scratch.logits};
     p->team.ops->product(&p->team, &product);
 }
 
@@ -60,7 +57,7 @@ void head_forward(struct pass *p, bool keep, double *log_p)
     const struct backend_ops *ops = p->team.ops;
     const struct model_shape *s = &p->model->shape;
     pass_show(p, "final.input", 0, p->final_x, p->sizes.labelled, s->hidden);
-    final_norm(p);
+    head_norm(p);
     pass_show(p, "final_norm", 0, p->scratch.norm_labelled, p->sizes.labelled, s->hidden);
     team_enter(&p->team, PROFILE_HEAD);
     ops->fill(&p->team, p->scratch.most, p->sizes.labelled, -__builtin_inff());
@@ -78,7 +75,7 @@ void head_forward(struct pass *p, bool keep, double *log_p)
                                      .sum = p->scratch.sum,
                                      .mixing = keep,
                                      .mix = p->scratch.mix};
-        block_logits(p, block);
+        head_block_logits(p, block, p->scratch.norm_labelled);
         ops->pick(&p->team, &b, p->sizes.labels, p->unit.label_query, p->unit.label_target,
                   p->unit.label_logit);
         ops->head_block(&p->team, &b);
@@ -141,12 +138,12 @@ void head_backward(struct pass *p, const float *weights)
 
 void head_logits(struct pass *p, float *logits)
 {
-    final_norm(p);
+    head_norm(p);
     team_enter(&p->team, PROFILE_HEAD);
     for (uint32_t i = 0; i < p->model->n_head_blocks; i++) {
         const struct frozen *block = &p->model->head_blocks[i];
         const uint32_t cols = block->out;
-        block_logits(p, block);
+        head_block_logits(p, block, p->scratch.norm_labelled);
         for (uint32_t row = 0; row < p->sizes.labelled; row++) {
             const float *from = p->team.ops->view(
                 &p->team, span_at(p->scratch.logits, (size_t)row * cols), cols, p->host.logits);

@@ -19,6 +19,12 @@ void head_forward(struct pass *p, bool keep, double *log_p);
  * keep. */
 void head_backward(struct pass *p, const float *weights);
 
+/* final_x -> scratch.norm_labelled [M, D], what products with the output matrix read. */
+void head_norm(struct pass *p);
+
+/* x [M, D] -> scratch.logits [M, cols] of a block of the vocabulary. */
+void head_block_logits(struct pass *p, const struct frozen *block, struct span x);
+
 /* final_x -> logits [M, V] on the host. */
 void head_logits(struct pass *p, float *logits);
 

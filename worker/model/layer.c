@@ -125,7 +125,7 @@ void layer_forward(struct pass *p, uint32_t layer, struct span y)
     norm_forward(p, f.rows, f.t->x, f.w->attn_norm, f.t->rstd_attn);
     pass_show(p, "attn_norm", layer, p->scratch.norm, f.rows, D);
     qkv_forward(p, layer, &f);
-    attention_forward(p, layer);
+    (p->attend ? p->attend : attention_forward)(p, layer);
     pass_show(p, "attn", layer, f.t->attn, f.queries, f.q_cols);
 
     team_enter(&p->team, PROFILE_OTHER);

@@ -343,6 +343,7 @@ void pass_deinit(struct pass *p)
     if (p->team.ops) {
         p->team.ops->release(&p->arena);
         p->team.ops->release(&p->adapter_room);
+        p->team.ops->release(&p->steer_room);
     }
     team_deinit(&p->team);
     unit_rows_free(&p->rows);
@@ -460,6 +461,46 @@ void pass_show(struct pass *p, const char *name, uint32_t layer, struct span dat
     }
 }
 
+enum err pass_load_vectors(struct pass *p, const float *vectors, struct errbuf *e)
+{
+    const struct model_shape *s = &p->model->shape;
+    const size_t words = (size_t)s->layers * s->hidden;
+    const float one = 1.0f;
+    if (!p->steer_room) {
+        struct arena room = {NULL, 0};
+        (void)take(&room, 1, 1);
+        (void)take(&room, words, 1);
+        if (p->team.ops->alloc(room.at, &p->steer_room) != OK) {
+            return err_set(e, ERR_NOMEM, "engine: no memory for a vector per layer");
+        }
+        room = (struct arena){p->steer_room, 0};
+        p->steer_one = take(&room, 1, 1);
+        p->steer_vectors = take(&room, words, 1);
+    }
+    p->team.ops->upload(p->steer_one, &one, 1);
+    p->team.ops->upload(p->steer_vectors, vectors, words);
+    return OK;
+}
+
+/* y [rows, D] += the layer's vector, as a product of inner size 1 whose rows are all the same. */
+static void steer(struct pass *p, uint32_t layer, struct span y)
+{
+    const uint32_t D = p->model->shape.hidden;
+    const struct gemm g = {.onto = true,
+                           .m = layer_queries(p, layer),
+                           .n = D,
+                           .k = 1,
+                           .alpha = 1.0f,
+                           .a = p->steer_one,
+                           .lda = 0,
+                           .b = span_at(p->steer_vectors, (size_t)layer * D),
+                           .ldb = D,
+                           .c = y,
+                           .ldc = D};
+    team_enter(&p->team, PROFILE_OTHER);
+    p->team.ops->gemm(&p->team, &g);
+}
+
 void network_forward(struct pass *p)
 {
     const struct model *m = p->model;
@@ -468,7 +509,14 @@ void network_forward(struct pass *p)
                              p->layers[0].x);
     for (uint32_t i = 0; i < m->shape.layers; i++) {
         team_layer(&p->team, &p->profiles[i]);
-        layer_forward(p, i, layer_is_last(p, i) ? p->final_x : p->layers[i + 1].x);
+        const struct span y = layer_is_last(p, i) ? p->final_x : p->layers[i + 1].x;
+        layer_forward(p, i, y);
+        if (p->steer) {
+            steer(p, i, y);
+        }
+        if (p->layer_out) {
+            p->layer_out(p, i, y);
+        }
         p->layer_done(p->owner);
     }
     team_layer(&p->team, NULL);

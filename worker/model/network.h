@@ -136,6 +136,14 @@ struct pass {
     void *owner;
     watch_fn *watch;
     void *context; /* of watch */
+    /* What stands in for attention_forward, and what sees each layer's output [Q, D]; NULL: nothing
+     * does. */
+    void (*attend)(struct pass *p, uint32_t layer);
+    void (*layer_out)(struct pass *p, uint32_t layer, struct span y);
+    void *guest; /* of these two */
+    bool steer;  /* add the vectors */
+    struct buffer *steer_room;
+    struct span steer_one, steer_vectors; /* 1.0, [L, D] */
 };
 
 /* Binds weights (borrowed until model_deinit) to a backend. */
@@ -158,6 +166,9 @@ void pass_deinit(struct pass *p);
  * adapter off. */
 MUST_USE enum err pass_start(struct pass *p, const struct unit *unit, const float *lora_flat,
                              bool keep, uint64_t seed, uint64_t step, struct errbuf *e);
+
+/* Vectors [L, D] on the host for passes to come with p->steer; kept until the next ones. */
+MUST_USE enum err pass_load_vectors(struct pass *p, const float *vectors, struct errbuf *e);
 
 /* Embedding and layers: fills final_x. */
 void network_forward(struct pass *p);

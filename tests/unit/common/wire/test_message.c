@@ -134,8 +134,18 @@ static void test_a_field_outside_its_range_is_named(void **state)
     m.welcome.silence_ms = m.welcome.heartbeat_ms;
     expect_range(&m, "silence_ms");
     wire_sample(&m, WIRE_JOB);
-    m.job.kind = (enum wire_job_kind)3;
+    m.job.kind = WIRE_JOB_KINDS;
     expect_range(&m, "job.kind");
+    wire_sample(&m, WIRE_JOB);
+    m.job.score = WIRE_SCORES;
+    expect_range(&m, "job.score");
+    wire_sample(&m, WIRE_JOB);
+    m.job.kind = WIRE_CAPTURE; /* with what only a score has */
+    expect_range(&m, "job.score");
+    wire_sample(&m, WIRE_JOB);
+    wire_sample_kind(&m.job, WIRE_GRADIENT);
+    m.job.steer = true;
+    expect_range(&m, "job.steer");
     wire_sample(&m, WIRE_JOB);
     m.job.units = 0;
     expect_range(&m, "job.units");
@@ -151,6 +161,8 @@ static void test_a_field_outside_its_range_is_named(void **state)
     wire_sample(&m, WIRE_RESULT_READY);
     m.result_ready.payload_bytes = 12;
     expect_range(&m, "payload_bytes");
+    m.result_ready.kind = WIRE_GENERATE; /* answers are 4 bytes a token */
+    assert_int_equal(wire_check(&m, &(struct errbuf){{0}}), OK);
     wire_sample(&m, WIRE_REFUSED);
     m.note.code = 99;
     expect_range(&m, "refused.code");

@@ -1,0 +1,151 @@
+/* asking.c - options, requests and the fleet behind them. */
+#include "cli/asking.h"
+
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/base/mem.h"
+
+void asking_options(struct asking *a, struct args_option list[ASKING_ALL])
+{
+    const struct args_option all[ASKING_ALL] = {
+        {"--model", "FILE", "a bare model instead of a run (\"default\": the fetched one)",
+         &a->served.model, NULL, NULL},
+        {"--values", "FILE", "values file (default with a run: its own)", &a->served.values, NULL,
+         NULL},
+        {"--base", NULL, "the run's model without its adapter", NULL, NULL, &a->bare},
+        {"--steer", "SPEC", "FILE=MULTIPLIER[@LAYER]: add a control vector", a->steers,
+         &a->served.n_steers, NULL},
+        {"--workers", "N", "one-slot workers to start (default: one per core)", &a->workers, NULL,
+         NULL},
+        {"--set", "KEY=VALUE", "override a key of the config", a->sets, &a->served.n_sets, NULL},
+        {"--value", "NAME", "answer as someone who holds this value", &a->value, NULL, NULL},
+        {"--mix", "AXIS=LAMBDA",
+         "p(first value)^LAMBDA p(second)^(1-LAMBDA) of the axis, LAMBDA from -2 to 3", &a->mix,
+         NULL, NULL},
+        {"--temperature", "T", "0 (default): the likeliest token; up to 10", &a->temperature, NULL,
+         NULL},
+        {"--top-p", "P", "draw among the likeliest that have P together (default 1)", &a->top_p,
+         NULL, NULL},
+        {"--max-new-tokens", "N", "at most so many (default 256)", &a->max_new, NULL, NULL},
+        {"--seed", "N", "of the draws (default 0)", &a->seed, NULL, NULL},
+    };
+    memcpy(list, all, sizeof all);
+}
+
+enum err asking_take(struct asking *a, const struct args *args, struct errbuf *e)
+{
+    a->served.run = args->positional[0];
+    a->served.steers = a->steers;
+    a->served.sets = a->sets;
+    if (args->n_positional > 1) {
+        return err_set(e, ERR_USAGE, "one RUN is wanted; usage: %s", args->usage);
+    }
+    if (a->value && a->mix) {
+        return err_set(e, ERR_USAGE, "--value or --mix, not both");
+    }
+    return local_words_check(&a->served, args->usage, e);
+}
+
+static enum err put_number(json_t *request, const char *key, const char *option, const char *text,
+                           struct errbuf *e)
+{
+    char *end = NULL;
+    double value = text ? strtod(text, &end) : 0.0;
+    if (text && (end == text || *end != '\0')) {
+        return err_set(e, ERR_USAGE, "%s %s: a number is wanted", option, text);
+    }
+    if (text) {
+        json_object_set_new(request, key, json_real(value));
+    }
+    return OK;
+}
+
+static enum err put_whole(json_t *request, const char *key, const char *option, const char *text,
+                          long least, long most, struct errbuf *e)
+{
+    long value = 0;
+    enum err error = text ? args_number(option, text, least, most, &value, e) : OK;
+    if (error == OK && text) {
+        json_object_set_new(request, key, json_integer(value));
+    }
+    return error;
+}
+
+enum err asking_mix(json_t *request, const char *text, struct errbuf *e)
+{
+    const char *equals = strrchr(text, '=');
+    char *end = NULL;
+    double lambda = equals ? strtod(equals + 1, &end) : 0.0;
+    if (!equals || equals == text || end == equals + 1 || *end != '\0') {
+        return err_set(e, ERR_USAGE, "mix %s: AXIS=LAMBDA is wanted", text);
+    }
+    json_object_del(request, "value");
+    json_object_set_new(request, "mix",
+                        json_pack("{s:o,s:f}", "axis", json_stringn(text, (size_t)(equals - text)),
+                                  "lambda", lambda));
+    return OK;
+}
+
+enum err asking_request(const struct asking *a, json_t **out, struct errbuf *e)
+{
+    json_t *r = json_object();
+    enum err error = put_number(r, "temperature", "--temperature", a->temperature, e);
+    if (error == OK) {
+        error = put_number(r, "top_p", "--top-p", a->top_p, e);
+    }
+    if (error == OK) {
+        error = put_whole(r, "max_new_tokens", "--max-new-tokens", a->max_new, 1, 1 << 20, e);
+    }
+    if (error == OK) {
+        error = put_whole(r, "seed", "--seed", a->seed, 0, LONG_MAX, e);
+    }
+    if (error == OK && a->value) {
+        json_object_set_new(r, "value", json_string(a->value));
+    }
+    if (error == OK && a->mix) {
+        error = asking_mix(r, a->mix, e);
+    }
+    *out = r;
+    if (error != OK) {
+        json_decref(r);
+        *out = NULL;
+    }
+    return error;
+}
+
+void asking_say(const struct asking *a, struct talk *talk, const char *key, json_t *what)
+{
+    json_t *line = json_object();
+    json_object_set_new(line, key, what);
+    json_object_set_new(line, "adapter", json_boolean(!a->bare));
+    char *text = json_dumps(line, JSON_COMPACT);
+    if (text) {
+        talk_say(talk, text, strlen(text));
+    }
+    mem_free(text);
+    json_decref(line);
+}
+
+enum err asking_run(const struct asking *a, struct talk *talk, bool quiet, int *code,
+                    struct errbuf *e)
+{
+    struct local_words w = {.folder = ""};
+    enum err error = local_words_make(&w, e);
+    if (error == OK) {
+        error = local_words_fill(&w, "--ask", &a->served, e);
+    }
+    if (error == OK) {
+        w.local.talk = talk;
+        w.local.quiet = quiet;
+        error = local_shape(a->workers, NULL, NULL, &w.local, e);
+    }
+    if (error == OK) {
+        error = local_run(&w.local, code, e);
+    }
+    talk_free(talk);
+    local_words_free(&w);
+    return error;
+}

@@ -1,0 +1,138 @@
+/* capture_command.c - pft capture: the control vector of an axis, through a coordinator and workers
+ * of its own. Owns: nothing. Never: activations; the workers sum them. */
+#include <jansson.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cli/asking.h"
+#include "cli/cli.h"
+#include "common/base/file.h"
+#include "common/base/limits.h"
+
+struct capture_command {
+    struct asking asking;
+    struct talk talk;
+    const char *axis, *out, *scenarios;
+    char path[FILE_PATH_BYTES]; /* of out, absolute */
+    long most;
+    bool json;
+    json_t *answer;
+};
+
+static void begin(struct talk *talk)
+{
+    struct capture_command *c = talk->context;
+    asking_say(&c->asking, talk, "capture",
+               json_pack("{s:s,s:s,s:I}", "axis", c->axis, "out", c->path, "scenarios",
+                         (json_int_t)c->most));
+    talk_end(talk);
+}
+
+static void answered(struct talk *talk, const char *line)
+{
+    struct capture_command *c = talk->context;
+    json_decref(c->answer);
+    c->answer = json_loads(line, 0, NULL);
+}
+
+static enum err print_answer(const struct capture_command *c, struct errbuf *e)
+{
+    const json_t *norms = json_object_get(c->answer, "norms");
+    const json_t *rows = json_object_get(c->answer, "rows");
+    const char *why = json_string_value(json_object_get(c->answer, "error"));
+    size_t i;
+    const json_t *norm;
+    if (!json_is_array(norms)) {
+        return err_set(e, ERR_PARSE, "%s", why ? why : "the coordinator gave no answer");
+    }
+    if (c->json) {
+        (void)json_dumpf(c->answer, stdout, JSON_INDENT(1) | JSON_REAL_PRECISION(6));
+        (void)puts("");
+        return OK;
+    }
+    (void)printf("%s: %lld scenarios, %lld and %lld tokens\nlayer   length of the vector\n", c->out,
+                 (long long)json_integer_value(json_object_get(c->answer, "scenarios")),
+                 (long long)json_integer_value(json_array_get(rows, 0)),
+                 (long long)json_integer_value(json_array_get(rows, 1)));
+    json_array_foreach(norms, i, norm)
+    {
+        (void)printf("%5zu   %.4f\n", i, json_number_value(norm));
+    }
+    return OK;
+}
+
+/* The coordinator writes the file; it may run in another folder. */
+static enum err find_place(struct capture_command *c, struct errbuf *e)
+{
+    char folder[FILE_PATH_BYTES];
+    char real[PATH_MAX];
+    const char *slash = strrchr(c->out, '/');
+    const char *name = slash ? slash + 1 : c->out;
+    file_folder_of(folder, c->out);
+    if (name[0] == '\0' || !realpath(folder, real)) {
+        return err_set(e, ERR_NOT_FOUND, "--out %s: there is no such folder", c->out);
+    }
+    return file_join(c->path, real, name, e);
+}
+
+static enum err read_options(struct capture_command *c, int argc, char **argv, struct errbuf *e)
+{
+    struct args_option options[ASKING_ALL];
+    asking_options(&c->asking, options);
+    options[ASKING_MODEL] = (struct args_option){
+        "--data", "FILE", "data file (default with a run: its data.test)", &c->asking.served.data,
+        NULL,     NULL};
+    options[ASKING_MODEL + 1] = (struct args_option){
+        "--axis", "NAME", "whose two values are told apart", &c->axis, NULL, NULL};
+    options[ASKING_MODEL + 2] =
+        (struct args_option){"--out", "FILE", "the control vector, GGUF", &c->out, NULL, NULL};
+    options[ASKING_MODEL + 3] = (struct args_option){
+        "--scenarios", "N", "the first N of the axis (default: all)", &c->scenarios, NULL, NULL};
+    options[ASKING_MODEL + 4] =
+        (struct args_option){"--json", NULL, "print JSON", NULL, NULL, &c->json};
+    struct args a = {.usage = "pft capture RUN|--model FILE --data FILE --values FILE --axis NAME "
+                              "--out FILE [options]",
+                     .what = "Writes the mean difference of activations between the answers of an "
+                             "axis's two values, a vector per layer.",
+                     .options = options,
+                     .n_options = ASKING_MODEL + 5};
+    enum err error = args_parse(&a, argc, argv, e);
+    if (error == OK) {
+        error = asking_take(&c->asking, &a, e);
+    }
+    if (error == OK && (!c->axis || !c->out)) {
+        error = err_set(e, ERR_USAGE, "--axis NAME and --out FILE are needed; usage: %s", a.usage);
+    }
+    if (error == OK && c->asking.served.model &&
+        (!c->asking.served.data || !c->asking.served.values)) {
+        error = err_set(e, ERR_USAGE, "--model needs --data FILE and --values FILE; usage: %s",
+                        a.usage);
+    }
+    if (error == OK && c->scenarios) {
+        error = args_number("--scenarios", c->scenarios, 1, LIMIT_GROUPS, &c->most, e);
+    }
+    return error == OK ? find_place(c, e) : error;
+}
+
+int cli_capture(int argc, char **argv)
+{
+    struct capture_command c = {.json = false};
+    struct errbuf e = {0};
+    int code = CLI_OK;
+    enum err error = read_options(&c, argc, argv, &e);
+    if (error == ERR_STATE) {
+        return CLI_OK;
+    }
+    if (error == OK) {
+        c.talk = (struct talk){.begin = begin, .answered = answered, .context = &c};
+        error = asking_run(&c.asking, &c.talk, false, &code, &e);
+    }
+    if (error == OK && code == CLI_OK) {
+        error = print_answer(&c, &e);
+    }
+    json_decref(c.answer);
+    return error == OK ? code : cli_explain("pft capture", error, &e);
+}

@@ -1,0 +1,172 @@
+/* generate_command.c - pft generate: prompts in, answers out, through a coordinator and workers of
+ * its own. Owns: the requests of one question. Never: wording, tokens. */
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/asking.h"
+#include "cli/cli.h"
+#include "common/base/limits.h"
+#include "common/base/mem.h"
+
+struct generate_command {
+    struct asking asking;
+    struct talk talk;
+    const char *prompts_file;
+    const char *prompts[ARGS_REPEATS];
+    int n_prompts;
+    bool json;
+    json_t *requests; /* array */
+    json_t *answers;  /* what came back */
+};
+
+/* An item of --prompts: a text, or a request that says more than the options do. */
+static enum err add_item(struct generate_command *c, json_t *item, struct errbuf *e)
+{
+    json_t *request = NULL;
+    enum err error = asking_request(&c->asking, &request, e);
+    if (error == OK && json_is_string(item)) {
+        json_object_set(request, "prompt", item);
+    } else if (error == OK && json_is_object(item)) {
+        if (json_object_get(item, "value") || json_object_get(item, "mix")) {
+            json_object_del(request, "value");
+            json_object_del(request, "mix");
+        }
+        json_object_update(request, item);
+    } else if (error == OK) {
+        error = err_set(e, ERR_PARSE, "%s: item %zu is neither a text nor an object",
+                        c->prompts_file, json_array_size(c->requests));
+    }
+    if (error == OK) {
+        json_array_append_new(c->requests, request);
+    } else {
+        json_decref(request);
+    }
+    return error;
+}
+
+static enum err read_prompts(struct generate_command *c, struct errbuf *e)
+{
+    json_error_t where;
+    size_t i;
+    json_t *item;
+    enum err error = OK;
+    c->requests = json_array();
+    for (int k = 0; error == OK && k < c->n_prompts; k++) {
+        json_t *text = json_string(c->prompts[k]);
+        error =
+            text ? add_item(c, text, e) : err_set(e, ERR_PARSE, "--prompt %d is no UTF-8", k + 1);
+        json_decref(text);
+    }
+    if (error != OK || !c->prompts_file) {
+        return error;
+    }
+    json_t *list = json_load_file(c->prompts_file, 0, &where);
+    if (!json_is_array(list)) {
+        error =
+            err_set(e, ERR_PARSE, "%s:%d: a JSON array of prompts is wanted%s%s", c->prompts_file,
+                    list ? 1 : where.line, list ? "" : ": ", list ? "" : where.text);
+    }
+    json_array_foreach(list, i, item)
+    {
+        error = error == OK ? add_item(c, item, e) : error;
+    }
+    json_decref(list);
+    return error;
+}
+
+static void begin(struct talk *talk)
+{
+    struct generate_command *c = talk->context;
+    asking_say(&c->asking, talk, "generate", json_incref(c->requests));
+    talk_end(talk);
+}
+
+static void answered(struct talk *talk, const char *line)
+{
+    struct generate_command *c = talk->context;
+    json_decref(c->answers);
+    c->answers = json_loads(line, 0, NULL);
+}
+
+static enum err print_answers(const struct generate_command *c, struct errbuf *e)
+{
+    json_t *list = json_object_get(c->answers, "answers");
+    const char *why = json_string_value(json_object_get(c->answers, "error"));
+    size_t i;
+    json_t *answer;
+    if (!json_is_array(list)) {
+        return err_set(e, ERR_PARSE, "%s", why ? why : "the coordinator gave no answer");
+    }
+    if (c->json) {
+        (void)json_dumpf(c->answers, stdout, JSON_INDENT(1));
+        (void)puts("");
+        return OK;
+    }
+    json_array_foreach(list, i, answer)
+    {
+        if (json_array_size(list) > 1) {
+            (void)printf("%s--- %zu\n", i > 0 ? "\n" : "", i + 1);
+        }
+        (void)printf("%s%s\n", json_string_value(json_object_get(answer, "text")),
+                     strcmp(json_string_value(json_object_get(answer, "end")), "length") == 0
+                         ? " [...]"
+                         : "");
+    }
+    return OK;
+}
+
+static enum err read_options(struct generate_command *c, int argc, char **argv, struct errbuf *e)
+{
+    struct args_option options[ASKING_ALL + 3];
+    asking_options(&c->asking, options);
+    options[ASKING_ALL] = (struct args_option){
+        "--prompt", "TEXT",        "what is to be answered; may come several times",
+        c->prompts, &c->n_prompts, NULL};
+    options[ASKING_ALL + 1] = (struct args_option){
+        "--prompts",      "FILE", "a JSON array of texts or of requests (docs/generate.md)",
+        &c->prompts_file, NULL,   NULL};
+    options[ASKING_ALL + 2] =
+        (struct args_option){"--json", NULL, "print JSON", NULL, NULL, &c->json};
+    struct args a = {.usage =
+                         "pft generate RUN|--model FILE --prompt TEXT|--prompts FILE [options]",
+                     .what = "Answers prompts with an adapter or a bare model, worded as in "
+                             "training.",
+                     .options = options,
+                     .n_options = ASKING_ALL + 3};
+    enum err error = args_parse(&a, argc, argv, e);
+    if (error == OK) {
+        error = asking_take(&c->asking, &a, e);
+    }
+    if (error == OK && c->n_prompts == 0 && !c->prompts_file) {
+        error =
+            err_set(e, ERR_USAGE, "--prompt TEXT or --prompts FILE is needed; usage: %s", a.usage);
+    }
+    c->asking.served.data = ""; /* no data file is needed, so none is read */
+    return error;
+}
+
+int cli_generate(int argc, char **argv)
+{
+    struct generate_command c = {.json = false};
+    struct errbuf e = {0};
+    int code = CLI_OK;
+    enum err error = read_options(&c, argc, argv, &e);
+    if (error == ERR_STATE) {
+        return CLI_OK;
+    }
+    if (error == OK) {
+        error = read_prompts(&c, &e);
+    }
+    if (error == OK) {
+        c.talk = (struct talk){.begin = begin, .answered = answered, .context = &c};
+        error = asking_run(&c.asking, &c.talk, false, &code, &e);
+    }
+    if (error == OK && code == CLI_OK) {
+        error = print_answers(&c, &e);
+    }
+    json_decref(c.requests);
+    json_decref(c.answers);
+    return error == OK ? code : cli_explain("pft generate", error, &e);
+}

@@ -1,0 +1,164 @@
+/* ask_lines.c - a thread between stdin and a mailbox. */
+#include "coordinator/ask_lines.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/base/check.h"
+#include "common/base/mem.h"
+
+enum { CHUNK_BYTES = 1 << 16, WAITING_MAX = 4 };
+
+struct ask_lines {
+    struct mailbox *to;
+    struct mailbox *answered; /* a letter for each line that may be read */
+    pthread_t thread;
+    bool started;
+    int stop[2];     /* a pipe whose closed end wakes the thread */
+    struct str kept; /* read, not yet handed on */
+};
+
+static void drop_line(struct letter *letter)
+{
+    ask_line_free((struct ask_line *)letter);
+}
+
+void ask_line_free(struct ask_line *line)
+{
+    str_free(&line->text);
+    mem_free(line);
+}
+
+static void drop_token(struct letter *letter)
+{
+    mem_free(letter);
+}
+
+/* Appends what stdin has; false at its end, or when the thread is to stop. */
+static bool read_more(struct ask_lines *l)
+{
+    char chunk[CHUNK_BYTES];
+    struct pollfd fds[] = {{.fd = STDIN_FILENO, .events = POLLIN},
+                           {.fd = l->stop[0], .events = POLLIN}};
+    ssize_t n = -1;
+    while (n < 0) {
+        if (poll(fds, 2, -1) < 0 && errno != EINTR) {
+            return false;
+        }
+        if (fds[1].revents != 0) {
+            return false;
+        }
+        n = fds[0].revents != 0 ? read(STDIN_FILENO, chunk, sizeof chunk) : -1;
+        if (n < 0 && fds[0].revents != 0 && errno != EINTR && errno != EAGAIN) {
+            return false;
+        }
+    }
+    if (n > 0) {
+        str_append(&l->kept, chunk, (size_t)n);
+    }
+    return n > 0 && str_ok(&l->kept) == OK;
+}
+
+/* Takes the first line out of what is kept; false when there is none. */
+static bool take_line(struct ask_lines *l, struct str *out)
+{
+    const char *end = l->kept.len > 0 ? memchr(l->kept.data, '\n', l->kept.len) : NULL;
+    if (!end) {
+        return false;
+    }
+    const size_t n = (size_t)(end - l->kept.data);
+    struct str rest = {.limit = ASK_LINE_BYTES};
+    str_append(out, l->kept.data, n);
+    str_append(&rest, end + 1, l->kept.len - n - 1);
+    str_free(&l->kept);
+    l->kept = rest;
+    return true;
+}
+
+static void *read_lines(void *argument)
+{
+    struct ask_lines *l = argument;
+    for (bool more = true; more;) {
+        struct ask_line *line = mem_calloc(1, sizeof *line);
+        CHECK(line != NULL);
+        line->letter.drop = drop_line;
+        while (!take_line(l, &line->text) && !line->end) {
+            line->end = !read_more(l);
+        }
+        more = !line->end;
+        if (mailbox_post(l->to, &line->letter) != OK) {
+            ask_line_free(line);
+            break;
+        }
+        struct letter *token = mailbox_wait(l->answered);
+        more = more && token != NULL;
+        mem_free(token);
+    }
+    return NULL;
+}
+
+enum err ask_lines_open(struct mailbox *to, struct ask_lines **out, struct errbuf *e)
+{
+    struct ask_lines *l = mem_calloc(1, sizeof *l);
+    *out = l;
+    if (!l) {
+        return err_set(e, ERR_NOMEM, "no memory to read questions");
+    }
+    l->to = to;
+    l->stop[0] = l->stop[1] = -1;
+    l->kept.limit = ASK_LINE_BYTES;
+    enum err error = mailbox_open(WAITING_MAX, &l->answered);
+    if (error == OK && pipe2(l->stop, O_CLOEXEC) != 0) {
+        error = ERR_IO;
+    }
+    l->started = error == OK && pthread_create(&l->thread, NULL, read_lines, l) == 0;
+    if (!l->started) {
+        ask_lines_close(out);
+        return err_set(e, error == OK ? ERR_NOMEM : error, "cannot start to read questions");
+    }
+    return OK;
+}
+
+enum err ask_lines_answer(struct ask_lines *l, const struct str *answer, struct errbuf *e)
+{
+    bool written = fwrite(answer->data, 1, answer->len, stdout) == answer->len &&
+                   fputc('\n', stdout) != EOF && fflush(stdout) == 0;
+    struct letter *token = mem_calloc(1, sizeof *token);
+    if (!token) {
+        return err_set(e, ERR_NOMEM, "no memory to go on");
+    }
+    token->drop = drop_token;
+    if (mailbox_post(l->answered, token) != OK) {
+        mem_free(token);
+    }
+    return written ? OK : err_set(e, ERR_IO, "the answer cannot be written to stdout");
+}
+
+void ask_lines_close(struct ask_lines **lines)
+{
+    struct ask_lines *l = *lines;
+    *lines = NULL;
+    if (!l) {
+        return;
+    }
+    if (l->stop[1] >= 0) {
+        (void)close(l->stop[1]);
+    }
+    if (l->answered) {
+        mailbox_stop(l->answered);
+    }
+    if (l->started) {
+        pthread_join(l->thread, NULL);
+    }
+    if (l->stop[0] >= 0) {
+        (void)close(l->stop[0]);
+    }
+    mailbox_close(&l->answered);
+    str_free(&l->kept);
+    mem_free(l);
+}
