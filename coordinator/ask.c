@@ -7,10 +7,10 @@
 
 #include "common/base/mem.h"
 #include "common/format/json_doc.h"
+#include "coordinator/adapter_kl.h"
 #include "coordinator/ask_request.h"
 #include "coordinator/capture.h"
 #include "coordinator/control_vector.h"
-#include "coordinator/divergence.h"
 #include "coordinator/generate.h"
 
 struct ask {
@@ -18,7 +18,7 @@ struct ask {
     bool bare;
     struct generate *generate; /* one of the three */
     struct capture *capture;
-    struct divergence *divergence;
+    struct adapter_kl *divergence;
     char *out; /* of a capture */
 };
 
@@ -48,7 +48,7 @@ static enum err read_divergence(struct ask *a, const json_t *list, struct errbuf
     const json_t *item;
     enum err error = render_init(&r, a->s->cfg, a->s->values, a->s->tok, e);
     if (error == OK) {
-        error = divergence_new(model_shape(a->s->model)->vocab, &a->divergence, e);
+        error = adapter_kl_new(model_shape(a->s->model)->vocab, &a->divergence, e);
     }
     json_array_foreach(list, i, item)
     {
@@ -57,7 +57,7 @@ static enum err read_divergence(struct ask *a, const json_t *list, struct errbuf
                             json_doc_kind(item));
         }
         if (error == OK) {
-            error = divergence_add(a->divergence, &r, json_string_value(item),
+            error = adapter_kl_add(a->divergence, &r, json_string_value(item),
                                    json_string_length(item), e);
         }
     }
@@ -134,7 +134,7 @@ enum err ask_batch(const struct ask *a, uint32_t number, struct batch *b, struct
     const uint32_t unit_tokens = a->s->cfg->unit_tokens;
     return a->generate  ? generate_batch(a->generate, number, b, e)
            : a->capture ? capture_batch(a->capture, unit_tokens, number, b, e)
-                        : divergence_batch(a->divergence, unit_tokens, number, b, e);
+                        : adapter_kl_batch(a->divergence, unit_tokens, number, b, e);
 }
 
 bool ask_bare(const struct ask *a)
@@ -153,7 +153,7 @@ enum err ask_take(struct ask *a, const struct job *job, const struct blob *paylo
 void ask_take_leaves(struct ask *a, uint32_t tree, const double *leaf)
 {
     if (a->divergence) {
-        divergence_take(a->divergence, tree, leaf);
+        adapter_kl_take(a->divergence, tree, leaf);
     }
 }
 
@@ -188,14 +188,14 @@ static void answer_divergence(const struct ask *a, struct str *out)
 {
     uint64_t all = 0;
     uint32_t tokens;
-    for (uint32_t i = 0; i < divergence_count(a->divergence); i++) {
-        (void)divergence_text(a->divergence, i, &tokens);
+    for (uint32_t i = 0; i < adapter_kl_count(a->divergence); i++) {
+        (void)adapter_kl_text(a->divergence, i, &tokens);
         all += tokens;
     }
-    str_addf(out, "{\"kl\":%.9g,\"tokens\":%llu,\"texts\":[", divergence_mean(a->divergence),
+    str_addf(out, "{\"kl\":%.9g,\"tokens\":%llu,\"texts\":[", adapter_kl_mean(a->divergence),
              (unsigned long long)all);
-    for (uint32_t i = 0; i < divergence_count(a->divergence); i++) {
-        str_addf(out, "%s%.9g", i > 0 ? "," : "", divergence_text(a->divergence, i, &tokens));
+    for (uint32_t i = 0; i < adapter_kl_count(a->divergence); i++) {
+        str_addf(out, "%s%.9g", i > 0 ? "," : "", adapter_kl_text(a->divergence, i, &tokens));
     }
     str_add(out, "]}");
 }
@@ -250,7 +250,7 @@ void ask_free(struct ask **ask)
     if (a) {
         generate_free(&a->generate);
         capture_free(&a->capture);
-        divergence_free(&a->divergence);
+        adapter_kl_free(&a->divergence);
         mem_free(a->out);
         mem_free(a);
     }

@@ -1,5 +1,5 @@
-/* divergence.c - neutral texts to trees, divergences to means. */
-#include "coordinator/divergence.h"
+/* adapter_kl.c - neutral texts to trees, divergences to means. */
+#include "coordinator/adapter_kl.h"
 
 #include <string.h>
 
@@ -9,14 +9,14 @@
 #include "coordinator/render_prompt.h"
 #include "coordinator/trie.h"
 
-struct divergence {
+struct adapter_kl {
     uint32_t vocab, n;
     struct tree *trees; /* [n] */
     double *kl;         /* [n] */
     size_t trees_capacity, kl_capacity;
 };
 
-enum err divergence_new(uint32_t vocab, struct divergence **out, struct errbuf *e)
+enum err adapter_kl_new(uint32_t vocab, struct adapter_kl **out, struct errbuf *e)
 {
     *out = mem_calloc(1, sizeof **out);
     if (!*out) {
@@ -27,7 +27,7 @@ enum err divergence_new(uint32_t vocab, struct divergence **out, struct errbuf *
 }
 
 /* One chain with a label at every row from the text's first token on. */
-static enum err chain(const struct divergence *d, const struct render_sequence *s, struct tree *out,
+static enum err chain(const struct adapter_kl *d, const struct render_sequence *s, struct tree *out,
                       struct errbuf *e)
 {
     uint32_t *tokens = mem_calloc((size_t)s->n + 1, sizeof *tokens);
@@ -42,7 +42,7 @@ static enum err chain(const struct divergence *d, const struct render_sequence *
     return error;
 }
 
-enum err divergence_add(struct divergence *d, struct render *r, const char *text, size_t bytes,
+enum err adapter_kl_add(struct adapter_kl *d, struct render *r, const char *text, size_t bytes,
                         struct errbuf *e)
 {
     const struct render_talk talk = {.text = text, .bytes = bytes};
@@ -63,12 +63,12 @@ enum err divergence_add(struct divergence *d, struct render *r, const char *text
     return error;
 }
 
-uint32_t divergence_count(const struct divergence *d)
+uint32_t adapter_kl_count(const struct adapter_kl *d)
 {
     return d->n;
 }
 
-enum err divergence_batch(const struct divergence *d, uint32_t unit_tokens, uint32_t number,
+enum err adapter_kl_batch(const struct adapter_kl *d, uint32_t unit_tokens, uint32_t number,
                           struct batch *b, struct errbuf *e)
 {
     if (d->n == 0) {
@@ -79,20 +79,20 @@ enum err divergence_batch(const struct divergence *d, uint32_t unit_tokens, uint
     return error;
 }
 
-void divergence_take(struct divergence *d, uint32_t tree, const double *leaf)
+void adapter_kl_take(struct adapter_kl *d, uint32_t tree, const double *leaf)
 {
     CHECK(tree < d->n);
     d->kl[tree] = leaf[0];
 }
 
-double divergence_text(const struct divergence *d, uint32_t i, uint32_t *tokens)
+double adapter_kl_text(const struct adapter_kl *d, uint32_t i, uint32_t *tokens)
 {
     CHECK(i < d->n);
     *tokens = d->trees[i].n_labels;
     return d->kl[i];
 }
 
-double divergence_mean(const struct divergence *d)
+double adapter_kl_mean(const struct adapter_kl *d)
 {
     double sum = 0.0;
     double tokens = 0.0;
@@ -103,9 +103,9 @@ double divergence_mean(const struct divergence *d)
     return sum / tokens;
 }
 
-void divergence_free(struct divergence **divergence)
+void adapter_kl_free(struct adapter_kl **divergence)
 {
-    struct divergence *d = *divergence;
+    struct adapter_kl *d = *divergence;
     *divergence = NULL;
     for (uint32_t i = 0; d && i < d->n; i++) {
         tree_free(&d->trees[i]);
