@@ -134,7 +134,7 @@ static enum err measure(const struct eval_series *series, const struct eval_seri
 static enum err add_figures(const struct eval_shares *shares, int which, uint32_t *n,
                             struct str *json)
 {
-    struct bootstrap_share share;
+    struct bootstrap_share share = {0};
     enum err error = measure(&shares->series[0], NULL, which, &share);
     *n = share.n;
     str_addf(json, "\"n\":%u,\"%s\":%.6f,\"ci95\":[%.6f,%.6f]", share.n, shares->series[0].measure,
@@ -150,7 +150,7 @@ static enum err add_figures(const struct eval_shares *shares, int which, uint32_
 static enum err add_difference(const struct eval_shares *shares, const struct eval_shares *base,
                                int which, uint32_t *n, struct str *json)
 {
-    struct bootstrap_share share;
+    struct bootstrap_share share = {0};
     enum err error = measure(&shares->series[0], &base->series[0], which, &share);
     *n = share.n;
     str_addf(json, "\"n\":%u,\"difference\":%.6f,\"ci95\":[%.6f,%.6f]", share.n, share.share,
