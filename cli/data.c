@@ -102,13 +102,19 @@ static enum err walk(const struct data_command *c, struct data_file *f, struct s
     return error;
 }
 
+/* Items whose options carry a value of the values file. */
+static bool names_values(enum data_format format)
+{
+    return format == DATA_VCD || format == DATA_BQD;
+}
+
 /* The data set and, with a model, its forest: what a run would read. Both may stay NULL. */
 static enum err load_as_run(const struct data_command *c, enum data_format format,
                             struct dataset **data, struct forest **forest, struct errbuf *e)
 {
     *data = NULL;
     *forest = NULL;
-    if (format != DATA_PAIRS && (format != DATA_VCD || !c->values)) {
+    if (format != DATA_PAIRS && (!names_values(format) || !c->values)) {
         return OK;
     }
     enum err error =
@@ -133,11 +139,11 @@ static enum err run_check(const struct data_command *c, struct str *out, struct 
         str_add_json(out, c->file, strlen(c->file));
         str_addf(out, ",\"format\":\"%s\",\"items\":%zu,\"values_checked\":%s,\"ok\":true}\n",
                  data_format_info(f.format)->name, f.stream.items,
-                 data && f.format == DATA_VCD ? "true" : "false");
+                 data && names_values(f.format) ? "true" : "false");
     } else if (error == OK) {
         str_addf(out, "%s: %zu items, %s (%s): fine\n", c->file, f.stream.items,
                  data_format_info(f.format)->name, data_format_info(f.format)->what);
-        if (f.format == DATA_VCD && !c->values) {
+        if (names_values(f.format) && !c->values) {
             str_add(out, "  axes and values were not checked: give --values FILE\n");
         }
         if (data && data->one_sided > 0) {
@@ -229,7 +235,7 @@ static enum err run_stats(const struct data_command *c, struct str *out, struct 
             str_addf(&object, ",\"groups\":%u,\"pairs\":%u,\"one_sided\":%u", d->n_groups,
                      d->n_pairs, d->one_sided);
         }
-        if (d && f.format == DATA_VCD) {
+        if (d && names_values(f.format)) {
             add_values(c, d, &object);
         }
         if (d && forest) {

@@ -117,6 +117,7 @@ enum err eval_show(const char *path, bool as_json, struct errbuf *e)
     json_array_foreach(results, i, result)
     {
         (void)json_object_del(result, "questions");
+        (void)json_object_del(json_object_get(result, "select_all"), "scores");
     }
     if (as_json) {
         json_t *shown = json_array_size(results) == 1 ? json_array_get(results, 0) : root;

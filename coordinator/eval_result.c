@@ -233,7 +233,12 @@ static enum err add_all(const struct eval_results *r, const struct eval_result *
     if (error == OK) {
         error = add_bag(r, result, EVAL_ALL_BAG, json);
     }
-    str_add(json, "}");
+    const struct eval_series *scores = &result->parts[EVAL_ALL].series[0];
+    str_add(json, ",\"scores\":[");
+    for (uint32_t i = 0; i < scores->n; i++) {
+        str_addf(json, "%s%.6g", i > 0 ? "," : "", scores->items[i].gain);
+    }
+    str_add(json, "]}");
     return error;
 }
 

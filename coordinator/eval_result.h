@@ -4,8 +4,8 @@
  *
  * One result as JSON (docs/evaluation.md):
  *   "readout", "shots" (history), SHARE, "bag_of_words": {SHARE} or null,
- *   "select_all": {SHARE, "threshold", "bag_of_words"} (select), "questions": [[scenario, axis,
- *   side, pick, correct], ...]
+ *   "select_all": {SHARE, "threshold", "bag_of_words", "scores": [one per question]} (select),
+ *   "questions": [[scenario, axis, side, pick, correct], ...]
  * SHARE = "n", MEASURE, "ci95": [lo, hi], further measures, "per_value": {name: {...}}, and with a
  * base pass "base": {SHARE} and "paired": {"difference", "ci95", "per_value"}. */
 #ifndef PFT_EVAL_RESULT_H

@@ -18,11 +18,13 @@ struct row {
     json_t *per_value; /* borrowed */
     json_t *bag;       /* borrowed; NULL or a JSON null when absent */
     json_t *questions; /* borrowed */
+    json_t *scores;    /* select-all: of each question, borrowed; else NULL */
 };
 
 struct tables {
     json_t *before_json, *after_json;
     struct row before[READOUTS], after[READOUTS];
+    struct row before_all[READOUTS], after_all[READOUTS]; /* select-all */
     uint32_t n_scenarios;
 };
 
@@ -30,14 +32,15 @@ static void read_share(json_t *object, struct row *row)
 {
     json_t *ci = json_object_get(object, "ci95");
     row->n = (uint32_t)json_integer_value(json_object_get(object, "n"));
-    row->share = json_number_value(json_object_get(object, "accuracy"));
+    json_t *accuracy = json_object_get(object, "accuracy");
+    row->share = json_number_value(accuracy ? accuracy : json_object_get(object, "score"));
     row->lo = json_number_value(json_array_get(ci, 0));
     row->hi = json_number_value(json_array_get(ci, 1));
     row->there = row->n > 0;
 }
 
 static enum err read_eval(const char *text, json_t **root, struct row rows[READOUTS],
-                          uint32_t *n_scenarios, struct errbuf *e)
+                          struct row all[READOUTS], uint32_t *n_scenarios, struct errbuf *e)
 {
     json_error_t where;
     if (!text) {
@@ -61,6 +64,11 @@ static enum err read_eval(const char *text, json_t **root, struct row rows[READO
         rows[r].per_value = json_object_get(result, "per_value");
         rows[r].bag = json_object_get(result, "bag_of_words");
         rows[r].questions = json_object_get(result, "questions");
+        json_t *select_all = json_object_get(result, "select_all");
+        read_share(select_all, &all[r]);
+        all[r].bag = json_object_get(select_all, "bag_of_words");
+        all[r].questions = rows[r].questions;
+        all[r].scores = json_object_get(select_all, "scores");
     }
     return OK;
 }
@@ -68,9 +76,11 @@ static enum err read_eval(const char *text, json_t **root, struct row rows[READO
 static enum err tables_read(const struct report_input *in, struct tables *t, struct errbuf *e)
 {
     *t = (struct tables){0};
-    enum err error = read_eval(in->eval_before, &t->before_json, t->before, &t->n_scenarios, e);
+    enum err error =
+        read_eval(in->eval_before, &t->before_json, t->before, t->before_all, &t->n_scenarios, e);
     if (error == OK) {
-        error = read_eval(in->eval_after, &t->after_json, t->after, &t->n_scenarios, e);
+        error =
+            read_eval(in->eval_after, &t->after_json, t->after, t->after_all, &t->n_scenarios, e);
     }
     return error;
 }
@@ -115,16 +125,17 @@ static bool same_questions(json_t *a, json_t *b)
     return same;
 }
 
-static enum err read_questions(json_t *array, struct bootstrap_row **out)
+static enum err read_questions(const struct row *row, struct bootstrap_row **out)
 {
-    size_t n = json_array_size(array);
+    size_t n = json_array_size(row->questions);
     *out = mem_calloc(n, sizeof **out);
     for (size_t i = 0; *out && i < n; i++) {
-        const struct question q = question_of(array, i);
-        json_t *correct = json_array_get(json_array_get(array, i), 4);
-        (*out)[i] = (struct bootstrap_row){.cluster = (uint32_t)q.scenario,
-                                           .gain = json_integer_value(correct) != 0 ? 1.0 : 0.0,
-                                           .weight = 1.0};
+        json_t *correct = json_array_get(json_array_get(row->questions, i), 4);
+        json_t *gain = row->scores ? json_array_get(row->scores, i) : correct;
+        (*out)[i] =
+            (struct bootstrap_row){.cluster = (uint32_t)question_of(row->questions, i).scenario,
+                                   .gain = json_number_value(gain),
+                                   .weight = 1.0};
     }
     return *out ? OK : ERR_NOMEM;
 }
@@ -140,9 +151,9 @@ static enum err change_cell(char cell[CELL_BYTES], const struct row *before,
     if (!before->there || !after->there || !same_questions(before->questions, after->questions)) {
         return OK;
     }
-    enum err error = read_questions(before->questions, &b);
+    enum err error = read_questions(before, &b);
     if (error == OK) {
-        error = read_questions(after->questions, &a);
+        error = read_questions(after, &a);
     }
     if (error == OK) {
         error = bootstrap_paired(b, a, (uint32_t)json_array_size(after->questions), &d);
@@ -154,49 +165,52 @@ static enum err change_cell(char cell[CELL_BYTES], const struct row *before,
 }
 
 /* The words do not change with training: either evaluation's row will do. */
-static json_t *bag_of(const struct tables *t, int r)
+static json_t *bag_of(const struct row *before, const struct row *after)
 {
-    json_t *after = t->after[r].bag;
-    json_t *before = t->before[r].bag;
-    return json_is_object(after) ? after : json_is_object(before) ? before : NULL;
+    return json_is_object(after->bag)    ? after->bag
+           : json_is_object(before->bag) ? before->bag
+                                         : NULL;
 }
 
-static void bag_cell(char cell[CELL_BYTES], const struct tables *t)
+/* The rows of one way of asking, and the words' row below them. */
+static enum err add_readout_rows(const struct row *before, const struct row *after, bool plain,
+                                 const char *suffix, struct str *out)
 {
+    char cells[3][CELL_BYTES];
+    char name[CELL_BYTES];
     struct row bag = {0};
-    for (int r = 0; r < READOUTS && !bag.there; r++) {
-        json_t *found = bag_of(t, r);
-        if (found) {
-            read_share(found, &bag);
-        }
-    }
-    share_cell(cell, &bag);
-}
-
-static enum err add_readout_rows(const struct tables *t, const char *format, struct str *out)
-{
-    char before[CELL_BYTES];
-    char after[CELL_BYTES];
-    char change[CELL_BYTES];
+    bool any = false;
     for (int r = 0; r < READOUTS; r++) {
-        if (!t->before[r].there && !t->after[r].there) {
+        if (!before[r].there && !after[r].there) {
             continue;
         }
-        share_cell(before, &t->before[r]);
-        share_cell(after, &t->after[r]);
-        enum err error = change_cell(change, &t->before[r], &t->after[r]);
+        share_cell(cells[0], &before[r]);
+        share_cell(cells[1], &after[r]);
+        enum err error = change_cell(cells[2], &before[r], &after[r]);
         if (error != OK) {
             return error;
         }
-        bool plain = strcmp(format, "plain") == 0;
-        str_addf(out, plain ? "  %-14s %-22s %-22s %s\n" : "| %s | %s | %s | %s |\n",
-                 readout_name((enum readout)r), before, after, change);
+        (void)snprintf(name, sizeof name, "%s%s", readout_name((enum readout)r), suffix);
+        str_addf(out, plain ? "  %-18s %-22s %-22s %s\n" : "| %s | %s | %s | %s |\n", name,
+                 cells[0], cells[1], cells[2]);
+        any = true;
+        if (!bag.there && bag_of(&before[r], &after[r])) {
+            read_share(bag_of(&before[r], &after[r]), &bag);
+        }
     }
-    bag_cell(before, t);
-    str_addf(out,
-             strcmp(format, "plain") == 0 ? "  %-14s %-22s %-22s %s\n" : "| %s | %s | %s | %s |\n",
-             "bag-of-words", before, before, "(words of the options alone)");
+    if (any) {
+        share_cell(cells[0], &bag);
+        (void)snprintf(name, sizeof name, "bag-of-words%s", suffix);
+        str_addf(out, plain ? "  %-18s %-22s %-22s %s\n" : "| %s | %s | %s | %s |\n", name,
+                 cells[0], cells[0], "(words of the options alone)");
+    }
     return OK;
+}
+
+static enum err add_rows(const struct tables *t, bool plain, struct str *out)
+{
+    enum err error = add_readout_rows(t->before, t->after, plain, "", out);
+    return error == OK ? add_readout_rows(t->before_all, t->after_all, plain, ", all", out) : error;
 }
 
 static double value_share(const struct row *row, const char *value, double *found)
@@ -228,7 +242,8 @@ static void add_value_rows(const struct tables *t, const char *format, struct st
     json_object_foreach(main_row->per_value, name, share)
     {
         double there[3];
-        struct row bag = {.per_value = json_object_get(bag_of(t, r), "per_value")};
+        struct row bag = {.per_value =
+                              json_object_get(bag_of(&t->before[r], &t->after[r]), "per_value")};
         const double values[3] = {value_share(&t->before[r], name, &there[0]),
                                   value_share(&t->after[r], name, &there[1]),
                                   value_share(&bag, name, &there[2])};
@@ -252,6 +267,7 @@ static const char *const notes[] = {
     "letter",
     "are told one value and pick by themselves: different tasks, not to be compared with each "
     "other.",
+    "all: every option of the value; 1 if exact, 0 if a wrong one is among them, else recall.",
     "bag-of-words is a naive Bayes over the options' words: what counts is what lies beyond it.",
 };
 
@@ -287,9 +303,9 @@ enum err report_table(const struct report_input *in, struct str *out, struct err
         add_training(in, "  ", out);
     }
     if (error == OK && (t.before_json || t.after_json)) {
-        str_addf(out, "\n  %-14s %-22s %-22s %s\n", "readout", "before", "after",
+        str_addf(out, "\n  %-18s %-22s %-22s %s\n", "readout", "before", "after",
                  "change (paired)");
-        error = add_readout_rows(&t, "plain", out);
+        error = add_rows(&t, true, out);
         add_value_rows(&t, "plain", out);
         str_add(out, "\n");
         for (size_t i = 0; i < sizeof notes / sizeof notes[0]; i++) {
@@ -321,7 +337,7 @@ enum err report_markdown(const struct report_input *in, struct str *out, struct 
     if (error == OK && (t.before_json || t.after_json)) {
         str_addf(out, "\n## Held-out scenarios (%u)\n\n", t.n_scenarios);
         str_add(out, "| readout | before | after | change (paired) |\n|---|---|---|---|\n");
-        error = add_readout_rows(&t, "markdown", out);
+        error = add_rows(&t, false, out);
         add_value_rows(&t, "markdown", out);
         str_add(out, "\n");
         for (size_t i = 0; i < sizeof notes / sizeof notes[0]; i++) {

@@ -474,7 +474,8 @@ void server_close(struct server **server)
     for (size_t i = 0; i < sizeof handles / sizeof handles[0]; i++) {
         uv_close(handles[i], NULL);
     }
-    (void)uv_run(&s->loop, UV_RUN_DEFAULT);
+    while (uv_run(&s->loop, UV_RUN_DEFAULT) != 0) { /* a stop may be left from the end */
+    }
     CHECK(uv_loop_close(&s->loop) == 0);
     for (size_t i = 0; i < s->n_peers; i++) {
         server_peer_free(s, &s->peers[i]);

@@ -108,6 +108,12 @@ static enum err open_data(struct setup *s, bool train, struct errbuf *e)
     if (error == OK && cfg->data_test[0] != '\0') {
         error = dataset_load(cfg->data_test, s->values, grouping, &s->test, e);
     }
+    if (error == OK && train && s->test && s->test->format == DATA_RETENTION) {
+        error = err_set(e, ERR_REFUSED,
+                        "data.test: %s holds retention questions, which a run does not ask; pft "
+                        "eval RUN --task retention does",
+                        cfg->data_test);
+    }
     return error;
 }
 

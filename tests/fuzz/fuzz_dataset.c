@@ -6,7 +6,7 @@
 #include "tests/fuzz/driver.h"
 
 static const char values_text[] =
-    "axes:\n- {name: Risk, poles: [{name: Bold, sentence: b.}, {name: Careful, sentence: c.}]}\n";
+    "axes:\n- {name: f, poles: [{name: Bold, sentence: b.}, {name: Careful, sentence: c.}]}\n";
 
 static void check(const struct dataset *d, enum config_group grouping)
 {
@@ -54,7 +54,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 size_t fuzz_seeds(struct fuzz_seed *seeds)
 {
     static const char vcd[] =
-        "[{\"scenario\": \"S\\u00e9 t\", \"preference domain\": \"Risk\", \"scene\": \"x\",\r\n"
+        "[{\"scenario\": \"S\\u00e9 t\", \"preference domain\": \"f\", \"scene\": \"x\",\r\n"
         " \"options\": [{\"text\": \"b\", \"bias\": \"Bold\"}, {\"text\": \"c\", \"bias\": "
         "\"Careful\"}, {\"bias\": \"Careful\", \"text\": \"d\"}]}\n]";
     static const char pairs[] =
@@ -63,8 +63,17 @@ size_t fuzz_seeds(struct fuzz_seed *seeds)
         "{\"instruction\": \"J\", \"extra_a\": \"f\", \"response_a\": \"a\\\"\", \"extra_b\": "
         "\"e\", \"response_b\": \"\xC3\xA9\"}\n";
     static const char dpo[] = "[{\"prompt\": \"p\", \"chosen\": \"c\", \"rejected\": \"r\"}]";
+    static const char bqd[] =
+        "[{\"question\": \"Q?\\n\\nChoices:\\n (A) x\\n (B) y\", \"answer_matching_behavior\": "
+        "\" (B)\", \"answer_not_matching_behavior\": \"(A)\"}]";
+    static const char retention[] =
+        "[{\"prompt\": \"P\\nChoices:\\n(A) a\\n(B) b\", \"correct\": \"(A)\", \"incorrect\": "
+        "\"(B)\", \"category\": \"k\"}, {\"prompt\": \"P\", \"correct\": \"c\", \"incorrect\": "
+        "\"d\"}]";
     seeds[0] = fuzz_seed_text(vcd, sizeof vcd - 1);
     seeds[1] = fuzz_seed_text(pairs, sizeof pairs - 1);
     seeds[2] = fuzz_seed_text(dpo, sizeof dpo - 1);
-    return 3;
+    seeds[3] = fuzz_seed_text(bqd, sizeof bqd - 1);
+    seeds[4] = fuzz_seed_text(retention, sizeof retention - 1);
+    return 5;
 }

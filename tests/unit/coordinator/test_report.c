@@ -57,6 +57,34 @@ static void test_table_shows_before_after_paired_change_and_the_words_row(void *
     assert_non_null(strstr(out.data, "0.750 [0.50, 1.00]"));
     assert_non_null(strstr(out.data, "3.00 pairs/s, 300 tokens/s"));
     assert_non_null(strstr(out.data, "SHA-256  def"));
+    assert_null(strstr(out.data, "contrast, all"));
+    str_free(&out);
+}
+
+/* select-all: recall of each question before, exact after. */
+static void test_select_all_has_rows_of_its_own_with_the_paired_change(void **state)
+{
+    (void)state;
+    static const char text[] =
+        "{\"n_scenarios\":2,\"results\":[{\"readout\":\"lift\",\"n\":2,\"accuracy\":0.5,\"ci95\":"
+        "[0,1],\"per_value\":{},\"bag_of_words\":null,\"select_all\":{\"n\":2,\"score\":%s,"
+        "\"ci95\":[0.1,0.9],\"bag_of_words\":{\"n\":2,\"score\":0.25,\"ci95\":[0,1]},\"scores\":"
+        "[%s]},\"questions\":[[0,0,0,0,1],[1,0,0,0,0]]}]}";
+    struct str was = {0};
+    struct str is = {0};
+    struct str out = {0};
+    struct errbuf e = {0};
+    struct report_input in = input();
+    str_addf(&was, text, "0.5", "0.25,0.75");
+    str_addf(&is, text, "1", "1,1");
+    in.eval_before = was.data;
+    in.eval_after = is.data;
+    assert_int_equal(report_markdown(&in, &out, &e), OK);
+    assert_non_null(strstr(out.data, "| lift, all | 0.500 [0.10, 0.90] | 1.000 [0.10, 0.90] | "
+                                     "+0.500 [+0.25, +0.75] |"));
+    assert_non_null(strstr(out.data, "| bag-of-words, all | 0.250 [0.00, 1.00] |"));
+    str_free(&was);
+    str_free(&is);
     str_free(&out);
 }
 
@@ -103,6 +131,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_table_shows_before_after_paired_change_and_the_words_row),
+        cmocka_unit_test(test_select_all_has_rows_of_its_own_with_the_paired_change),
         cmocka_unit_test(test_markdown_carries_settings_and_hashes),
         cmocka_unit_test(test_a_run_without_an_evaluation_still_reports_its_training),
         cmocka_unit_test(test_a_broken_result_is_refused_with_its_line),
