@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "cli/cli.h"
 #include "cli/matrix_child.h"
 #include "cli/matrix_store.h"
 #include "cli/matrix_work.h"
@@ -49,20 +50,21 @@ static enum err run_child(struct costing *c, struct matrix_words *words, double 
     matrix_words_free(words);
     *seconds = child.seconds;
     if (error == OK && child.code != 0) {
-        error = err_set(e, child.code == 130 ? ERR_GONE : ERR_REFUSED,
+        error = err_set(e, child.code == CLI_INTERRUPTED ? ERR_GONE : ERR_REFUSED,
                         "the measurement ended with exit code %d (%s)", child.code, c->log);
     }
     return error;
 }
 
-/* The words of an evaluation of a variant's bare model. */
+/* The words of an evaluation of a variant's bare model; instead: see matrix_cell.h. */
 static enum err bare_evaluation(const struct costing *c, uint32_t variant, uint32_t evaluation,
-                                struct matrix_words *out, struct errbuf *e)
+                                const struct matrix_words *instead, struct matrix_words *out,
+                                struct errbuf *e)
 {
     const struct matrix_cell cell = {.variant = variant, .evaluation = evaluation};
     struct matrix_place p;
     enum err error = matrix_place(c->m, &cell, c->folder, &p, e);
-    return error == OK ? matrix_bare_evaluation(c->m, variant, evaluation, &p, out, e) : error;
+    return error == OK ? matrix_bare_evaluation(c->m, &cell, &p, instead, out, e) : error;
 }
 
 /* An adapter is scored with and without itself. */
@@ -83,35 +85,52 @@ static bool is_eval(const struct matrix *m, const struct matrix_cell *cell)
            strcmp(m->evaluations[cell->evaluation].command, "eval") == 0;
 }
 
-/* Counts an evaluation by asking pft eval --count; false in *known when it cannot tell. */
+/* Adds what pft eval --count tells; false in *known when it cannot tell. */
+static enum err count_words(struct costing *c, struct matrix_words *words, struct tree_work *work,
+                            bool *known, struct errbuf *e)
+{
+    struct matrix_child child = {.log = c->log, .capture = c->answer, .quiet = true};
+    json_t *counted = NULL;
+    enum err error = matrix_words_add(words, "--count", e);
+    if (error == OK) {
+        error = matrix_child_run(&child, words, e);
+    }
+    bool told =
+        error == OK && child.code == 0 && matrix_store_read(c->answer, &counted, NULL) == OK;
+    if (error == OK && child.code == CLI_INTERRUPTED) {
+        error = err_set(e, ERR_GONE, "interrupted; the same command goes on");
+    }
+    double rows = json_number_value(json_object_get(counted, "rows"));
+    work->rows += rows;
+    work->context += json_number_value(json_object_get(counted, "context"));
+    work->label_rows += json_number_value(json_object_get(counted, "label_rows"));
+    json_decref(counted);
+    *known = *known && told && rows > 0.0;
+    return error;
+}
+
+/* Counts an evaluation, or what the matrix says that it scores. */
 static enum err count_evaluation(struct costing *c, uint32_t variant, uint32_t evaluation,
                                  const char *limit, struct tree_work *work, bool *known,
                                  struct errbuf *e)
 {
-    struct matrix_words words = {0};
-    struct matrix_child child = {.log = c->log, .capture = c->answer, .quiet = true};
-    json_t *counted = NULL;
-    enum err error = bare_evaluation(c, variant, evaluation, &words, e);
-    if (error == OK && limit) {
-        error = matrix_words_add(&words, "--limit", e);
-        error = error == OK ? matrix_words_add(&words, limit, e) : error;
+    const struct matrix_commands *counts = &c->m->evaluations[evaluation].counts;
+    enum err error = OK;
+    *work = (struct tree_work){0};
+    *known = true;
+    for (uint32_t i = 0; i < (counts->n > 0 ? counts->n : 1) && error == OK; i++) {
+        struct matrix_words words = {0};
+        error = bare_evaluation(c, variant, evaluation, counts->n > 0 ? &counts->items[i] : NULL,
+                                &words, e);
+        if (error == OK && limit) {
+            error = matrix_words_add(&words, "--limit", e);
+            error = error == OK ? matrix_words_add(&words, limit, e) : error;
+        }
+        if (error == OK) {
+            error = count_words(c, &words, work, known, e);
+        }
+        matrix_words_free(&words);
     }
-    if (error == OK) {
-        error = matrix_words_add(&words, "--count", e);
-    }
-    if (error == OK) {
-        error = matrix_child_run(&child, &words, e);
-    }
-    matrix_words_free(&words);
-    *known = error == OK && child.code == 0 && matrix_store_read(c->answer, &counted, NULL) == OK;
-    if (error == OK && child.code == 130) {
-        error = err_set(e, ERR_GONE, "interrupted");
-    }
-    work->rows = json_number_value(json_object_get(counted, "rows"));
-    work->context = json_number_value(json_object_get(counted, "context"));
-    work->label_rows = json_number_value(json_object_get(counted, "label_rows"));
-    json_decref(counted);
-    *known = *known && work->rows > 0.0;
     return error;
 }
 
@@ -134,8 +153,8 @@ static bool same_words(const struct costing *c, uint32_t one, uint32_t two, uint
     struct matrix_words b = {0};
     bool same = !(passes(c, one, evaluation) < passes(c, two, evaluation)) &&
                 !(passes(c, one, evaluation) > passes(c, two, evaluation)) &&
-                bare_evaluation(c, one, evaluation, &a, NULL) == OK &&
-                bare_evaluation(c, two, evaluation, &b, NULL) == OK && a.n == b.n;
+                bare_evaluation(c, one, evaluation, NULL, &a, NULL) == OK &&
+                bare_evaluation(c, two, evaluation, NULL, &b, NULL) == OK && a.n == b.n;
     for (uint32_t i = 0; same && i < a.n; i++) {
         same = strcmp(a.items[i], b.items[i]) == 0;
     }
@@ -266,7 +285,7 @@ static enum err measure_scoring(struct costing *c, uint32_t cell, struct errbuf 
                                  &known, e);
         flops[i] = known ? score_flops(c, &work) : 0.0;
         error = error == OK ? bare_evaluation(c, c->cells[cell].variant, c->cells[cell].evaluation,
-                                              &words, e)
+                                              NULL, &words, e)
                             : error;
         const char *const more[] = {"--json", "--limit", limit, "--workers", c->workers};
         for (int k = 0; k < (c->workers ? 5 : 3) && error == OK; k++) {
@@ -314,7 +333,8 @@ static enum err measure(struct costing *c, struct errbuf *e)
         error = measure_training(c, e);
     }
     uint32_t cell = 0;
-    while (cell < c->n && !(is_eval(c->m, &c->cells[cell]) && c->out->rows[cell] > 0.0)) {
+    while (cell < c->n && !(is_eval(c->m, &c->cells[cell]) && c->out->rows[cell] > 0.0 &&
+                            c->m->evaluations[c->cells[cell].evaluation].counts.n == 0)) {
         cell++;
     }
     if (error == OK && cell < c->n) {
