@@ -17,8 +17,8 @@
 
 enum {
     MEASURE_STEPS = 5,
-    FEW = 2,   /* scenarios of the shorter measured evaluation */
-    MORE = 14, /* and of the longer one */
+    FEW = 4,   /* scenarios of the shorter measured evaluation */
+    MORE = 24, /* and of the longer one */
     FTW_FDS = 16,
 };
 
@@ -111,8 +111,7 @@ static enum err count_words(struct costing *c, struct matrix_words *words, struc
 
 /* Counts an evaluation, or what the matrix says that it scores. */
 static enum err count_evaluation(struct costing *c, uint32_t variant, uint32_t evaluation,
-                                 const char *limit, struct tree_work *work, bool *known,
-                                 struct errbuf *e)
+                                 struct tree_work *work, bool *known, struct errbuf *e)
 {
     const struct matrix_commands *counts = &c->m->evaluations[evaluation].counts;
     enum err error = OK;
@@ -122,10 +121,6 @@ static enum err count_evaluation(struct costing *c, uint32_t variant, uint32_t e
         struct matrix_words words = {0};
         error = bare_evaluation(c, variant, evaluation, counts->n > 0 ? &counts->items[i] : NULL,
                                 &words, e);
-        if (error == OK && limit) {
-            error = matrix_words_add(&words, "--limit", e);
-            error = error == OK ? matrix_words_add(&words, limit, e) : error;
-        }
         if (error == OK) {
             error = count_words(c, &words, work, known, e);
         }
@@ -199,7 +194,7 @@ static enum err count_cell(struct costing *c, uint32_t i, struct errbuf *e)
         known = out->rows[i] > 0.0;
     } else if (is_eval(c->m, cell)) {
         struct tree_work work;
-        error = count_evaluation(c, cell->variant, cell->evaluation, NULL, &work, &known, e);
+        error = count_evaluation(c, cell->variant, cell->evaluation, &work, &known, e);
         if (known) {
             keep_count(c, i, &work);
             out->rows[i] *= passes(c, cell->variant, cell->evaluation);
@@ -268,30 +263,61 @@ static enum err measure_training(struct costing *c, struct errbuf *e)
     return error;
 }
 
+static bool has_word(const struct matrix_words *list, const char *word)
+{
+    for (uint32_t i = 0; i < list->n; i++) {
+        if (strcmp(list->items[i], word) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The words of a measured evaluation: of `limit` questions and nothing else, thresholds for
+ * instance. */
+static enum err measured_words(const struct costing *c, const struct matrix_cell *cell,
+                               const char *limit, struct matrix_words *out, struct errbuf *e)
+{
+    static char readout[] = "--readout";
+    static char contrast[] = "contrast";
+    static char *plain[] = {readout, contrast};
+    const struct matrix_words select = {2, plain};
+    bool other = has_word(&c->m->evaluations[cell->evaluation].args, "--task");
+    enum err error =
+        bare_evaluation(c, cell->variant, cell->evaluation, other ? NULL : &select, out, e);
+    error = error == OK ? matrix_words_add(out, "--limit", e) : error;
+    return error == OK ? matrix_words_add(out, limit, e) : error;
+}
+
+/* One of the two: what it computes and how long it takes. */
+static enum err measure_evaluation(struct costing *c, const struct matrix_cell *cell, int limit,
+                                   double *flops, double *seconds, struct errbuf *e)
+{
+    char text[16];
+    struct tree_work work = {0};
+    struct matrix_words words = {0};
+    bool known = true;
+    (void)snprintf(text, sizeof text, "%d", limit);
+    enum err error = measured_words(c, cell, text, &words, e);
+    error = error == OK ? count_words(c, &words, &work, &known, e) : error;
+    matrix_words_free(&words);
+    *flops = known && error == OK ? score_flops(c, &work) : 0.0;
+    error = error == OK ? measured_words(c, cell, text, &words, e) : error;
+    const char *const more[] = {"--json", "--workers", c->workers};
+    for (int k = 0; k < (c->workers ? 3 : 1) && error == OK; k++) {
+        error = matrix_words_add(&words, more[k], e);
+    }
+    return error == OK ? run_child(c, &words, seconds, e) : error;
+}
+
 /* Two evaluations of a few and of more scenarios: the slope is the rate, the rest is overhead. */
 static enum err measure_scoring(struct costing *c, uint32_t cell, struct errbuf *e)
 {
-    const int limits[2] = {FEW, MORE};
     double seconds[2] = {0.0, 0.0};
     double flops[2] = {0.0, 0.0};
-    enum err error = OK;
-    for (int i = 0; i < 2 && error == OK; i++) {
-        char limit[16];
-        struct tree_work work = {0};
-        struct matrix_words words = {0};
-        bool known = false;
-        (void)snprintf(limit, sizeof limit, "%d", limits[i]);
-        error = count_evaluation(c, c->cells[cell].variant, c->cells[cell].evaluation, limit, &work,
-                                 &known, e);
-        flops[i] = known ? score_flops(c, &work) : 0.0;
-        error = error == OK ? bare_evaluation(c, c->cells[cell].variant, c->cells[cell].evaluation,
-                                              NULL, &words, e)
-                            : error;
-        const char *const more[] = {"--json", "--limit", limit, "--workers", c->workers};
-        for (int k = 0; k < (c->workers ? 5 : 3) && error == OK; k++) {
-            error = matrix_words_add(&words, more[k], e);
-        }
-        error = error == OK ? run_child(c, &words, &seconds[i], e) : error;
+    enum err error = measure_evaluation(c, &c->cells[cell], FEW, &flops[0], &seconds[0], e);
+    if (error == OK) {
+        error = measure_evaluation(c, &c->cells[cell], MORE, &flops[1], &seconds[1], e);
     }
     double per_flop = (seconds[1] - seconds[0]) / (flops[1] - flops[0]);
     if (error == OK && per_flop > 0.0 && isfinite(per_flop)) {
@@ -301,6 +327,24 @@ static enum err measure_scoring(struct costing *c, uint32_t cell, struct errbuf 
         c->out->rates.score_flops_s = flops[1] / seconds[1];
     }
     return error;
+}
+
+/* The evaluation that is measured: one of select when there is one, else any that counts itself. */
+static uint32_t find_measured(const struct costing *c)
+{
+    uint32_t found = c->n;
+    for (uint32_t i = 0; i < c->n; i++) {
+        const struct matrix_cell *cell = &c->cells[i];
+        if (!is_eval(c->m, cell) || !(c->out->rows[i] > 0.0) ||
+            c->m->evaluations[cell->evaluation].counts.n > 0) {
+            continue;
+        }
+        if (!has_word(&c->m->evaluations[cell->evaluation].args, "--task")) {
+            return i;
+        }
+        found = found == c->n ? i : found;
+    }
+    return found;
 }
 
 /* What was measured here before, as long as machine and model are the same. */
@@ -332,11 +376,7 @@ static enum err measure(struct costing *c, struct errbuf *e)
     if (c->m->variants[c->variant].trained) {
         error = measure_training(c, e);
     }
-    uint32_t cell = 0;
-    while (cell < c->n && !(is_eval(c->m, &c->cells[cell]) && c->out->rows[cell] > 0.0 &&
-                            c->m->evaluations[c->cells[cell].evaluation].counts.n == 0)) {
-        cell++;
-    }
+    uint32_t cell = find_measured(c);
     if (error == OK && cell < c->n) {
         error = measure_scoring(c, cell, e);
     }

@@ -485,7 +485,7 @@ static bool find_value(const json_t *r, size_t index, struct pick *out)
 enum err matrix_table_value(const struct matrix_table *t, uint32_t variant, uint32_t column,
                             const char *name, struct matrix_figure *out)
 {
-    const json_t *results[MATRIX_SEEDS];
+    const json_t *results[MATRIX_SEEDS] = {NULL};
     const json_t *objects[MATRIX_SEEDS];
     const struct matrix_column *c = &t->columns[column];
     uint32_t seeds = matrix_table_results(t, variant, column, results);
