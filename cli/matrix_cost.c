@@ -429,10 +429,11 @@ static enum err prepare(struct costing *c, struct errbuf *e)
         error = matrix_work_count(&c->m->variants[c->variant], &c->work, e);
     }
     if (error == OK) {
-        c->out->machine = json_pack("{s:s,s:s,s:s,s:s,s:s,s:i}", "model", c->work.model,
-                                    "model_hash", c->work.model_hash, "quantisation",
-                                    c->work.quantisation, "kernels", c->work.kernels, "precision",
-                                    c->work.precision, "cores", (int)sysconf(_SC_NPROCESSORS_ONLN));
+        c->out->machine = json_pack(
+            "{s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:i}", "model", c->work.model, "model_hash",
+            c->work.model_hash, "train_sha256", c->work.train_hash, "test_sha256",
+            c->work.test_hash, "quantisation", c->work.quantisation, "kernels", c->work.kernels,
+            "precision", c->work.precision, "cores", (int)sysconf(_SC_NPROCESSORS_ONLN));
         error = c->out->machine ? OK : err_set(e, ERR_NOMEM, "no memory");
     }
     return error;
