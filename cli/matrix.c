@@ -62,6 +62,7 @@ static const struct matrix_field evaluation_fields[] = {
     AT(matrix_evaluation, "parts", FIELD_NAMES, parts),
     AT(matrix_evaluation, "figures", FIELD_NAMES, figures),
     AT(matrix_evaluation, "before", FIELD_COMMANDS, before),
+    AT(matrix_evaluation, "counts", FIELD_COMMANDS, counts),
     AT(matrix_evaluation, "list", FIELD_TEXT, list),
     AT(matrix_evaluation, "measure", FIELD_TEXT, measure),
     AT(matrix_evaluation, "x", FIELD_TEXT, x),

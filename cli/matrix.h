@@ -54,11 +54,12 @@ struct matrix_evaluation {
     struct matrix_words parts;    /* more objects of a result that hold shares: "select_all" */
     struct matrix_words figures;  /* "change.within_3": single numbers of the answer, as columns */
     struct matrix_commands before;
-    char *list;    /* field of the answer that holds its results: "results" */
-    char *measure; /* field of a result: "accuracy" */
-    char *x;       /* field of a result that a line plot runs over, "" = none */
-    char *note;    /* printed with its table: what kind of task it is */
-    double chance; /* NaN: none is drawn */
+    struct matrix_commands counts; /* words of pft eval --count instead of its own; none: its own */
+    char *list;                    /* field of the answer that holds its results: "results" */
+    char *measure;                 /* field of a result: "accuracy" */
+    char *x;                       /* field of a result that a line plot runs over, "" = none */
+    char *note;                    /* printed with its table: what kind of task it is */
+    double chance;                 /* NaN: none is drawn */
 };
 
 /* What a paper reports, beside our own figure when variant and column are named. */

@@ -271,19 +271,19 @@ static enum err add_evaluation(const struct matrix *m, const struct matrix_cell 
     return error == OK ? matrix_words_add(out, "--json", e) : error;
 }
 
-enum err matrix_bare_evaluation(const struct matrix *m, uint32_t variant, uint32_t evaluation,
-                                const struct matrix_place *p, struct matrix_words *out,
-                                struct errbuf *e)
+enum err matrix_bare_evaluation(const struct matrix *m, const struct matrix_cell *c,
+                                const struct matrix_place *p, const struct matrix_words *instead,
+                                struct matrix_words *out, struct errbuf *e)
 {
-    const struct matrix_evaluation *ev = &m->evaluations[evaluation];
-    struct matrix_variant bare = m->variants[variant];
+    const struct matrix_words *args = instead ? instead : &m->evaluations[c->evaluation].args;
+    struct matrix_variant bare = m->variants[c->variant];
     bare.trained = false;
     enum err error = matrix_words_add(out, "eval", e);
     if (error == OK) {
-        error = add_bare(&bare, &ev->args, out, e);
+        error = add_bare(&bare, args, out, e);
     }
     if (error == OK) {
-        error = add_words(&ev->args, &bare, p, out, e);
+        error = add_words(args, &bare, p, out, e);
     }
     return error == OK ? add_words(&bare.args, &bare, p, out, e) : error;
 }

@@ -55,10 +55,11 @@ MUST_USE enum err matrix_key(const struct matrix *m, const struct matrix_cell *c
                              struct errbuf *e);
 
 /* Appends "eval" and its words for the bare model of a variant: the model, everything of its config
- * that an evaluation reads, and the words of the evaluation and the variant. --paired, which needs
- * an adapter, is left out. */
-MUST_USE enum err matrix_bare_evaluation(const struct matrix *m, uint32_t variant,
-                                         uint32_t evaluation, const struct matrix_place *p,
+ * that an evaluation reads, the words of the evaluation (or those of instead, when not NULL) and of
+ * the variant. --paired, which needs an adapter, is left out. */
+MUST_USE enum err matrix_bare_evaluation(const struct matrix *m, const struct matrix_cell *c,
+                                         const struct matrix_place *p,
+                                         const struct matrix_words *instead,
                                          struct matrix_words *out, struct errbuf *e);
 
 #endif

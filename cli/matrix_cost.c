@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "cli/cli.h"
 #include "cli/matrix_child.h"
 #include "cli/matrix_store.h"
 #include "cli/matrix_work.h"
@@ -16,8 +17,8 @@
 
 enum {
     MEASURE_STEPS = 5,
-    FEW = 2,   /* scenarios of the shorter measured evaluation */
-    MORE = 14, /* and of the longer one */
+    FEW = 4,   /* scenarios of the shorter measured evaluation */
+    MORE = 24, /* and of the longer one */
     FTW_FDS = 16,
 };
 
@@ -49,20 +50,21 @@ static enum err run_child(struct costing *c, struct matrix_words *words, double 
     matrix_words_free(words);
     *seconds = child.seconds;
     if (error == OK && child.code != 0) {
-        error = err_set(e, child.code == 130 ? ERR_GONE : ERR_REFUSED,
+        error = err_set(e, child.code == CLI_INTERRUPTED ? ERR_GONE : ERR_REFUSED,
                         "the measurement ended with exit code %d (%s)", child.code, c->log);
     }
     return error;
 }
 
-/* The words of an evaluation of a variant's bare model. */
+/* The words of an evaluation of a variant's bare model; instead: see matrix_cell.h. */
 static enum err bare_evaluation(const struct costing *c, uint32_t variant, uint32_t evaluation,
-                                struct matrix_words *out, struct errbuf *e)
+                                const struct matrix_words *instead, struct matrix_words *out,
+                                struct errbuf *e)
 {
     const struct matrix_cell cell = {.variant = variant, .evaluation = evaluation};
     struct matrix_place p;
     enum err error = matrix_place(c->m, &cell, c->folder, &p, e);
-    return error == OK ? matrix_bare_evaluation(c->m, variant, evaluation, &p, out, e) : error;
+    return error == OK ? matrix_bare_evaluation(c->m, &cell, &p, instead, out, e) : error;
 }
 
 /* An adapter is scored with and without itself. */
@@ -83,35 +85,47 @@ static bool is_eval(const struct matrix *m, const struct matrix_cell *cell)
            strcmp(m->evaluations[cell->evaluation].command, "eval") == 0;
 }
 
-/* Counts an evaluation by asking pft eval --count; false in *known when it cannot tell. */
-static enum err count_evaluation(struct costing *c, uint32_t variant, uint32_t evaluation,
-                                 const char *limit, struct tree_work *work, bool *known,
-                                 struct errbuf *e)
+/* Adds what pft eval --count tells; false in *known when it cannot tell. */
+static enum err count_words(struct costing *c, struct matrix_words *words, struct tree_work *work,
+                            bool *known, struct errbuf *e)
 {
-    struct matrix_words words = {0};
     struct matrix_child child = {.log = c->log, .capture = c->answer, .quiet = true};
     json_t *counted = NULL;
-    enum err error = bare_evaluation(c, variant, evaluation, &words, e);
-    if (error == OK && limit) {
-        error = matrix_words_add(&words, "--limit", e);
-        error = error == OK ? matrix_words_add(&words, limit, e) : error;
-    }
+    enum err error = matrix_words_add(words, "--count", e);
     if (error == OK) {
-        error = matrix_words_add(&words, "--count", e);
+        error = matrix_child_run(&child, words, e);
     }
-    if (error == OK) {
-        error = matrix_child_run(&child, &words, e);
+    bool told =
+        error == OK && child.code == 0 && matrix_store_read(c->answer, &counted, NULL) == OK;
+    if (error == OK && child.code == CLI_INTERRUPTED) {
+        error = err_set(e, ERR_GONE, "interrupted; the same command goes on");
     }
-    matrix_words_free(&words);
-    *known = error == OK && child.code == 0 && matrix_store_read(c->answer, &counted, NULL) == OK;
-    if (error == OK && child.code == 130) {
-        error = err_set(e, ERR_GONE, "interrupted");
-    }
-    work->rows = json_number_value(json_object_get(counted, "rows"));
-    work->context = json_number_value(json_object_get(counted, "context"));
-    work->label_rows = json_number_value(json_object_get(counted, "label_rows"));
+    double rows = json_number_value(json_object_get(counted, "rows"));
+    work->rows += rows;
+    work->context += json_number_value(json_object_get(counted, "context"));
+    work->label_rows += json_number_value(json_object_get(counted, "label_rows"));
     json_decref(counted);
-    *known = *known && work->rows > 0.0;
+    *known = *known && told && rows > 0.0;
+    return error;
+}
+
+/* Counts an evaluation, or what the matrix says that it scores. */
+static enum err count_evaluation(struct costing *c, uint32_t variant, uint32_t evaluation,
+                                 struct tree_work *work, bool *known, struct errbuf *e)
+{
+    const struct matrix_commands *counts = &c->m->evaluations[evaluation].counts;
+    enum err error = OK;
+    *work = (struct tree_work){0};
+    *known = true;
+    for (uint32_t i = 0; i < (counts->n > 0 ? counts->n : 1) && error == OK; i++) {
+        struct matrix_words words = {0};
+        error = bare_evaluation(c, variant, evaluation, counts->n > 0 ? &counts->items[i] : NULL,
+                                &words, e);
+        if (error == OK) {
+            error = count_words(c, &words, work, known, e);
+        }
+        matrix_words_free(&words);
+    }
     return error;
 }
 
@@ -134,8 +148,8 @@ static bool same_words(const struct costing *c, uint32_t one, uint32_t two, uint
     struct matrix_words b = {0};
     bool same = !(passes(c, one, evaluation) < passes(c, two, evaluation)) &&
                 !(passes(c, one, evaluation) > passes(c, two, evaluation)) &&
-                bare_evaluation(c, one, evaluation, &a, NULL) == OK &&
-                bare_evaluation(c, two, evaluation, &b, NULL) == OK && a.n == b.n;
+                bare_evaluation(c, one, evaluation, NULL, &a, NULL) == OK &&
+                bare_evaluation(c, two, evaluation, NULL, &b, NULL) == OK && a.n == b.n;
     for (uint32_t i = 0; same && i < a.n; i++) {
         same = strcmp(a.items[i], b.items[i]) == 0;
     }
@@ -180,7 +194,7 @@ static enum err count_cell(struct costing *c, uint32_t i, struct errbuf *e)
         known = out->rows[i] > 0.0;
     } else if (is_eval(c->m, cell)) {
         struct tree_work work;
-        error = count_evaluation(c, cell->variant, cell->evaluation, NULL, &work, &known, e);
+        error = count_evaluation(c, cell->variant, cell->evaluation, &work, &known, e);
         if (known) {
             keep_count(c, i, &work);
             out->rows[i] *= passes(c, cell->variant, cell->evaluation);
@@ -249,30 +263,61 @@ static enum err measure_training(struct costing *c, struct errbuf *e)
     return error;
 }
 
+static bool has_word(const struct matrix_words *list, const char *word)
+{
+    for (uint32_t i = 0; i < list->n; i++) {
+        if (strcmp(list->items[i], word) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The words of a measured evaluation: of `limit` questions and nothing else, thresholds for
+ * instance. */
+static enum err measured_words(const struct costing *c, const struct matrix_cell *cell,
+                               const char *limit, struct matrix_words *out, struct errbuf *e)
+{
+    static char readout[] = "--readout";
+    static char contrast[] = "contrast";
+    static char *plain[] = {readout, contrast};
+    const struct matrix_words select = {2, plain};
+    bool other = has_word(&c->m->evaluations[cell->evaluation].args, "--task");
+    enum err error =
+        bare_evaluation(c, cell->variant, cell->evaluation, other ? NULL : &select, out, e);
+    error = error == OK ? matrix_words_add(out, "--limit", e) : error;
+    return error == OK ? matrix_words_add(out, limit, e) : error;
+}
+
+/* One of the two: what it computes and how long it takes. */
+static enum err measure_evaluation(struct costing *c, const struct matrix_cell *cell, int limit,
+                                   double *flops, double *seconds, struct errbuf *e)
+{
+    char text[16];
+    struct tree_work work = {0};
+    struct matrix_words words = {0};
+    bool known = true;
+    (void)snprintf(text, sizeof text, "%d", limit);
+    enum err error = measured_words(c, cell, text, &words, e);
+    error = error == OK ? count_words(c, &words, &work, &known, e) : error;
+    matrix_words_free(&words);
+    *flops = known && error == OK ? score_flops(c, &work) : 0.0;
+    error = error == OK ? measured_words(c, cell, text, &words, e) : error;
+    const char *const more[] = {"--json", "--workers", c->workers};
+    for (int k = 0; k < (c->workers ? 3 : 1) && error == OK; k++) {
+        error = matrix_words_add(&words, more[k], e);
+    }
+    return error == OK ? run_child(c, &words, seconds, e) : error;
+}
+
 /* Two evaluations of a few and of more scenarios: the slope is the rate, the rest is overhead. */
 static enum err measure_scoring(struct costing *c, uint32_t cell, struct errbuf *e)
 {
-    const int limits[2] = {FEW, MORE};
     double seconds[2] = {0.0, 0.0};
     double flops[2] = {0.0, 0.0};
-    enum err error = OK;
-    for (int i = 0; i < 2 && error == OK; i++) {
-        char limit[16];
-        struct tree_work work = {0};
-        struct matrix_words words = {0};
-        bool known = false;
-        (void)snprintf(limit, sizeof limit, "%d", limits[i]);
-        error = count_evaluation(c, c->cells[cell].variant, c->cells[cell].evaluation, limit, &work,
-                                 &known, e);
-        flops[i] = known ? score_flops(c, &work) : 0.0;
-        error = error == OK ? bare_evaluation(c, c->cells[cell].variant, c->cells[cell].evaluation,
-                                              &words, e)
-                            : error;
-        const char *const more[] = {"--json", "--limit", limit, "--workers", c->workers};
-        for (int k = 0; k < (c->workers ? 5 : 3) && error == OK; k++) {
-            error = matrix_words_add(&words, more[k], e);
-        }
-        error = error == OK ? run_child(c, &words, &seconds[i], e) : error;
+    enum err error = measure_evaluation(c, &c->cells[cell], FEW, &flops[0], &seconds[0], e);
+    if (error == OK) {
+        error = measure_evaluation(c, &c->cells[cell], MORE, &flops[1], &seconds[1], e);
     }
     double per_flop = (seconds[1] - seconds[0]) / (flops[1] - flops[0]);
     if (error == OK && per_flop > 0.0 && isfinite(per_flop)) {
@@ -282,6 +327,24 @@ static enum err measure_scoring(struct costing *c, uint32_t cell, struct errbuf 
         c->out->rates.score_flops_s = flops[1] / seconds[1];
     }
     return error;
+}
+
+/* The evaluation that is measured: one of select when there is one, else any that counts itself. */
+static uint32_t find_measured(const struct costing *c)
+{
+    uint32_t found = c->n;
+    for (uint32_t i = 0; i < c->n; i++) {
+        const struct matrix_cell *cell = &c->cells[i];
+        if (!is_eval(c->m, cell) || !(c->out->rows[i] > 0.0) ||
+            c->m->evaluations[cell->evaluation].counts.n > 0) {
+            continue;
+        }
+        if (!has_word(&c->m->evaluations[cell->evaluation].args, "--task")) {
+            return i;
+        }
+        found = found == c->n ? i : found;
+    }
+    return found;
 }
 
 /* What was measured here before, as long as machine and model are the same. */
@@ -313,10 +376,7 @@ static enum err measure(struct costing *c, struct errbuf *e)
     if (c->m->variants[c->variant].trained) {
         error = measure_training(c, e);
     }
-    uint32_t cell = 0;
-    while (cell < c->n && !(is_eval(c->m, &c->cells[cell]) && c->out->rows[cell] > 0.0)) {
-        cell++;
-    }
+    uint32_t cell = find_measured(c);
     if (error == OK && cell < c->n) {
         error = measure_scoring(c, cell, e);
     }
@@ -369,10 +429,11 @@ static enum err prepare(struct costing *c, struct errbuf *e)
         error = matrix_work_count(&c->m->variants[c->variant], &c->work, e);
     }
     if (error == OK) {
-        c->out->machine = json_pack("{s:s,s:s,s:s,s:s,s:s,s:i}", "model", c->work.model,
-                                    "model_hash", c->work.model_hash, "quantisation",
-                                    c->work.quantisation, "kernels", c->work.kernels, "precision",
-                                    c->work.precision, "cores", (int)sysconf(_SC_NPROCESSORS_ONLN));
+        c->out->machine = json_pack(
+            "{s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:i}", "model", c->work.model, "model_hash",
+            c->work.model_hash, "train_sha256", c->work.train_hash, "test_sha256",
+            c->work.test_hash, "quantisation", c->work.quantisation, "kernels", c->work.kernels,
+            "precision", c->work.precision, "cores", (int)sysconf(_SC_NPROCESSORS_ONLN));
         error = c->out->machine ? OK : err_set(e, ERR_NOMEM, "no memory");
     }
     return error;

@@ -21,7 +21,7 @@ struct matrix_cost {
     double *flops;    /* [n cells] */
     double *scored;   /* [n cells] operations of a training's reference */
     uint32_t unknown; /* cells whose work cannot be counted beforehand */
-    json_t *machine;  /* {"model", "model_hash", "quantisation", "kernels", "precision", "cores"} */
+    json_t *machine;  /* {"model", "model_hash", "train_sha256", "cores", ...}: all that counts */
 };
 
 /* Counts everything, measures what has to be measured, and sets estimate_s of every cell. What a

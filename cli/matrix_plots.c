@@ -57,8 +57,8 @@ static enum err add_bars(const struct matrix_table *t, uint32_t column, json_t *
     if (json_object_size(values) == 0 || json_object_size(values) > CATEGORIES) {
         return OK;
     }
-    (void)snprintf(title, sizeof title, "%s: %.40s by value", c->label, ev->measure);
-    json_t *plot = report_doc_plot(section, "bars", title, "value", ev->measure);
+    (void)snprintf(title, sizeof title, "%s: %.40s by value", c->label, c->measure);
+    json_t *plot = report_doc_plot(section, "bars", title, "value", c->measure);
     if (isfinite(ev->chance)) {
         (void)json_object_set_new(plot, "line", json_real(ev->chance));
     }
@@ -81,7 +81,7 @@ static enum err add_bars(const struct matrix_table *t, uint32_t column, json_t *
 static bool same_line(const struct matrix_column *a, const struct matrix_column *b)
 {
     return a->evaluation == b->evaluation && strcmp(a->readout, b->readout) == 0 &&
-           strcmp(a->part, b->part) == 0 && a->has_x && b->has_x;
+           strcmp(a->path, b->path) == 0 && a->has_x && b->has_x;
 }
 
 static enum err add_line(const struct matrix_table *t, uint32_t variant, uint32_t first,
@@ -128,9 +128,9 @@ static enum err add_lines(const struct matrix_table *t, uint32_t first, json_t *
         }
     }
     (void)snprintf(title, sizeof title, "%s%s%.40s%s%.40s: %.40s against %.40s", ev->name,
-                   c->readout[0] ? ", " : "", c->readout, c->part[0] ? ", " : "", c->part,
-                   ev->measure, ev->x);
-    json_t *plot = report_doc_plot(section, "lines", title, ev->x, ev->measure);
+                   c->readout[0] ? ", " : "", c->readout, c->path[0] ? ", " : "", c->path,
+                   c->measure, ev->x);
+    json_t *plot = report_doc_plot(section, "lines", title, ev->x, c->measure);
     for (uint32_t v = 0; v < t->m->n_variants && error == OK; v++) {
         error = add_line(t, v, first, plot);
     }

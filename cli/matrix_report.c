@@ -195,8 +195,14 @@ static void add_overview(struct composing *c)
 {
     static const char *const columns[] = {"what", "value"};
     static const char *const names[][2] = {
-        {"base model", "model"}, {"its weights", "quantisation"}, {"its SHA-256", "model_hash"},
-        {"kernels", "kernels"},  {"precision", "precision"},      {"cores", "cores"},
+        {"base model", "model"},
+        {"its weights", "quantisation"},
+        {"its SHA-256", "model_hash"},
+        {"training file, SHA-256", "train_sha256"},
+        {"test file, SHA-256", "test_sha256"},
+        {"kernels", "kernels"},
+        {"precision", "precision"},
+        {"cores", "cores"},
     };
     const struct matrix *m = c->in->m;
     json_t *section = report_doc_section(c->doc, "What was run");

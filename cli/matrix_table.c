@@ -29,8 +29,11 @@ static void describe(const struct matrix *m, uint32_t evaluation, const json_t *
     char number[32] = "";
     *out = (struct matrix_column){.evaluation = evaluation, .has_x = json_is_number(x)};
     (void)snprintf(out->readout, sizeof out->readout, "%s", text_of(r, "readout"));
-    (void)snprintf(out->part, sizeof out->part, "%s", part);
-    (void)snprintf(out->measure, sizeof out->measure, "%s", ev->measure);
+    const char *dot = strrchr(part, '.'); /* "select_all.score": a part with its own measure */
+    (void)snprintf(out->path, sizeof out->path, "%s", part);
+    (void)snprintf(out->part, sizeof out->part, "%.*s",
+                   (int)(dot ? (size_t)(dot - part) : strlen(part)), part);
+    (void)snprintf(out->measure, sizeof out->measure, "%s", dot ? dot + 1 : ev->measure);
     if (out->has_x) {
         out->x = json_number_value(x);
         (void)snprintf(number, sizeof number, " %g", out->x);
@@ -65,7 +68,14 @@ static const json_t *result_at(const struct matrix *m, uint32_t evaluation, cons
 
 static const json_t *part_of(const json_t *r, const char *part)
 {
-    return part[0] ? json_object_get(r, part) : r;
+    char name[48];
+    while (*part != '\0') { /* "questions.chosen": step by step */
+        size_t n = strcspn(part, ".");
+        (void)snprintf(name, sizeof name, "%.*s", (int)n, part);
+        r = json_object_get(r, name);
+        part += n + (part[n] == '.');
+    }
+    return r;
 }
 
 static bool has_measure(const json_t *r, const struct matrix_column *c)
@@ -162,7 +172,7 @@ static const json_t *find_result(const struct matrix_table *t, const json_t *sto
     }
     for (size_t k = 0; (r = result_at(t->m, want->evaluation, stored, k)) != NULL; k++) {
         struct matrix_column c;
-        describe(t->m, want->evaluation, r, want->part, &c);
+        describe(t->m, want->evaluation, r, want->path, &c);
         if (strcmp(c.label, want->label) == 0 && has_measure(r, want)) {
             return r;
         }
@@ -475,7 +485,7 @@ static bool find_value(const json_t *r, size_t index, struct pick *out)
 enum err matrix_table_value(const struct matrix_table *t, uint32_t variant, uint32_t column,
                             const char *name, struct matrix_figure *out)
 {
-    const json_t *results[MATRIX_SEEDS];
+    const json_t *results[MATRIX_SEEDS] = {NULL};
     const json_t *objects[MATRIX_SEEDS];
     const struct matrix_column *c = &t->columns[column];
     uint32_t seeds = matrix_table_results(t, variant, column, results);

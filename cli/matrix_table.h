@@ -20,7 +20,8 @@ struct matrix_column {
     char label[MATRIX_LABEL_BYTES];
     uint32_t evaluation;
     char readout[48], part[48], measure[48];
-    bool figure; /* a single number of the whole answer */
+    char path[96]; /* of part and measure, as the matrix has it; "" for the result itself */
+    bool figure;   /* a single number of the whole answer */
     bool has_x;
     double x;
 };

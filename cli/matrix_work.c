@@ -42,6 +42,7 @@ static void describe(const struct setup *s, struct matrix_work *out)
     (void)snprintf(out->model_hash, sizeof out->model_hash, "%s", s->model_hash);
     (void)snprintf(out->kernels, sizeof out->kernels, "%s", s->kernels);
     (void)snprintf(out->precision, sizeof out->precision, "%s", s->precision);
+    (void)snprintf(out->train_hash, sizeof out->train_hash, "%s", s->train_hash);
     out->shape = *model_shape(s->model);
     out->lora = s->cfg->lora;
 }
@@ -66,6 +67,9 @@ enum err matrix_work_count(const struct matrix_variant *v, struct matrix_work *o
     }
     if (error == OK) {
         describe(&s, out);
+    }
+    if (error == OK && s.cfg->data_test[0] != '\0') {
+        error = hash_file_sha256_hex(s.cfg->data_test, out->test_hash, e);
     }
     if (error == OK && out->train.rows > 0.0) {
         const struct tree_work *w = &out->train;

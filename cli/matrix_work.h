@@ -16,8 +16,9 @@ struct matrix_work {
     double reference_flops; /* of the reference that DPO scores first */
     struct model_shape shape;
     struct lora_config lora;
-    char model[128], quantisation[32], model_hash[HASH_SHA256_HEX], kernels[WIRE_NAME_BYTES],
-        precision[8];
+    char model[128], quantisation[32], model_hash[HASH_SHA256_HEX];
+    char train_hash[HASH_SHA256_HEX], test_hash[HASH_SHA256_HEX]; /* of the data files, or "" */
+    char kernels[WIRE_NAME_BYTES], precision[8];
 };
 
 MUST_USE enum err matrix_work_count(const struct matrix_variant *v, struct matrix_work *out,

@@ -94,7 +94,7 @@ static void add_legend(const json_t *plot, double y, bool lines, struct str *out
     const json_t *series = json_object_get(plot, "series");
     for (size_t i = 0; i < shown(plot); i++) {
         double x = LINE_LEFT + (double)(i % 4) * 172.0;
-        double row = y + (double)(i / 4) * LEGEND;
+        double row = y + floor((double)i / 4.0) * LEGEND;
         if (lines) {
             str_addf(out,
                      "<line class=\"s s%zu\" x1=\"%.1f\" y1=\"%.1f\" x2=\"%.1f\" y2=\"%.1f\"/>", i,
@@ -109,7 +109,7 @@ static void add_legend(const json_t *plot, double y, bool lines, struct str *out
 
 static double legend_height(const json_t *plot)
 {
-    return (double)((shown(plot) + 3) / 4) * LEGEND + 8;
+    return ceil((double)shown(plot) / 4.0) * LEGEND + 8;
 }
 
 static void begin(const json_t *plot, double height, struct str *out)

@@ -40,7 +40,7 @@ variants:
   - {name: sft-a, set: {train.objective: sft, sft.side: a}, seeds: [0]}
   - {name: pft}
 evaluations:
-  - {name: select, args: --readout likelihood --limit 6 --fit 4, chance: 0.5, parts: [select_all]}
+  - {name: select, args: --readout likelihood --limit 6 --fit 4, chance: 0.5, parts: [select_all.score]}
   - {name: history, args: "--task history --shots 0,1 --limit 4", variants: [base, pft], x: shots}
 paper:
   - {what: select one, reported: up to 96.67 %, setting: large models, variant: pft, column: select likelihood}
@@ -123,7 +123,7 @@ class Reproduce(unittest.TestCase):
         self.assertNotRegex(html, r"<script|https?:|src=")
         self.assertIn("Tiny &lt;matrix&gt;", html)
         for text in ("bag-of-words", "Training loss", "accuracy against shots", "up to 96.67 %", "holds",
-                     "Paired difference", "select likelihood select_all", "train.objective=sft"):
+                     "Paired difference", "select likelihood select_all.score", "train.objective=sft"):
             self.assertIn(text, html)
         self.assertGreaterEqual(html.count("<svg"), 3)
         adapter = digest(os.path.join(self.folder, "out", "cells", "pft-seed1", "adapter",

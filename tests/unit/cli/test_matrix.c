@@ -128,7 +128,8 @@ static void test_a_cell_becomes_commands_of_pft(void **state)
     assert_string_equal(spoken.items[0].items[0], "generate");
     assert_string_equal(spoken.items[0].items[1], "/d/cells/pft-seed0");
     assert_string_equal(spoken.items[1].items[0], "judge");
-    assert_string_equal(spoken.items[1].items[1], "/d/kept/pft-seed0/answers.json");
+    assert_string_equal(spoken.items[1].items[1], "/d/"
+                                                  "work/pft-seed0/answers.json");
     matrix_commands_free(&spoken);
     mem_free(cells);
     matrix_free(&m);
