@@ -38,6 +38,7 @@ struct eval_room {
         model[FILE_PATH_BYTES];
     char set_model[FILE_PATH_BYTES + 32], set_data[FILE_PATH_BYTES + 32];
     char set_values[FILE_PATH_BYTES + 32], set_train[FILE_PATH_BYTES + 32], set_readouts[256];
+    char readouts[sizeof "likelihood,lift,contrast,letter" * 4];
     bool goes_on; /* there is a run in the folder of --out */
 };
 
@@ -301,7 +302,6 @@ static enum err fill_words(const struct eval_options *o, struct eval_room *room,
                            struct local_options *local, struct errbuf *e)
 {
     enum err error = OK;
-    char readouts[sizeof room->set_readouts - sizeof "eval.readouts=[]"];
     words[local->n_words++] = "--eval-only";
     add_asked(o, room, local, words);
     if (o->run) {
@@ -333,12 +333,9 @@ static enum err fill_words(const struct eval_options *o, struct eval_room *room,
     } else if (error == OK && (o->values || o->ask.task == EVAL_BEHAVIOUR)) {
         add_set(local, words, "data.train="); /* the run's is about other values */
     }
-    if (error == OK) {
-        error = choose_readouts(o, readouts, sizeof readouts, e);
-    }
-    if (error == OK && readouts[0] != '\0') {
+    if (error == OK && room->readouts[0] != '\0') {
         (void)snprintf(room->set_readouts, sizeof room->set_readouts, "eval.readouts=[%s]",
-                       readouts);
+                       room->readouts);
         add_set(local, words, room->set_readouts);
     }
     for (int i = 0; i < o->n_sets; i++) {
@@ -385,6 +382,9 @@ int cli_eval(int argc, char **argv)
     enum err error = read_options(&o, argc, argv, &e);
     if (error == ERR_STATE) {
         return CLI_OK;
+    }
+    if (error == OK) {
+        error = choose_readouts(&o, room.readouts, sizeof room.readouts, &e);
     }
     if (error == OK) {
         error = make_room(&o, &room, &e);

@@ -318,7 +318,7 @@ static enum err load_vectors(const struct start_options *o, struct start *s, str
 
 enum err start_open(const struct start_options *o, struct start *s, struct errbuf *e)
 {
-    *s = (struct start){.answers = o->answers};
+    *s = (struct start){.ask = o->ask, .answers = o->answers};
     struct run_config *cfg = NULL;
     enum err error = load_config(o, &cfg, e);
     if (error == OK) {
