@@ -183,7 +183,7 @@ static enum err choose_readouts(const struct eval_options *o, char *out, size_t 
                                      readout_name((enum readout)r));
         }
     }
-    for (const char *at = list; at && *at != '\0';) {
+    for (const char *at = list; at && (at == list || *at != '\0');) {
         size_t n = strcspn(at, ",");
         (void)snprintf(name, sizeof name, "%.*s", (int)n, at);
         int r = readout_from(name);

@@ -204,6 +204,7 @@ class Evals(FleetCase):
                 ((*data, "--task", "history", "--shots", "3,1"), "each more than the one before"),
                 ((*data, "--task", "history", "--readout", "contrast"), "likelihood, lift, letter"),
                 ((*data, "--task", "retention", "--readout", "lift"), "--readout says nothing"),
+                ((*data, "--readout", ""), "--task select has no ''"),
                 ((*data, "--limit", "0"), "--limit: '0' is no whole number from 1"),
                 ((*data, "--paired"), "has no adapter to switch off"),
                 (("--model", MODEL, "--task", "retention"), "--model needs --data FILE"),
