@@ -186,13 +186,18 @@ static void on_probe_over(void *ctx, uint64_t fails)
     static const char digest[] = "5053464f5053464f5053464f5053464f\n";
     struct sim_loop *l = ctx;
     uv_buf_t buf = {0};
+    if (!l->process) { /* killed before */
+        return;
+    }
     if (!fails && l->on_read) {
         l->on_alloc((uv_handle_t *)l->pipe, sizeof digest, &buf);
         size_t n = sizeof digest - 1 < buf.len ? sizeof digest - 1 : buf.len;
         memcpy(buf.base, digest, n);
         l->on_read((uv_stream_t *)l->pipe, (ssize_t)n, &buf);
     }
-    l->on_exit(l->process, fails ? 1 : 0, 0);
+    uv_process_t *process = l->process;
+    l->process = NULL;
+    l->on_exit(process, fails ? 1 : 0, 0);
     sim_turn_by(l->node, sim.now);
 }
 
@@ -215,8 +220,11 @@ int uv_spawn(uv_loop_t *loop, uv_process_t *handle, const uv_process_options_t *
 
 int uv_process_kill(uv_process_t *handle, int signum)
 {
-    (void)handle;
-    (void)signum;
+    struct sim_loop *l = handle->loop->data;
+    if (l->process == handle) {
+        l->process = NULL;
+        l->on_exit(handle, 0, signum);
+    }
     return 0;
 }
 

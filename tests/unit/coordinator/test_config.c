@@ -171,6 +171,11 @@ static void test_the_shipped_configs_load_and_say_what_the_recipe_says(void **st
     assert_true(c->eval_before);
     assert_true(file_exists(c->data_values));
     config_free(&c);
+    assert_int_equal(config_load("configs/vcd-best.yaml", NULL, 0, &c, &e), OK);
+    assert_int_equal(c->train_objective, OBJECTIVE_PFT_CONTRAST_RANKING);
+    assert_int_equal(c->train_epochs, 3);
+    assert_true(file_exists(c->data_values));
+    config_free(&c);
     const char *sets[] = {"train.max_steps=50", "data.test="};
     assert_int_equal(config_load("configs/paper-vcd.yaml", sets, 2, &c, &e), OK);
     assert_int_equal(c->data_layout, LAYOUT_PAPER);
