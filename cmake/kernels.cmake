@@ -3,6 +3,11 @@
 function(pft_kernels name level march)
   set(object kernels_${name})
   add_library(${object} OBJECT worker/backend/kernels_impl.c)
+  if(PFT_SANITIZE STREQUAL "thread")
+    # Loops over memory that a caller gave them, a hundred times slower when instrumented; that threads share
+    # them rightly shows in the bits (test_team).
+    target_compile_options(${object} PRIVATE -fno-sanitize=thread)
+  endif()
   target_compile_definitions(${object} PRIVATE KERNELS_TABLE=kernels_${name} KERNELS_LEVEL=${level})
   target_compile_options(${object} PRIVATE -O3 -march=${march} -ffp-contract=fast -Wno-psabi ${ARGN})
   if(PFT_LIBFUZZER) # no fuzz target multiplies, and clang takes minutes to instrument these

@@ -166,6 +166,7 @@ enum err clerk_open(const char *dir, struct mailbox *reports, struct task_list *
                     struct clerk **out, struct errbuf *e)
 {
     *out = NULL;
+    *list = (struct task_list){0};
     struct clerk *c = mem_calloc(1, sizeof *c);
     if (!c) {
         return err_set(e, ERR_NOMEM, "no memory for the clerk");
