@@ -216,7 +216,7 @@ static void test_every_objective_has_pytorchs_loss_weights_and_gradients(void **
     size_t i;
     json_t *item;
     open_golden(&g);
-    assert_int_equal(json_array_size(json_object_get(g.json, "cases")), 10);
+    assert_int_equal(json_array_size(json_object_get(g.json, "cases")), 11);
     assert_int_equal(json_array_size(json_object_get(g.trl, "cases")), 4);
     json_array_foreach(json_object_get(g.json, "cases"), i, item)
     {
