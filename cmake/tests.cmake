@@ -65,6 +65,9 @@ foreach(kind bench data e2e interop tidy)
   endforeach()
 endforeach()
 
+# It floods the machine, and others have deadlines.
+set_tests_properties(e2e.test_siege PROPERTIES RUN_SERIAL TRUE)
+
 # The simulator: the two programs over a virtual loop, network, clock and disk (docs/simulation.md).
 # File calls, random bits and a few seams of the project are sent to it by the linker; --as-needed
 # keeps the matrix libraries out, whose place it takes.

@@ -111,6 +111,12 @@ enum err request_reply(const char *address, const struct key_file *key, const ui
     void *zmq = context ? zmq_socket(context, ZMQ_DEALER) : NULL;
     error = zmq ? socket_options_apply(zmq, &options, e)
                 : err_set(e, ERR_IO, "zmq_socket: %s", zmq_strerror(errno));
+    /* A DEALER that does not queue to absent peers throws away what it has not read when its peer
+     * closes: the answer of a coordinator that ends right after it. */
+    const int queue = 0;
+    if (error == OK && zmq_setsockopt(zmq, ZMQ_IMMEDIATE, &queue, sizeof queue) != 0) {
+        error = err_set(e, ERR_IO, "ZMQ_IMMEDIATE: %s", zmq_strerror(errno));
+    }
     if (error == OK) {
         error = handshake_watch_open(context, zmq, &watch, e);
     }

@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,7 +19,7 @@
 #include "common/net/request.h"
 #include "common/net/socket.h"
 
-enum { MESSAGES = 700, PAYLOAD_BYTES = 100000 };
+enum { MESSAGES = 700, PAYLOAD_BYTES = 100000, PARTINGS = 200 };
 
 struct world {
     char folder[64];
@@ -188,6 +189,47 @@ static void test_a_request_without_anybody_to_answer_times_out(void **state)
         ERR_TIMEOUT);
 }
 
+/* Answers one request and is gone, as a coordinator that is told to stop. */
+static void *answer_and_leave(void *argument)
+{
+    char route[SOCKET_ROUTE_BYTES];
+    char word[8];
+    void *router = argument;
+    int n = zmq_recv(router, route, sizeof route, 0);
+    int m = zmq_recv(router, word, sizeof word, 0);
+    bool ok = n > 0 && m > 0 && zmq_send(router, route, (size_t)n, ZMQ_SNDMORE) == n &&
+              zmq_send(router, word, (size_t)m, 0) == m;
+    ok = zmq_close(router) == 0 && ok;
+    return ok ? argument : NULL;
+}
+
+static void test_a_reply_is_not_lost_when_who_gave_it_leaves_at_once(void **state)
+{
+    const struct world *w = *state;
+    char address[ADDRESS_BYTES];
+    (void)snprintf(address, sizeof address, "ipc://%s/leaving", w->folder);
+    for (int i = 0; i < PARTINGS; i++) {
+        void *context = zmq_ctx_new();
+        void *router = zmq_socket(context, ZMQ_ROUTER);
+        pthread_t thread;
+        uint8_t *reply;
+        void *ok;
+        size_t bytes;
+        struct errbuf e;
+        assert_int_equal(zmq_bind(router, address), 0);
+        assert_int_equal(pthread_create(&thread, NULL, answer_and_leave, router), 0);
+        assert_int_equal(
+            request_reply(address, NULL, (const uint8_t *)"x", 1, 100, 3000, &reply, &bytes, &e),
+            OK);
+        assert_int_equal(pthread_join(thread, &ok), 0);
+        assert_non_null(ok);
+        assert_int_equal(bytes, 1);
+        mem_free(reply);
+        assert_int_equal(zmq_ctx_term(context), 0);
+    }
+    (void)unlink(address + strlen("ipc://"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -199,6 +241,8 @@ int main(void)
             test_messages_of_a_wrong_number_of_frames_are_counted_and_dropped, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_request_without_anybody_to_answer_times_out, setup,
                                         teardown),
+        cmocka_unit_test_setup_teardown(test_a_reply_is_not_lost_when_who_gave_it_leaves_at_once,
+                                        setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
