@@ -139,7 +139,6 @@ static enum err read_list(const struct clerk *c, struct task_list *list, struct 
 {
     char *text = NULL;
     size_t bytes = 0;
-    *list = (struct task_list){0};
     if (!file_exists(c->path)) {
         return OK;
     }
@@ -166,6 +165,7 @@ enum err clerk_open(const char *dir, struct mailbox *reports, struct task_list *
                     struct clerk **out, struct errbuf *e)
 {
     *out = NULL;
+    *list = (struct task_list){0};
     struct clerk *c = mem_calloc(1, sizeof *c);
     if (!c) {
         return err_set(e, ERR_NOMEM, "no memory for the clerk");
