@@ -139,7 +139,6 @@ static enum err read_list(const struct clerk *c, struct task_list *list, struct 
 {
     char *text = NULL;
     size_t bytes = 0;
-    *list = (struct task_list){0};
     if (!file_exists(c->path)) {
         return OK;
     }

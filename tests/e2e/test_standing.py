@@ -141,6 +141,21 @@ class Standing(FleetCase):
         del results[0]["results"][0]["select_all"]["scores"]
         self.assertEqual([json.loads(direct.stdout)], results[0]["results"])
 
+    def test_a_task_that_scores_a_reference_first_makes_the_adapter_of_a_plain_run(self):
+        sets = ["--set", "train.objective=dpo", "--set", "train.max_steps=3"]
+        run = os.path.join(self.folder, "plain")
+        plain = self.start("plain", "pft", "run", self.config, "--workers", "1", "--out", run, *sets)
+        self.assertEqual(plain.end(), 0, plain.text())
+        self.serve()
+        self.worker("team", "--threads", "2", address=self.address(self.dir)["jobs"])
+        first = self.submit(self.config, *sets)
+        other = self.submit(self.config, "--set", "train.max_steps=3")
+        again = self.submit(self.config, *sets)
+        self.ended(again, patience=3)
+        self.assertEqual(self.adapter(self.task(first)), self.adapter(run))
+        self.assertEqual(self.adapter(self.task(again)), self.adapter(run))
+        self.assertNotEqual(self.adapter(self.task(other)), self.adapter(run))
+
     def test_a_task_can_be_cancelled_before_and_while_it_runs(self):
         self.serve()
         self.workers("a")
