@@ -5,6 +5,7 @@
 
 #include "common/base/file.h"
 #include "common/base/limits.h"
+#include "common/base/check.h"
 #include "common/base/mem.h"
 #include "coordinator/choices.h"
 
@@ -422,6 +423,30 @@ enum err dataset_load(const char *path, const struct values *values, enum config
         mem_free(text);
     }
     return error;
+}
+
+uint32_t dataset_side_count(const struct data_scenario *s, uint32_t side)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < s->n_options; i++) {
+        n += s->options[i].side == side;
+    }
+    return n;
+}
+
+uint32_t dataset_side_option(const struct data_scenario *s, uint32_t side, uint32_t nth)
+{
+    for (uint32_t i = 0;; i++) {
+        CHECK(i < s->n_options);
+        if (s->options[i].side == side && nth-- == 0) {
+            return i;
+        }
+    }
+}
+
+bool dataset_offers_both(const struct data_scenario *s)
+{
+    return dataset_side_count(s, 0) > 0 && dataset_side_count(s, 1) > 0;
 }
 
 void dataset_free(struct dataset **d)

@@ -79,6 +79,12 @@ MUST_USE enum err dataset_parse(const char *text, size_t bytes, const char *name
                                 const struct values *values, enum config_group grouping,
                                 struct dataset **out, struct errbuf *e);
 
+/* How many options of a scenario carry pole `side`, and the nth of them, n from 0 below that. */
+uint32_t dataset_side_count(const struct data_scenario *s, uint32_t side);
+uint32_t dataset_side_option(const struct data_scenario *s, uint32_t side, uint32_t nth);
+/* A question has a right and a wrong answer only where both poles are on offer. */
+bool dataset_offers_both(const struct data_scenario *s);
+
 void dataset_free(struct dataset **d); /* NULL inside is fine */
 
 #endif

@@ -62,25 +62,30 @@ static enum err one_number(const char *option, const char *value, uint64_t least
     return OK;
 }
 
-enum err eval_ask_shots(struct eval_request *ask, const char *value, struct errbuf *e)
+enum err eval_ask_rising(const char *value, uint32_t room, uint32_t most, uint32_t *out,
+                         uint32_t *n, struct errbuf *e)
 {
     uint64_t k = 0;
-    ask->n_shots = 0;
+    *n = 0;
     for (const char *at = value;; at++) {
-        bool fine = ask->n_shots < EVAL_SHOTS_MAX && number(at, HISTORY_MAX, &k, &at) &&
-                    (*at == ',' || *at == '\0') &&
-                    (ask->n_shots == 0 || k > ask->shots[ask->n_shots - 1]);
+        bool fine = *n < room && number(at, most, &k, &at) && (*at == ',' || *at == '\0') &&
+                    (*n == 0 || k > out[*n - 1]);
         if (!fine) {
             return err_set(e, ERR_USAGE,
-                           "--shots: '%s': up to %d numbers from 0 to %d are wanted, each more "
+                           "--shots: '%s': up to %u numbers from 0 to %u are wanted, each more "
                            "than the one before, comma-separated",
-                           value, EVAL_SHOTS_MAX, HISTORY_MAX);
+                           value, room, most);
         }
-        ask->shots[ask->n_shots++] = (uint32_t)k;
+        out[(*n)++] = (uint32_t)k;
         if (*at == '\0') {
             return OK;
         }
     }
+}
+
+enum err eval_ask_shots(struct eval_request *ask, const char *value, struct errbuf *e)
+{
+    return eval_ask_rising(value, EVAL_SHOTS_MAX, HISTORY_MAX, ask->shots, &ask->n_shots, e);
 }
 
 enum err eval_ask_limit(struct eval_request *ask, const char *value, struct errbuf *e)

@@ -107,7 +107,7 @@ static enum err build(const struct eval_input *in, struct eval_trees *trees, str
     }
     enum err error = render_init(&render, in->cfg, in->values, in->tok, e);
     for (uint32_t i = 0; i < eval_limit(in) && error == OK; i++) {
-        if (eval_offers_both(&in->test->scenarios[i])) {
+        if (dataset_offers_both(&in->test->scenarios[i])) {
             error = add_question(in, &render, i, trees, e);
         }
     }

@@ -6,15 +6,6 @@
 #include "coordinator/render.h"
 #include "coordinator/values.h"
 
-bool eval_offers_both(const struct data_scenario *s)
-{
-    bool there[2] = {false, false};
-    for (uint32_t i = 0; i < s->n_options; i++) {
-        there[s->options[i].side] = true;
-    }
-    return there[0] && there[1];
-}
-
 uint32_t eval_axis(const struct eval_input *in, const struct data_scenario *s)
 {
     return s->axis != DATASET_NO_AXIS ? s->axis : in->values ? in->values->n_axes : 0;
@@ -42,7 +33,7 @@ enum err eval_named_build(const struct eval_input *in, const struct dataset *dat
         struct forest_trees made = {0};
         uint32_t at = (uint32_t)((uint64_t)i * of / n);
         const struct data_scenario *s = &data->scenarios[at];
-        if (!eval_offers_both(s)) {
+        if (!dataset_offers_both(s)) {
             continue;
         }
         error =

@@ -14,8 +14,6 @@
 
 struct data_scenario;
 
-/* A question has a right and a wrong answer only where both poles are on offer. */
-bool eval_offers_both(const struct data_scenario *s);
 /* Axis of a scenario; those without one count as axis n_axes of the values. */
 uint32_t eval_axis(const struct eval_input *in, const struct data_scenario *s);
 

@@ -4,15 +4,19 @@
 #include "coordinator/eval.h"
 #include "coordinator/tree_work.h"
 
+struct eval_input eval_work_input(const struct setup *s, struct eval_request ask)
+{
+    return (struct eval_input){.ask = ask,
+                               .cfg = s->cfg,
+                               .values = s->values,
+                               .test = s->test,
+                               .train = s->train,
+                               .tok = s->tok};
+}
+
 enum err eval_work_count(const struct start *start, struct str *json, struct errbuf *e)
 {
-    const struct setup *s = &start->setup;
-    const struct eval_input in = {.ask = start->ask,
-                                  .cfg = s->cfg,
-                                  .values = s->values,
-                                  .test = s->test,
-                                  .train = s->train,
-                                  .tok = s->tok};
+    const struct eval_input in = eval_work_input(&start->setup, start->ask);
     struct tree_work work = {0};
     struct eval *eval = NULL;
     uint32_t n = 0;

@@ -4,30 +4,8 @@
 #include "common/base/check.h"
 #include "common/base/mem.h"
 #include "common/base/rng.h"
-#include "coordinator/eval_named.h"
 
 enum { DRAW_SCENARIOS = 0x68697374, DRAW_OPTION = 0x7069636B };
-
-/* The m-th option of a pole. */
-static uint32_t option_of(const struct data_scenario *s, uint32_t side, uint32_t m)
-{
-    uint32_t i = 0;
-    for (;; i++) {
-        CHECK(i < s->n_options);
-        if (s->options[i].side == side && m-- == 0) {
-            return i;
-        }
-    }
-}
-
-static uint32_t count_options(const struct data_scenario *s, uint32_t side)
-{
-    uint32_t n = 0;
-    for (uint32_t i = 0; i < s->n_options; i++) {
-        n += s->options[i].side == side;
-    }
-    return n;
-}
 
 enum err history_draw(const struct dataset *d, uint32_t question, uint32_t side, uint64_t seed,
                       uint32_t n, struct history_choice *out, struct errbuf *e)
@@ -40,7 +18,7 @@ enum err history_draw(const struct dataset *d, uint32_t question, uint32_t side,
     }
     for (uint32_t i = 0; i < d->n_scenarios; i++) {
         const struct data_scenario *s = &d->scenarios[i];
-        if (i != question && s->axis == asked->axis && eval_offers_both(s)) {
+        if (i != question && s->axis == asked->axis && dataset_offers_both(s)) {
             pool[count++] = i;
         }
     }
@@ -57,7 +35,8 @@ enum err history_draw(const struct dataset *d, uint32_t question, uint32_t side,
         uint64_t key = rng_key(seed, DRAW_OPTION, question, side);
         out[i] = (struct history_choice){
             .scenario = pool[i],
-            .option = option_of(s, side, (uint32_t)rng_below(key, i, count_options(s, side)))};
+            .option = dataset_side_option(
+                s, side, (uint32_t)rng_below(key, i, dataset_side_count(s, side)))};
     }
     mem_free(pool);
     return OK;

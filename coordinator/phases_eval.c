@@ -7,6 +7,7 @@
 #include "common/base/clock.h"
 #include "common/base/log.h"
 #include "common/base/mem.h"
+#include "coordinator/eval_work.h"
 #include "coordinator/phases_state.h"
 #include "coordinator/score_book.h"
 
@@ -22,13 +23,7 @@ static struct eval_request request_of(const struct phases *p)
 
 static enum err make(const struct phases *p, struct eval **eval, struct errbuf *e)
 {
-    const struct setup *s = &p->start->setup;
-    const struct eval_input in = {.ask = request_of(p),
-                                  .cfg = s->cfg,
-                                  .values = s->values,
-                                  .test = s->test,
-                                  .train = s->train,
-                                  .tok = s->tok};
+    const struct eval_input in = eval_work_input(&p->start->setup, request_of(p));
     return eval_new(&in, eval, e);
 }
 

@@ -17,15 +17,6 @@ struct users {
     uint32_t *scenarios; /* by axis */
 };
 
-static bool offers_both(const struct data_scenario *s)
-{
-    bool there[2] = {false, false};
-    for (uint32_t i = 0; i < s->n_options; i++) {
-        there[s->options[i].side] = true;
-    }
-    return there[0] && there[1];
-}
-
 enum err users_new(const struct dataset *data, uint32_t n_axes, uint64_t seed, struct users **out)
 {
     struct users *u = mem_calloc(1, sizeof *u);
@@ -43,7 +34,7 @@ enum err users_new(const struct dataset *data, uint32_t n_axes, uint64_t seed, s
     for (uint32_t axis = 0; axis < n_axes; axis++) {
         u->first[axis] = n;
         for (uint32_t i = 0; i < data->n_scenarios; i++) {
-            if (data->scenarios[i].axis == axis && offers_both(&data->scenarios[i])) {
+            if (data->scenarios[i].axis == axis && dataset_offers_both(&data->scenarios[i])) {
                 u->scenarios[n++] = i;
             }
         }
@@ -87,19 +78,10 @@ struct user_choice users_answer(const struct users *u, const struct user *who, u
     if (!((double)rng_unit(key_of(u, who, KEY_POLE), number) < who->share)) {
         side = 1 - side;
     }
-    uint32_t held = 0;
-    for (uint32_t i = 0; i < s->n_options; i++) {
-        held += s->options[i].side == side;
-    }
+    uint32_t held = dataset_side_count(s, side);
     CHECK(held > 0);
     uint64_t nth = rng_below(key_of(u, who, KEY_PICK), number, held);
-    uint32_t option = 0;
-    for (uint32_t i = 0; i < s->n_options; i++) {
-        if (s->options[i].side == side && nth-- == 0) {
-            option = i;
-            break;
-        }
-    }
+    uint32_t option = dataset_side_option(s, side, (uint32_t)nth);
     return (struct user_choice){.scenario = scenario, .option = option, .side = side};
 }
 
