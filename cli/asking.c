@@ -132,8 +132,8 @@ void asking_say(const struct asking *a, struct talk *talk, const char *key, json
 enum err asking_run(const struct asking *a, struct talk *talk, bool quiet, int *code,
                     struct errbuf *e)
 {
-    struct local_words w = {.folder = ""};
-    enum err error = local_words_make(&w, e);
+    struct local_words w;
+    enum err error = local_words_make(&w, NULL, e);
     if (error == OK) {
         error = local_words_fill(&w, "--ask", &a->served, e);
     }

@@ -220,7 +220,7 @@ int cli_chat(int argc, char **argv)
     if (error == OK) {
         error = asking_take(&c.asking, &a, &e);
     }
-    c.asking.served.data = ""; /* no data file is needed, so none is read */
+    c.asking.served.no_data = true; /* no data file is needed, so none is read */
     if (error == OK) {
         error = converse(&c, &code, &e);
     }

@@ -1,58 +1,45 @@
 /* eval_command.c - pft eval: one evaluation through a coordinator and workers of its own.
- * Owns: a temporary run folder, removed at the end, or the one of --out, in which an evaluation
- * that was killed goes on. Never: scores; the workers do. */
+ * Owns: the words that ask for it. Never: scores; the workers do. */
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
-#include "cli/args.h"
 #include "cli/cli.h"
 #include "cli/eval_show.h"
-#include "cli/local.h"
-#include "cli/scratch.h"
+#include "cli/local_words.h"
 #include "cli/trial_command.h"
-#include "common/base/file.h"
-#include "common/base/mem.h"
-#include "common/base/str.h"
-#include "common/format/model_default.h"
-#include "coordinator/config.h"
 #include "coordinator/eval_ask.h"
-#include "coordinator/journal.h"
 #include "coordinator/readout.h"
 
-enum { WORDS = ARGS_REPEATS * 4 + 64 };
+enum { READOUTS_BYTES = sizeof "likelihood,lift,contrast,letter" * 4 };
 
 struct eval_options {
-    const char *run, *model, *data, *values, *train, *readout, *workers, *out;
+    struct local_served served;
+    const char *train, *readout, *workers, *out;
     const char *task, *shots, *limit, *fit, *seed; /* as given; checked into ask */
     struct eval_request ask;
+    char readouts[READOUTS_BYTES]; /* a list for the config, "" where the task has its own */
     const char *sets[ARGS_REPEATS], *steers[ARGS_REPEATS];
-    int n_sets, n_steers;
     bool json, paired, count;
-};
-
-/* Texts that words point to, and the folder. */
-struct eval_room {
-    char scratch[SCRATCH_BYTES]; /* "": the folder is that of --out */
-    char folder[FILE_PATH_BYTES], config[FILE_PATH_BYTES], result[FILE_PATH_BYTES],
-        model[FILE_PATH_BYTES];
-    char set_model[FILE_PATH_BYTES + 32], set_data[FILE_PATH_BYTES + 32];
-    char set_values[FILE_PATH_BYTES + 32], set_train[FILE_PATH_BYTES + 32], set_readouts[256];
-    char readouts[sizeof "likelihood,lift,contrast,letter" * 4];
-    bool goes_on; /* there is a run in the folder of --out */
 };
 
 static enum err check_words(struct eval_options *o, const struct args *a, struct errbuf *e)
 {
-    o->run = a->positional[0];
-    if (a->n_positional > 1 || (o->run != NULL) == (o->model != NULL)) {
+    o->served.run = a->positional[0];
+    o->served.sets = o->sets;
+    o->served.steers = o->steers;
+    if (a->n_positional > 1) {
         return err_set(e, ERR_USAGE, "one RUN or --model FILE is needed; usage: %s", a->usage);
     }
-    if (o->model && (!o->data || (!o->values && o->ask.task != EVAL_RETENTION))) {
+    enum err error = local_words_check(&o->served, a->usage, e);
+    if (error != OK) {
+        return error;
+    }
+    if (o->served.model &&
+        (!o->served.data || (!o->served.values && o->ask.task != EVAL_RETENTION))) {
         return err_set(e, ERR_USAGE, "--model needs --data FILE and --values FILE; usage: %s",
                        a->usage);
     }
-    if (o->model && o->paired) {
+    if (o->served.model && o->paired) {
         return err_set(e, ERR_USAGE,
                        "--paired compares a RUN with its base; --model FILE has no "
                        "adapter to switch off");
@@ -104,9 +91,10 @@ static enum err read_options(struct eval_options *o, int argc, char **argv, stru
         {"--task", "NAME", "select (default), behaviour, retention or history", &o->task, NULL,
          NULL},
         {"--model", "FILE", "a bare model instead of a run (\"default\": the fetched one)",
-         &o->model, NULL, NULL},
-        {"--data", "FILE", "data file (default with a run: its data.test)", &o->data, NULL, NULL},
-        {"--values", "FILE", "values file, with --model", &o->values, NULL, NULL},
+         &o->served.model, NULL, NULL},
+        {"--data", "FILE", "data file (default with a run: its data.test)", &o->served.data, NULL,
+         NULL},
+        {"--values", "FILE", "values file, with --model", &o->served.values, NULL, NULL},
         {"--train", "FILE",
          "training file, for bag-of-words and thresholds (default with a run: its "
          "data.train, unless --values or behaviour ask for other ones)",
@@ -128,8 +116,8 @@ static enum err read_options(struct eval_options *o, int argc, char **argv, stru
         {"--workers", "N", "one-slot workers to start (default: one per core)", &o->workers, NULL,
          NULL},
         {"--steer", "SPEC", "FILE=MULTIPLIER[@LAYER]: add a control vector", o->steers,
-         &o->n_steers, NULL},
-        {"--set", "KEY=VALUE", "override a key of the config", o->sets, &o->n_sets, NULL},
+         &o->served.n_steers, NULL},
+        {"--set", "KEY=VALUE", "override a key of the config", o->sets, &o->served.n_sets, NULL},
         {"--count", NULL, "print how much there is to score, score nothing", NULL, NULL, &o->count},
         {"--json", NULL, "print JSON", NULL, NULL, &o->json},
     };
@@ -162,14 +150,12 @@ static enum err unknown_readout(const struct eval_kind *kind, const char *name, 
 }
 
 /* The readouts as a list for the config, "" where the task has its own. */
-static enum err choose_readouts(const struct eval_options *o, char *out, size_t room,
-                                struct errbuf *e)
+static enum err choose_readouts(struct eval_options *o, struct errbuf *e)
 {
     const struct eval_kind *kind = eval_kind(o->ask.task);
     const char *list = o->readout;
     char name[32];
     size_t used = 0;
-    out[0] = '\0';
     if (kind->readouts == 0) {
         return !list ? OK
                      : err_set(e, ERR_USAGE,
@@ -179,8 +165,8 @@ static enum err choose_readouts(const struct eval_options *o, char *out, size_t 
     }
     for (int r = 0; !list && r < READOUTS; r++) {
         if (kind->usual & 1u << r) {
-            used += (size_t)snprintf(out + used, room - used, "%s%s", used > 0 ? "," : "",
-                                     readout_name((enum readout)r));
+            used += (size_t)snprintf(o->readouts + used, sizeof o->readouts - used, "%s%s",
+                                     used > 0 ? "," : "", readout_name((enum readout)r));
         }
     }
     for (const char *at = list; at && (at == list || *at != '\0');) {
@@ -192,180 +178,67 @@ static enum err choose_readouts(const struct eval_options *o, char *out, size_t 
         }
         at += n + (at[n] == ',');
     }
-    if (list && (size_t)snprintf(out, room, "%s", list) >= room) {
+    if (list &&
+        (size_t)snprintf(o->readouts, sizeof o->readouts, "%s", list) >= sizeof o->readouts) {
         return err_set(e, ERR_USAGE, "--readout: the list is too long");
     }
     return OK;
 }
 
-/* The model that a run was made with. */
-static enum err model_of_run(const char *run, char model[FILE_PATH_BYTES], struct errbuf *e)
-{
-    struct journal *j = NULL;
-    struct str text = {0};
-    enum err error = journal_open_reader(run, &j, e);
-    if (error == OK) {
-        error = journal_meta_get(j, "model_path", &text, e);
-    }
-    if (error == OK) {
-        error = model_resolve(text.data ? text.data : "", model, e);
-    }
-    str_free(&text);
-    journal_close(&j);
-    return error;
-}
-
-static enum err absolute(const char *path, char out[FILE_PATH_BYTES], struct errbuf *e)
-{
-    char *real = realpath(path, NULL);
-    if (!real) {
-        return err_set(e, ERR_NOT_FOUND, "%s: there is no such file", path);
-    }
-    int n = snprintf(out, FILE_PATH_BYTES, "%s", real);
-    mem_free(real);
-    return n < FILE_PATH_BYTES ? OK : err_set(e, ERR_RANGE, "%s: the path is too long", path);
-}
-
-static enum err set_path(char *out, size_t room, const char *key, const char *path,
-                         struct errbuf *e)
-{
-    char full[FILE_PATH_BYTES];
-    enum err error = absolute(path, full, e);
-    if (error == OK) {
-        (void)snprintf(out, room, "%s=%s", key, full);
-    }
-    return error;
-}
-
-static void add_set(struct local_options *local, const char **words, const char *set)
-{
-    words[local->n_words++] = "--set";
-    words[local->n_words++] = set;
-}
-
-static enum err make_room(const struct eval_options *o, struct eval_room *room, struct errbuf *e)
-{
-    char db[FILE_PATH_BYTES];
-    if (o->out) {
-        enum err there = file_make_folder(o->out, e);
-        if (there == OK) {
-            there = file_join(db, o->out, "run.db", e);
-        }
-        if (there != OK) {
-            return there;
-        }
-        room->goes_on = file_exists(db);
-    }
-    enum err error = o->out ? OK : scratch_make(room->scratch, e);
-    if (error != OK) {
-        return error;
-    }
-    (void)snprintf(room->folder, sizeof room->folder, "%s", o->out ? o->out : room->scratch);
-    error = file_join(room->result, room->folder, "result.json", e);
-    if (error == OK) {
-        error = file_join(room->config, room->folder, "config.yaml", e);
-    }
-    return error;
-}
-
-static void add_word(struct local_options *local, const char **words, const char *option,
-                     const char *value)
-{
-    if (value) {
-        words[local->n_words++] = option;
-        words[local->n_words++] = value;
-    }
-}
-
 /* What is asked, as it was given. */
-static void add_asked(const struct eval_options *o, const struct eval_room *room,
-                      struct local_options *local, const char **words)
+static void add_asked(const struct eval_options *o, struct local_words *w)
 {
-    add_word(local, words, "--task", o->task);
-    add_word(local, words, "--shots", o->shots);
-    add_word(local, words, "--limit", o->limit);
-    add_word(local, words, "--fit", o->fit);
-    add_word(local, words, "--seed", o->seed);
+    local_words_option(w, "--task", o->task);
+    local_words_option(w, "--shots", o->shots);
+    local_words_option(w, "--limit", o->limit);
+    local_words_option(w, "--fit", o->fit);
+    local_words_option(w, "--seed", o->seed);
     if (o->paired) {
-        words[local->n_words++] = "--paired";
+        local_words_add(w, "--paired");
     }
     if (o->count) {
-        words[local->n_words++] = "--count";
+        local_words_add(w, "--count");
     }
-    if (room->goes_on) {
-        words[local->n_words++] = "--resume";
+    if (w->goes_on) {
+        local_words_add(w, "--resume");
     }
 }
 
-/* The words of the coordinator; the bare model gets an empty config, all defaults. */
-static enum err fill_words(const struct eval_options *o, struct eval_room *room, const char **words,
-                           struct local_options *local, struct errbuf *e)
+/* readouts: "eval.readouts=[...]", or "". */
+static enum err fill_words(const struct eval_options *o, const char *readouts,
+                           struct local_words *w, struct errbuf *e)
 {
     enum err error = OK;
-    words[local->n_words++] = "--eval-only";
-    add_asked(o, room, local, words);
-    if (o->run) {
-        words[local->n_words++] = "--from";
-        words[local->n_words++] = o->run;
-        error = model_of_run(o->run, room->model, e);
-    } else {
-        words[local->n_words++] = room->config;
-        error = file_write_atomic(room->config, "# defaults\n", 11, e);
-        if (error == OK) {
-            error = model_resolve(o->model, room->model, e);
-        }
-        if (error == OK) {
-            error = set_path(room->set_model, sizeof room->set_model, "model.path", room->model, e);
-            add_set(local, words, room->set_model);
-        }
+    add_asked(o, w);
+    if (o->train) {
+        error = local_words_path(w, "data.train", o->train, e);
+    } else if (o->served.values || o->ask.task == EVAL_BEHAVIOUR) {
+        local_words_set(w, "data.train="); /* the run's is about other values */
     }
-    if (error == OK && o->data) {
-        error = set_path(room->set_data, sizeof room->set_data, "data.test", o->data, e);
-        add_set(local, words, room->set_data);
+    if (readouts[0] != '\0') {
+        local_words_set(w, readouts);
     }
-    if (error == OK && o->values) {
-        error = set_path(room->set_values, sizeof room->set_values, "data.values", o->values, e);
-        add_set(local, words, room->set_values);
-    }
-    if (error == OK && o->train) {
-        error = set_path(room->set_train, sizeof room->set_train, "data.train", o->train, e);
-        add_set(local, words, room->set_train);
-    } else if (error == OK && (o->values || o->ask.task == EVAL_BEHAVIOUR)) {
-        add_set(local, words, "data.train="); /* the run's is about other values */
-    }
-    if (error == OK && room->readouts[0] != '\0') {
-        (void)snprintf(room->set_readouts, sizeof room->set_readouts, "eval.readouts=[%s]",
-                       room->readouts);
-        add_set(local, words, room->set_readouts);
-    }
-    for (int i = 0; i < o->n_sets; i++) {
-        add_set(local, words, o->sets[i]);
-    }
-    for (int i = 0; i < o->n_steers; i++) {
-        add_word(local, words, "--steer", o->steers[i]);
-    }
-    return error;
+    return error == OK ? local_words_fill(w, "--eval-only", &o->served, e) : error;
 }
 
-static enum err evaluate(const struct eval_options *o, struct eval_room *room, int *code,
+static enum err evaluate(const struct eval_options *o, struct local_words *w, int *code,
                          struct errbuf *e)
 {
-    const char *words[WORDS];
-    struct local_options local = {.words = words,
-                                  .out = room->folder,
-                                  .model = room->model,
-                                  .capture = room->result,
-                                  .goes_on = o->out ? "the same command goes on"
-                                                    : "nothing is kept without --out"};
-    enum err error = fill_words(o, room, words, &local, e);
+    char readouts[READOUTS_BYTES + sizeof "eval.readouts=[]"] = "";
+    if (o->readouts[0] != '\0') {
+        (void)snprintf(readouts, sizeof readouts, "eval.readouts=[%s]", o->readouts);
+    }
+    enum err error = fill_words(o, readouts, w, e);
     if (error == OK) {
-        error = local_shape(o->workers, NULL, NULL, &local, e);
+        w->local.capture = w->result;
+        w->local.goes_on = o->out ? "the same command goes on" : "nothing is kept without --out";
+        error = local_shape(o->workers, NULL, NULL, &w->local, e);
     }
     if (error == OK) {
-        error = local_run(&local, code, e);
+        error = local_run(&w->local, code, e);
     }
     if (error == OK && *code == CLI_OK) {
-        error = o->count ? eval_show_count(room->result, e) : eval_show(room->result, o->json, e);
+        error = o->count ? eval_show_count(w->result, e) : eval_show(w->result, o->json, e);
     }
     return error;
 }
@@ -376,7 +249,7 @@ int cli_eval(int argc, char **argv)
         return cli_trial(argc, argv);
     }
     struct eval_options o = {0};
-    struct eval_room room = {0};
+    struct local_words w = {.scratch = ""};
     struct errbuf e = {0};
     int code = CLI_OK;
     enum err error = read_options(&o, argc, argv, &e);
@@ -384,14 +257,14 @@ int cli_eval(int argc, char **argv)
         return CLI_OK;
     }
     if (error == OK) {
-        error = choose_readouts(&o, room.readouts, sizeof room.readouts, &e);
+        error = choose_readouts(&o, &e);
     }
     if (error == OK) {
-        error = make_room(&o, &room, &e);
+        error = local_words_make(&w, o.out, &e);
     }
     if (error == OK) {
-        error = evaluate(&o, &room, &code, &e);
+        error = evaluate(&o, &w, &code, &e);
     }
-    scratch_remove(room.scratch);
+    local_words_free(&w);
     return error == OK ? code : cli_explain("pft eval", error, &e);
 }

@@ -143,7 +143,7 @@ static enum err read_options(struct generate_command *c, int argc, char **argv, 
         error =
             err_set(e, ERR_USAGE, "--prompt TEXT or --prompts FILE is needed; usage: %s", a.usage);
     }
-    c->asking.served.data = ""; /* no data file is needed, so none is read */
+    c->asking.served.no_data = true; /* no data file is needed, so none is read */
     return error;
 }
 

@@ -27,7 +27,6 @@ enum {
     ALONE_MS = 60000, /* after the workers said goodbye the coordinator has so long to end */
     RESTARTS = 3,
     ADDRESS_FILE_BYTES = 1 << 16,
-    WORDS_MAX = 512,
     COORDINATOR_STOPPED = 5, /* its exit code after a signal */
     WORKER_RUN_FAILED = 6,   /* its exit code when the coordinator said that the run failed */
 };
@@ -62,9 +61,12 @@ static void child_ended(struct child *child, void *context);
 
 static enum err start_coordinator(struct local_run *r, struct errbuf *e)
 {
-    const char *argv[WORDS_MAX + 4];
+    const char **argv = mem_calloc((size_t)r->options->n_words + 4, sizeof *argv);
     int n = 1;
-    for (int i = 0; i < r->options->n_words && i < WORDS_MAX; i++) {
+    if (!argv) {
+        return err_set(e, ERR_NOMEM, "no memory for %d words", r->options->n_words);
+    }
+    for (int i = 0; i < r->options->n_words; i++) {
         argv[n++] = r->options->words[i];
     }
     argv[n++] = "--out";
@@ -77,6 +79,7 @@ static enum err start_coordinator(struct local_run *r, struct errbuf *e)
         talk_open(r->options->talk, &r->loop, &r->coordinator);
     }
     enum err error = child_start(&r->loop, &r->coordinator, r->bin, "pft-coordinator", argv, e);
+    mem_free(argv);
     if (error == OK && r->options->talk) {
         talk_begin(r->options->talk);
     }

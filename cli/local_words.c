@@ -1,17 +1,12 @@
-/* local_words.c - a temporary folder and the words that go with it. */
+/* local_words.c - a folder and the words that go with it. */
 #include "cli/local_words.h"
 
-#include <ftw.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
-#include "common/base/mem.h"
+#include "common/base/check.h"
 #include "common/base/str.h"
 #include "common/format/model_default.h"
 #include "coordinator/journal.h"
-
-enum { FTW_FDS = 16 };
 
 enum err local_words_check(const struct local_served *served, const char *usage, struct errbuf *e)
 {
@@ -20,45 +15,74 @@ enum err local_words_check(const struct local_served *served, const char *usage,
                : err_set(e, ERR_USAGE, "one RUN or --model FILE is needed; usage: %s", usage);
 }
 
-enum err local_words_make(struct local_words *w, struct errbuf *e)
+static enum err choose_folder(struct local_words *w, const char *keep, struct errbuf *e)
 {
-    *w = (struct local_words){.folder = "/tmp/pft-local-XXXXXX"};
-    if (!mkdtemp(w->folder)) {
-        w->folder[0] = '\0';
-        return err_set(e, ERR_IO, "/tmp: no folder can be made there");
+    char db[FILE_PATH_BYTES];
+    if (!keep) {
+        enum err error = scratch_make(w->scratch, e);
+        (void)snprintf(w->folder, sizeof w->folder, "%s", w->scratch);
+        return error;
     }
+    enum err error = file_make_folder(keep, e);
+    if (error == OK) {
+        error = file_join(db, keep, "run.db", e);
+    }
+    if (error == OK) {
+        (void)snprintf(w->folder, sizeof w->folder, "%s", keep);
+        w->goes_on = file_exists(db);
+    }
+    return error;
+}
+
+enum err local_words_make(struct local_words *w, const char *keep, struct errbuf *e)
+{
+    *w = (struct local_words){.n_paths = 0};
     w->local.words = w->words;
     w->local.out = w->folder;
     w->local.model = w->model;
-    return file_join(w->config, w->folder, "config.yaml", e);
-}
-
-static int remove_entry(const char *path, const struct stat *info, int type, struct FTW *ftw)
-{
-    (void)info;
-    (void)type;
-    (void)ftw;
-    return remove(path);
+    enum err error = choose_folder(w, keep, e);
+    if (error == OK) {
+        error = file_join(w->config, w->folder, "config.yaml", e);
+    }
+    return error == OK ? file_join(w->result, w->folder, "result.json", e) : error;
 }
 
 void local_words_free(struct local_words *w)
 {
-    if (w->folder[0] != '\0') {
-        (void)nftw(w->folder, remove_entry, FTW_FDS, FTW_DEPTH | FTW_PHYS);
-    }
+    scratch_remove(w->scratch);
 }
 
-static void add(struct local_words *w, const char *word)
+void local_words_add(struct local_words *w, const char *word)
 {
-    if (w->local.n_words < LOCAL_WORDS) {
-        w->words[w->local.n_words++] = word;
+    CHECK(w->local.n_words < LOCAL_WORDS);
+    w->words[w->local.n_words++] = word;
+}
+
+void local_words_option(struct local_words *w, const char *option, const char *value)
+{
+    if (value) {
+        local_words_add(w, option);
+        local_words_add(w, value);
     }
 }
 
 void local_words_set(struct local_words *w, const char *set)
 {
-    add(w, "--set");
-    add(w, set);
+    local_words_option(w, "--set", set);
+}
+
+enum err local_words_path(struct local_words *w, const char *key, const char *path,
+                          struct errbuf *e)
+{
+    char full[FILE_PATH_BYTES];
+    CHECK(w->n_paths < LOCAL_PATHS);
+    enum err error = file_absolute(full, path, e);
+    if (error == OK) {
+        char *set = w->paths[w->n_paths++];
+        CHECK(snprintf(set, LOCAL_SET_BYTES, "%s=%s", key, full) < LOCAL_SET_BYTES);
+        local_words_set(w, set);
+    }
+    return error;
 }
 
 /* The model that a run was made with. */
@@ -78,53 +102,38 @@ static enum err model_of_run(const char *run, char model[FILE_PATH_BYTES], struc
     return error;
 }
 
-static enum err set_path(struct local_words *w, char out[LOCAL_SET_BYTES], const char *key,
-                         const char *path, struct errbuf *e)
-{
-    char *real = realpath(path, NULL);
-    if (!real) {
-        return err_set(e, ERR_NOT_FOUND, "%s: there is no such file", path);
-    }
-    int n = snprintf(out, LOCAL_SET_BYTES, "%s=%s", key, real);
-    mem_free(real);
-    local_words_set(w, out);
-    return n < LOCAL_SET_BYTES ? OK : err_set(e, ERR_RANGE, "%s: the path is too long", path);
-}
-
 /* A bare model gets an empty config, all defaults. */
 static enum err fill_model(struct local_words *w, const struct local_served *served,
                            struct errbuf *e)
 {
     if (served->run) {
-        add(w, "--from");
-        add(w, served->run);
+        local_words_option(w, "--from", served->run);
         return model_of_run(served->run, w->model, e);
     }
-    add(w, w->config);
+    local_words_add(w, w->config);
     enum err error = file_write_atomic(w->config, "# defaults\n", 11, e);
     if (error == OK) {
         error = model_resolve(served->model, w->model, e);
     }
-    return error == OK ? set_path(w, w->set_model, "model.path", w->model, e) : error;
+    return error == OK ? local_words_path(w, "model.path", w->model, e) : error;
 }
 
 enum err local_words_fill(struct local_words *w, const char *mode,
                           const struct local_served *served, struct errbuf *e)
 {
-    add(w, mode);
+    local_words_add(w, mode);
     enum err error = fill_model(w, served, e);
-    if (error == OK && served->data && served->data[0] == '\0') { /* none, whatever the run has */
+    if (error == OK && served->no_data) {
         local_words_set(w, "data.test=");
         local_words_set(w, "data.train=");
     } else if (error == OK && served->data) {
-        error = set_path(w, w->set_data, "data.test", served->data, e);
+        error = local_words_path(w, "data.test", served->data, e);
     }
     if (error == OK && served->values) {
-        error = set_path(w, w->set_values, "data.values", served->values, e);
+        error = local_words_path(w, "data.values", served->values, e);
     }
     for (int i = 0; i < served->n_steers; i++) {
-        add(w, "--steer");
-        add(w, served->steers[i]);
+        local_words_option(w, "--steer", served->steers[i]);
     }
     for (int i = 0; i < served->n_sets; i++) {
         local_words_set(w, served->sets[i]);

@@ -1,7 +1,6 @@
 /* matrix_cost.c - counting and measuring before a matrix starts. */
 #include "cli/matrix_cost.h"
 
-#include <ftw.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -12,6 +11,7 @@
 #include "cli/matrix_store.h"
 #include "cli/matrix_work.h"
 #include "cli/plan_costs.h"
+#include "cli/scratch.h"
 #include "common/base/mem.h"
 #include "coordinator/journal.h"
 
@@ -19,7 +19,6 @@ enum {
     MEASURE_STEPS = 5,
     FEW = 4,   /* scenarios of the shorter measured evaluation */
     MORE = 24, /* and of the longer one */
-    FTW_FDS = 16,
 };
 
 struct costing {
@@ -32,14 +31,6 @@ struct costing {
     uint32_t variant;        /* that is measured */
     struct matrix_work work; /* its training */
 };
-
-static int remove_entry(const char *path, const struct stat *info, int type, struct FTW *ftw)
-{
-    (void)info;
-    (void)type;
-    (void)ftw;
-    return remove(path);
-}
 
 /* Runs a child for a measurement; the words are freed. */
 static enum err run_child(struct costing *c, struct matrix_words *words, double *seconds,
@@ -241,7 +232,7 @@ static enum err measure_training(struct costing *c, struct errbuf *e)
     const char *const more[] = {
         "--set", "train.objective=pft", "--set", "data.test=", "--set", steps, "--out", c->run};
     double seconds = 0.0;
-    (void)nftw(c->run, remove_entry, FTW_FDS, FTW_DEPTH | FTW_PHYS);
+    scratch_remove(c->run);
     enum err error = matrix_words_add(&words, "run", e);
     error = error == OK ? matrix_words_add(&words, v->config, e) : error;
     for (uint32_t i = 0; i < v->set.n && error == OK; i++) {
@@ -259,7 +250,7 @@ static enum err measure_training(struct costing *c, struct errbuf *e)
     if (error == OK) {
         error = read_steps(c, seconds, e);
     }
-    (void)nftw(c->run, remove_entry, FTW_FDS, FTW_DEPTH | FTW_PHYS);
+    scratch_remove(c->run);
     return error;
 }
 

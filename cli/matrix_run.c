@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
@@ -13,6 +12,7 @@
 #include "cli/cli.h"
 #include "cli/matrix_child.h"
 #include "cli/matrix_store.h"
+#include "cli/scratch.h"
 #include "common/base/clock.h"
 #include "common/base/mem.h"
 #include "coordinator/export.h"
@@ -23,7 +23,6 @@ enum {
     CURVE_POINTS = 400,
     ORPHAN_WAIT_S = 60, /* a run of a killed batch stops within the open step */
     LOOK_MS = 200,
-    FTW_FDS = 16,
 };
 
 /* The running cell, as the progress line needs it. */
@@ -131,14 +130,6 @@ static enum err wait_for_run(const struct matrix_place *p, struct errbuf *e)
     }
     (void)close(fd);
     return error;
-}
-
-static int remove_entry(const char *path, const struct stat *info, int type, struct FTW *ftw)
-{
-    (void)info;
-    (void)type;
-    (void)ftw;
-    return remove(path);
 }
 
 /* {"adapter", "curve": [[step, loss], ...], "train_seconds"} of a finished run. */
@@ -252,7 +243,7 @@ static enum err keep_result(const struct matrix_batch *b, const struct matrix_ce
     }
     if (error == OK) {
         (void)unlink(p->answer);
-        (void)nftw(p->eval, remove_entry, FTW_FDS, FTW_DEPTH | FTW_PHYS);
+        scratch_remove(p->eval);
     }
     return error;
 }

@@ -90,21 +90,10 @@ enum err task_order_train(const struct submit_words *w, struct task_order *order
     return error;
 }
 
-static enum err absolute(const char *path, char out[FILE_PATH_BYTES], struct errbuf *e)
-{
-    char *real = realpath(path, NULL);
-    if (!real) {
-        return err_set(e, ERR_NOT_FOUND, "%s: there is no such file", path);
-    }
-    int n = snprintf(out, FILE_PATH_BYTES, "%s", real);
-    mem_free(real);
-    return n < FILE_PATH_BYTES ? OK : err_set(e, ERR_RANGE, "%s: the path is too long", path);
-}
-
 static enum err add_path(struct str *sets, const char *key, const char *path, struct errbuf *e)
 {
     char full[FILE_PATH_BYTES];
-    enum err error = path ? absolute(path, full, e) : OK;
+    enum err error = path ? file_absolute(full, path, e) : OK;
     if (path && error == OK) {
         str_addf(sets, "%s=%s\n", key, full);
     }
@@ -190,7 +179,7 @@ enum err task_order_evaluate(const struct submit_words *w, struct task_order *or
         order->sets = sets.data; /* that task's config is known there, perhaps only later */
         sets = (struct str){0};
     } else if (error == OK) {
-        error = w->from ? absolute(w->from, from, e) : OK;
+        error = w->from ? file_absolute(from, w->from, e) : OK;
         if (error == OK) {
             error = resolve(w, &sets, order, e);
         }

@@ -12,6 +12,7 @@
 #include "cli/cli.h"
 #include "cli/scoring.h"
 #include "common/base/mem.h"
+#include "coordinator/eval_ask.h"
 #include "coordinator/score_table.h"
 #include "coordinator/trial.h"
 
@@ -93,31 +94,6 @@ static enum err read_options(struct trial_options *o, int argc, char **argv, str
     return error;
 }
 
-/* "0,1,3": rising whole numbers up to TRIAL_SHOTS_MAX. */
-static enum err read_shots(const char *text, struct trial_settings *s, struct errbuf *e)
-{
-    const char *at = text;
-    s->n_shots = 0;
-    for (;;) {
-        char *end = NULL;
-        long k = strtol(at, &end, 10);
-        bool fine = end != at && k >= 0 && k <= TRIAL_SHOTS_MAX && s->n_shots < TRIAL_SHOTS &&
-                    (s->n_shots == 0 || k > (long)s->shots[s->n_shots - 1]) &&
-                    (*end == ',' || *end == '\0');
-        if (!fine) {
-            return err_set(e, ERR_USAGE,
-                           "--shots: '%s': up to %d whole numbers from 0 to %d are wanted, each "
-                           "more than the one before, comma-separated",
-                           text, TRIAL_SHOTS, TRIAL_SHOTS_MAX);
-        }
-        s->shots[s->n_shots++] = (uint32_t)k;
-        if (*end == '\0') {
-            return OK;
-        }
-        at = end + 1;
-    }
-}
-
 static enum err settle(const struct trial_options *o, struct trials *t, struct errbuf *e)
 {
     int readout = readout_from(o->scores);
@@ -131,7 +107,8 @@ static enum err settle(const struct trial_options *o, struct trials *t, struct e
                        o->scores);
     }
     t->readout = (enum readout)readout;
-    enum err error = read_shots(o->shots ? o->shots : "0,1,2,3,5,10", &t->settings, e);
+    enum err error = eval_ask_rising(o->shots ? o->shots : "0,1,2,3,5,10", TRIAL_SHOTS,
+                                     TRIAL_SHOTS_MAX, t->settings.shots, &t->settings.n_shots, e);
     if (error == OK && o->users) {
         error = args_number("--users", o->users, 1, USERS_MAX, &users, e);
     }

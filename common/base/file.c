@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -240,6 +241,17 @@ enum err file_join(char out[FILE_PATH_BYTES], const char *folder, const char *na
                        FILE_PATH_BYTES - 1);
     }
     return OK;
+}
+
+enum err file_absolute(char out[FILE_PATH_BYTES], const char *path, struct errbuf *e)
+{
+    char *real = realpath(path, NULL);
+    if (!real) {
+        return err_set(e, ERR_NOT_FOUND, "%s: there is no such file", path);
+    }
+    int n = snprintf(out, FILE_PATH_BYTES, "%s", real);
+    mem_free(real);
+    return n < FILE_PATH_BYTES ? OK : err_set(e, ERR_RANGE, "%s: the path is too long", path);
 }
 
 void file_folder_of(char out[FILE_PATH_BYTES], const char *path)

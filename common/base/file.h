@@ -55,6 +55,9 @@ bool file_exists(const char *path);
 MUST_USE enum err file_join(char out[FILE_PATH_BYTES], const char *folder, const char *name,
                             struct errbuf *e);
 
+/* out = path without links and dots; ERR_NOT_FOUND when there is no such file. */
+MUST_USE enum err file_absolute(char out[FILE_PATH_BYTES], const char *path, struct errbuf *e);
+
 /* out = the folder part of path ("." when it has none). */
 void file_folder_of(char out[FILE_PATH_BYTES], const char *path);
 
