@@ -7,18 +7,13 @@
 #include <string.h>
 
 #include "common/base/mem.h"
+#include "common/format/json_doc.h"
 #include "coordinator/bootstrap.h"
 
 /* What of a result's questions is asked for. */
 struct pick {
     int axis, side; /* -1: any */
 };
-
-static const char *text_of(const json_t *object, const char *key)
-{
-    const char *text = json_string_value(json_object_get(object, key));
-    return text ? text : "";
-}
 
 /* The column that result `r` of an evaluation belongs to. */
 static void describe(const struct matrix *m, uint32_t evaluation, const json_t *r, const char *part,
@@ -28,7 +23,7 @@ static void describe(const struct matrix *m, uint32_t evaluation, const json_t *
     const json_t *x = ev->x[0] ? json_object_get(r, ev->x) : NULL;
     char number[32] = "";
     *out = (struct matrix_column){.evaluation = evaluation, .has_x = json_is_number(x)};
-    (void)snprintf(out->readout, sizeof out->readout, "%s", text_of(r, "readout"));
+    (void)snprintf(out->readout, sizeof out->readout, "%s", json_doc_text(r, "readout"));
     const char *dot = strrchr(part, '.'); /* "select_all.score": a part with its own measure */
     (void)snprintf(out->path, sizeof out->path, "%s", part);
     (void)snprintf(out->part, sizeof out->part, "%.*s",

@@ -4,6 +4,8 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "common/format/json_doc.h"
+
 enum { LINE_POINTS = 24 }; /* a longer curve is thinned out to about so many rows */
 
 /* Text as Markdown shows it, on one line where it has to be (cells, headings). */
@@ -18,12 +20,6 @@ static void escape(const char *text, bool one_line, struct str *out)
             str_append(out, c, 1);
         }
     }
-}
-
-static const char *text_of(const json_t *object, const char *key)
-{
-    const char *text = json_string_value(json_object_get(object, key));
-    return text ? text : "";
 }
 
 static void add_rule(size_t columns, struct str *out)
@@ -42,8 +38,8 @@ static void add_table(const json_t *block, struct str *out)
     size_t k;
     json_t *row;
     json_t *cell;
-    if (text_of(block, "caption")[0] != '\0') {
-        escape(text_of(block, "caption"), true, out);
+    if (json_doc_text(block, "caption")[0] != '\0') {
+        escape(json_doc_text(block, "caption"), true, out);
         str_add(out, "\n\n");
     }
     str_add(out, "|");
@@ -116,21 +112,21 @@ static const json_t *longest(const json_t *list)
 /* Rows are categories, or the x of the longest series. */
 static void add_plot(const json_t *block, struct str *out)
 {
-    bool bars = strcmp(text_of(block, "kind"), "bars") == 0;
+    bool bars = strcmp(json_doc_text(block, "kind"), "bars") == 0;
     const json_t *list = json_object_get(block, "series");
     const json_t *xs = bars ? json_object_get(block, "categories") : longest(list);
     size_t n = json_array_size(xs);
     size_t stride = bars || n <= LINE_POINTS ? 1 : (n + LINE_POINTS - 1) / LINE_POINTS;
     size_t i;
     json_t *series;
-    escape(text_of(block, "title"), true, out);
+    escape(json_doc_text(block, "title"), true, out);
     str_add(out, "\n\n| ");
-    escape(text_of(block, "x_title"), true, out);
+    escape(json_doc_text(block, "x_title"), true, out);
     str_add(out, " |");
     json_array_foreach(list, i, series)
     {
         str_add(out, " ");
-        escape(text_of(series, "name"), true, out);
+        escape(json_doc_text(series, "name"), true, out);
         str_add(out, " |");
     }
     add_rule(json_array_size(list) + 1, out);
@@ -178,13 +174,13 @@ static void add_code(const char *text, struct str *out)
 
 static void add_block(const json_t *block, struct str *out)
 {
-    const char *kind = text_of(block, "kind");
+    const char *kind = json_doc_text(block, "kind");
     if (strcmp(kind, "text") == 0 || strcmp(kind, "note") == 0) {
         str_add(out, kind[0] == 'n' ? "> " : "");
-        escape(text_of(block, "text"), kind[0] == 'n', out);
+        escape(json_doc_text(block, "text"), kind[0] == 'n', out);
         str_add(out, "\n\n");
     } else if (strcmp(kind, "code") == 0) {
-        add_code(text_of(block, "text"), out);
+        add_code(json_doc_text(block, "text"), out);
     } else if (strcmp(kind, "table") == 0) {
         add_table(block, out);
     } else if (kind[0] != '\0') {
@@ -199,14 +195,14 @@ void report_md(const json_t *doc, struct str *out)
     json_t *section;
     json_t *block;
     str_add(out, "# ");
-    escape(text_of(doc, "title"), true, out);
+    escape(json_doc_text(doc, "title"), true, out);
     str_add(out, "\n\n");
-    escape(text_of(doc, "lead"), false, out);
+    escape(json_doc_text(doc, "lead"), false, out);
     str_add(out, "\n");
     json_array_foreach(json_object_get(doc, "sections"), i, section)
     {
         str_add(out, "\n## ");
-        escape(text_of(section, "title"), true, out);
+        escape(json_doc_text(section, "title"), true, out);
         str_add(out, "\n\n");
         json_array_foreach(json_object_get(section, "blocks"), k, block)
         {

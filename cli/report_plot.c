@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "cli/report_doc.h"
+#include "common/format/json_doc.h"
 
 enum {
     WIDTH = 760,
@@ -56,12 +57,6 @@ void report_plot_escape(const char *text, struct str *out)
     }
 }
 
-static const char *text_of(const json_t *object, const char *key)
-{
-    const char *text = json_string_value(json_object_get(object, key));
-    return text ? text : "";
-}
-
 static size_t shown(const json_t *plot)
 {
     size_t n = json_array_size(json_object_get(plot, "series"));
@@ -103,7 +98,7 @@ static void add_legend(const json_t *plot, double y, bool lines, struct str *out
             str_addf(out, "<rect class=\"b%zu\" x=\"%.1f\" y=\"%.1f\" width=\"22\" height=\"9\"/>",
                      i, x, row - 9);
         }
-        add_text(x + 27, row, "start", text_of(json_array_get(series, i), "name"), out);
+        add_text(x + 27, row, "start", json_doc_text(json_array_get(series, i), "name"), out);
     }
 }
 
@@ -116,13 +111,13 @@ static void begin(const json_t *plot, double height, struct str *out)
 {
     size_t n = json_array_size(json_object_get(plot, "series"));
     str_addf(out, "<figure><figcaption>");
-    report_plot_escape(text_of(plot, "title"), out);
+    report_plot_escape(json_doc_text(plot, "title"), out);
     if (n > REPORT_SERIES) {
         str_addf(out, " (the first %d of %zu; the tables have all)", REPORT_SERIES, n);
     }
     str_addf(out, "</figcaption>\n<svg viewBox=\"0 0 %d %.0f\" role=\"img\" aria-label=\"", WIDTH,
              height);
-    report_plot_escape(text_of(plot, "title"), out);
+    report_plot_escape(json_doc_text(plot, "title"), out);
     str_add(out, "\">\n");
 }
 
@@ -152,7 +147,7 @@ static void add_bar(const json_t *series, size_t s, size_t category, const char 
     }
     str_addf(out, "<rect class=\"b%zu\" x=\"%d\" y=\"%.1f\" width=\"%.1f\" height=\"%d\"><title>",
              s, LEFT, y, bar_x(p[1]) - LEFT, BAR - 1);
-    report_plot_escape(text_of(series, "name"), out);
+    report_plot_escape(json_doc_text(series, "name"), out);
     str_add(out, ", ");
     report_plot_escape(name, out);
     if (interval) {
@@ -187,7 +182,8 @@ static void draw_bars(const json_t *plot, struct str *out)
         (void)snprintf(label, sizeof label, "%.1f", i / 10.0);
         add_text(x, bottom + 14, "middle", label, out);
     }
-    add_text((LEFT + WIDTH - RIGHT) / 2.0, bottom + 31, "middle", text_of(plot, "y_title"), out);
+    add_text((LEFT + WIDTH - RIGHT) / 2.0, bottom + 31, "middle", json_doc_text(plot, "y_title"),
+             out);
     str_add(out, "\n");
     for (size_t c = 0; c < n; c++) {
         const char *name = json_string_value(json_array_get(categories, c));
@@ -284,11 +280,12 @@ static void add_axes(const json_t *plot, const struct frame *f, struct str *out)
         (void)snprintf(label, sizeof label, "%.4g", first + i * x_step + 0.0);
         add_text(at_x(f, first + i * x_step), f->bottom + 16, "middle", label, out);
     }
-    add_text((f->left + f->right) / 2, f->bottom + 34, "middle", text_of(plot, "x_title"), out);
+    add_text((f->left + f->right) / 2, f->bottom + 34, "middle", json_doc_text(plot, "x_title"),
+             out);
     double middle = (f->top + f->bottom) / 2;
     str_addf(out, "<text transform=\"translate(14 %.1f) rotate(-90)\" text-anchor=\"middle\">",
              middle);
-    report_plot_escape(text_of(plot, "y_title"), out);
+    report_plot_escape(json_doc_text(plot, "y_title"), out);
     str_add(out, "</text>\n");
 }
 
@@ -320,7 +317,7 @@ static void add_line(const json_t *series, size_t s, const struct frame *f, stru
         }
         str_addf(out, "<circle class=\"b%zu\" cx=\"%.1f\" cy=\"%.1f\" r=\"3.5\"><title>", s, x,
                  at_y(f, p[1]));
-        report_plot_escape(text_of(series, "name"), out);
+        report_plot_escape(json_doc_text(series, "name"), out);
         str_addf(out, ", %.4g: %.4g</title></circle>", p[0], p[1]);
     }
     str_add(out, "\n");
@@ -342,7 +339,7 @@ static void draw_lines(const json_t *plot, struct str *out)
 
 void report_plot_svg(const json_t *plot, struct str *out)
 {
-    if (strcmp(text_of(plot, "kind"), "bars") == 0) {
+    if (strcmp(json_doc_text(plot, "kind"), "bars") == 0) {
         draw_bars(plot, out);
     } else {
         draw_lines(plot, out);

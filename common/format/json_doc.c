@@ -94,3 +94,9 @@ const char *json_doc_kind(const json_t *value)
         return "null";
     }
 }
+
+const char *json_doc_text(const json_t *object, const char *key)
+{
+    const char *text = json_string_value(json_object_get(object, key));
+    return text ? text : "";
+}

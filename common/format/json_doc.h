@@ -19,4 +19,7 @@ MUST_USE enum err json_doc_load(const char *path, size_t limit, json_t **doc, st
 /* What kind of value it is, for messages: "a string", "an array", "nothing" for NULL. */
 const char *json_doc_kind(const json_t *value);
 
+/* The text of a key; "" when there is none. Borrowed. */
+const char *json_doc_text(const json_t *object, const char *key);
+
 #endif
