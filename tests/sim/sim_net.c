@@ -365,6 +365,14 @@ static struct link *link_for(const struct socket *s, const struct socket_route *
     return l && l->router == s->id ? l : NULL;
 }
 
+/* What the channel of parameters and gradients is told by. */
+static bool carries_tensors(const struct socket *s)
+{
+    char tensor[ADDRESS_BYTES];
+    CHECK(address_tensor(SIM_ADDRESS, tensor, NULL) == OK);
+    return strcmp(s->address, tensor) == 0;
+}
+
 enum err socket_send(struct socket *s, const struct socket_route *route, const uint8_t *header,
                      size_t bytes, struct blob *payload)
 {
@@ -395,7 +403,7 @@ enum err socket_send(struct socket *s, const struct socket_route *route, const u
         sim_count(FAULT_DUPLICATE);
         fly(l, way, other->node, header, bytes, payload, false);
     }
-    fly(l, way, other->node, header, bytes, payload, s->limit < 16);
+    fly(l, way, other->node, header, bytes, payload, carries_tensors(s));
     return OK;
 }
 
