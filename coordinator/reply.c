@@ -197,6 +197,7 @@ static struct span skip_word(struct span s, const char *word)
 /* "A, C", "a and c", "A/C", "1 & 3". */
 static bool read_several(const struct reading *r, struct span s, uint64_t *mask)
 {
+    uint64_t found = 0;
     bool fine = s.at < s.end;
     while (fine && s.at < s.end) {
         struct span label = s;
@@ -204,13 +205,20 @@ static bool read_several(const struct reading *r, struct span s, uint64_t *mask)
             s.at++;
         }
         label.end = s.at;
-        fine = read_label(r, label, mask);
+        fine = read_label(r, label, &found);
         while (s.at < s.end && (is_space(*s.at) || is_one_of(*s.at, ",/&;+\"'"))) {
             s.at++;
         }
         s = skip_space(skip_word(s, "and"));
     }
+    *mask |= fine ? found : 0;
     return fine;
+}
+
+/* Labels alone, or one with a text behind it. */
+static bool read_labels(const struct reading *r, struct span s, uint64_t *mask)
+{
+    return read_several(r, s, mask) || read_lead(r, s, mask);
 }
 
 /* One value or item; *mask gets what it names, or stays. */
@@ -222,11 +230,7 @@ static bool read_item(const struct reading *r, struct span s, uint64_t *mask)
     for (size_t i = 0; i < sizeof titles / sizeof titles[0]; i++) {
         rest = trim(skip_word(rest, titles[i]));
     }
-    bool known = read_several(r, rest, &found);
-    if (!known) {
-        found = 0;
-        known = read_lead(r, rest, &found) || read_text(r, trim(s), &found);
-    }
+    bool known = read_labels(r, rest, &found) || read_text(r, trim(s), &found);
     *mask |= known ? found : 0;
     return known;
 }
@@ -381,13 +385,13 @@ static bool read_lines(const struct reading *r, struct span s, uint64_t *mask)
         s = skip_space(s);
         const struct span words = trim(line);
         bool numbered = words.at < words.end && is_digit(*words.at);
-        bool known = !numbered && (read_label(r, words, &found) || read_lead(r, words, &found));
+        bool known = !numbered && read_labels(r, words, &found);
         if (first && !known) {
             break;
         }
         first = false;
     }
-    if (found == 0 && !read_label(r, all, &found) && !read_text(r, all, &found)) {
+    if (found == 0 && !read_several(r, all, &found) && !read_text(r, all, &found)) {
         return false;
     }
     *mask = found;

@@ -7,9 +7,9 @@
  * text, a bare word, a number or a list behind it: the first one whose value names options. When
  *      there are such keys and none has a value that does, the reply is not read.
  *   2. a list in brackets whose items all name options
- *   3. lines that begin with a letter and a full stop, colon or bracket (or are a letter), the
- *      first line among them; or a reply that is a number or the text of an option, or at least
- *      three words of its beginning
+ *   3. lines that are letters or begin with one and a full stop, colon or bracket, the first line
+ *      among them; or a reply that is numbers, or begins with the text of an option or is at least
+ *      its first three words
  *   4. "answer: B", "the choice is B", "option B" within prose
  *   5. the whole text of an option anywhere
  * What a list names beside its options makes it unread; an item that was broken off does not. Case,

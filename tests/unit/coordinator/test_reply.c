@@ -111,6 +111,9 @@ static void test_letters_numbers_and_texts_stand_for_options(void **state)
         {"Ask a friend, or: take the loan, but only half of it.", 3, 8},
         {"One could ask a friend. Or take the loan, but only half of it.", NONE, 12},
         {"A. Take the loan and open the shop at once.\nD. Ask a friend.", NONE, 9},
+        {"A, C", NONE, 5},
+        {"a and d", NONE, 9},
+        {"1 & 2", NONE, 3},
         {"[\"B\"]", 1, 2},
         {"The list: [\"A\", \"D\"].", NONE, 9},
     };
