@@ -24,7 +24,8 @@ static void describe(const struct matrix *m, uint32_t evaluation, const json_t *
     char number[32] = "";
     *out = (struct matrix_column){.evaluation = evaluation, .has_x = json_is_number(x)};
     (void)snprintf(out->readout, sizeof out->readout, "%s", json_doc_text(r, "readout"));
-    const char *dot = strrchr(part, '.'); /* "select_all.score": a part with its own measure */
+    const char *dot =
+        strrchr(part, '.'); /* "select_all.score": its own measure; ".x": of the result */
     (void)snprintf(out->path, sizeof out->path, "%s", part);
     (void)snprintf(out->part, sizeof out->part, "%.*s",
                    (int)(dot ? (size_t)(dot - part) : strlen(part)), part);
@@ -35,7 +36,7 @@ static void describe(const struct matrix *m, uint32_t evaluation, const json_t *
     }
     bool named = out->readout[0] != '\0' && strcmp(out->readout, ev->name) != 0;
     (void)snprintf(out->label, sizeof out->label, "%s%s%s%s%s%s", ev->name, named ? " " : "",
-                   named ? out->readout : "", number, part[0] ? " " : "", part);
+                   named ? out->readout : "", number, part[0] ? " " : "", part + (part[0] == '.'));
 }
 
 /* A figure "change.within_3" is the measure within_3 of the part change of the whole answer. */
