@@ -191,14 +191,30 @@ uint32_t matrix_table_results(const struct matrix_table *t, uint32_t variant, ui
     return n;
 }
 
+/* The interval of a measure: its own by name, or "ci95" where that follows it. */
+static const json_t *interval_of(const json_t *object, const char *measure)
+{
+    char key[96];
+    const char *name;
+    const char *before = "";
+    json_t *value;
+    (void)snprintf(key, sizeof key, "%s_ci95", measure);
+    const json_t *own = json_object_get(object, key);
+    json_object_foreach((json_t *)(uintptr_t)object, name, value)
+    {
+        if (!own && strcmp(name, "ci95") == 0 && strcmp(before, measure) == 0) {
+            return value;
+        }
+        before = name;
+    }
+    return own;
+}
+
 /* One object's own figure: the measure with its interval. */
 static void read_share(const json_t *object, const char *measure, struct matrix_figure *out)
 {
-    char key[96];
-    (void)snprintf(key, sizeof key, "%s_ci95", measure);
     const json_t *value = json_object_get(object, measure);
-    const json_t *own = json_object_get(object, key);
-    const json_t *ci = json_is_array(own) ? own : json_object_get(object, "ci95");
+    const json_t *ci = interval_of(object, measure);
     *out = (struct matrix_figure){.lo = 1.0, .hi = 0.0};
     if (!json_is_number(value)) {
         return;

@@ -2,8 +2,7 @@
  * of them are known beforehand. */
 #include "tests/unit/coordinator/eval_fixture.h"
 
-#include <stdlib.h>
-
+#include "common/base/mem.h"
 #include "coordinator/score_book.h"
 
 static struct world world;
@@ -134,7 +133,7 @@ static void test_replies_are_counted_and_those_not_read_are_wrong(void **state)
     expect_figure(r, "select_all/bag_of_words/score", 1.0);
     char *questions = json_dumps(json_object_get(r, "questions"), JSON_COMPACT);
     assert_string_equal(questions, "[[0,0,0,2,1],[0,0,1,0,0],[1,0,0,-1,0],[1,0,1,0,1]]");
-    free(questions);
+    mem_free(questions);
     json_decref(root);
     str_free(&json);
     eval_free(&ev);
