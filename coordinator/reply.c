@@ -144,7 +144,7 @@ static bool read_label(const struct reading *r, struct span s, uint64_t *mask)
 static bool read_lead(const struct reading *r, struct span s, uint64_t *mask)
 {
     struct span label = s;
-    while (label.at < s.end && is_word(*s.at)) {
+    while (s.at < s.end && is_word(*s.at)) {
         s.at++;
     }
     label.end = s.at;
