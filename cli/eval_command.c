@@ -70,6 +70,13 @@ static enum err check_asked(struct eval_options *o, struct errbuf *e)
     if (error == OK && o->ask.task == EVAL_VALUES) {
         error = err_set(e, ERR_USAGE, "--task values is for pft infer and --readout inferred");
     }
+    if (error == OK && o->ask.task == EVAL_GENERATED) {
+        error = err_set(e, ERR_USAGE, "--task generated is --task select --readout generated");
+    }
+    if (error == OK && o->ask.task == EVAL_SELECT && o->readout &&
+        strcmp(o->readout, eval_kind(EVAL_GENERATED)->name) == 0) {
+        o->ask.task = EVAL_GENERATED;
+    }
     if (error == OK) {
         error = check_one(o, "--shots", o->shots, eval_ask_shots, 1u << EVAL_HISTORY, e);
     }
@@ -100,8 +107,8 @@ static enum err read_options(struct eval_options *o, int argc, char **argv, stru
          "data.train, unless --values or behaviour ask for other ones)",
          &o->train, NULL, NULL},
         {"--readout", "NAMES",
-         "likelihood, lift, contrast, letter; comma-separated (docs/evaluation.md); history "
-         "also: inferred, with options of its own",
+         "likelihood, lift, contrast, letter; comma-separated (docs/evaluation.md); or alone: "
+         "generated (select: answers in JSON), inferred (history; with options of its own)",
          &o->readout, NULL, NULL},
         {"--shots", "LIST", "history: earlier choices shown (default 0,1,3)", &o->shots, NULL,
          NULL},
@@ -145,8 +152,9 @@ static enum err unknown_readout(const struct eval_kind *kind, const char *name, 
     }
     return err_set(e, ERR_USAGE,
                    "--readout: --task %s has no '%s'; %s are possible, "
-                   "comma-separated",
-                   kind->name, name, known);
+                   "comma-separated%s",
+                   kind->name, name, known,
+                   kind == eval_kind(EVAL_SELECT) ? ", or 'generated' alone" : "");
 }
 
 /* The readouts as a list for the config, "" where the task has its own. */
@@ -156,6 +164,9 @@ static enum err choose_readouts(struct eval_options *o, struct errbuf *e)
     const char *list = o->readout;
     char name[32];
     size_t used = 0;
+    if (o->ask.task == EVAL_GENERATED) {
+        return OK;
+    }
     if (kind->readouts == 0) {
         return !list ? OK
                      : err_set(e, ERR_USAGE,
@@ -188,7 +199,8 @@ static enum err choose_readouts(struct eval_options *o, struct errbuf *e)
 /* What is asked, as it was given. */
 static void add_asked(const struct eval_options *o, struct local_words *w)
 {
-    local_words_option(w, "--task", o->task);
+    local_words_option(w, "--task",
+                       o->ask.task == EVAL_GENERATED ? eval_kind(EVAL_GENERATED)->name : o->task);
     local_words_option(w, "--shots", o->shots);
     local_words_option(w, "--limit", o->limit);
     local_words_option(w, "--fit", o->fit);

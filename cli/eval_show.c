@@ -41,6 +41,21 @@ static void print_share(const char *name, json_t *share, json_t *paired)
     (void)puts("");
 }
 
+/* Answers in words that could not be read; they count as wrong. */
+static void print_unparsed(json_t *share, json_t *base)
+{
+    json_t *n = json_object_get(share, "unparsed_n");
+    if (n) {
+        (void)printf("  %-*s %6lld   %.3f", NAME_COLUMNS - 2, "not parsed (wrong)",
+                     (long long)json_integer_value(n),
+                     json_number_value(json_object_get(share, "unparsed")));
+        if (base) {
+            (void)printf("   (base: %.3f)", json_number_value(json_object_get(base, "unparsed")));
+        }
+        (void)puts("");
+    }
+}
+
 /* A share with what stands beside it: the bag of words, the base model, every value. */
 static void print_block(const char *title, json_t *share)
 {
@@ -59,6 +74,7 @@ static void print_block(const char *title, json_t *share)
     if (json_is_object(bag)) {
         print_share("bag-of-words", bag, NULL);
     }
+    print_unparsed(share, base);
     json_object_foreach(names_of(share), name, one)
     {
         print_share(name, one, json_object_get(names_of(paired), name));
@@ -76,7 +92,10 @@ static void print_select_all(const char *readout, json_t *all)
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         (void)printf("  %s %.3f", names[i], json_number_value(json_object_get(all, names[i])));
     }
-    (void)printf("  (picked above %.3f)\n", json_number_value(json_object_get(all, "threshold")));
+    if (json_is_number(json_object_get(all, "threshold"))) {
+        (void)printf("  (picked above %.3f)", json_number_value(json_object_get(all, "threshold")));
+    }
+    (void)puts("");
 }
 
 static void print_table(json_t *results)

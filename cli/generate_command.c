@@ -7,13 +7,15 @@
 
 #include "cli/asking.h"
 #include "cli/cli.h"
+#include "cli/prompt_data.h"
+#include "common/base/file.h"
 #include "common/base/limits.h"
 #include "common/base/mem.h"
 
 struct generate_command {
     struct asking asking;
     struct talk talk;
-    const char *prompts_file;
+    const char *prompts_file, *limit, *out;
     const char *prompts[ARGS_REPEATS];
     int n_prompts;
     bool json;
@@ -46,6 +48,25 @@ static enum err add_item(struct generate_command *c, json_t *item, struct errbuf
     return error;
 }
 
+/* The scenarios of --data, each under both of its values. */
+static enum err read_data(struct generate_command *c, struct errbuf *e)
+{
+    size_t i;
+    json_t *item;
+    long limit = 0;
+    json_t *list = json_array();
+    enum err error = c->limit ? args_number("--limit", c->limit, 1, LIMIT_GROUPS, &limit, e) : OK;
+    if (error == OK) {
+        error = prompt_data_read(&c->asking.served, (uint32_t)limit, list, e);
+    }
+    json_array_foreach(list, i, item)
+    {
+        error = error == OK ? add_item(c, item, e) : error;
+    }
+    json_decref(list);
+    return error;
+}
+
 static enum err read_prompts(struct generate_command *c, struct errbuf *e)
 {
     json_error_t where;
@@ -53,6 +74,9 @@ static enum err read_prompts(struct generate_command *c, struct errbuf *e)
     json_t *item;
     enum err error = OK;
     c->requests = json_array();
+    if (c->asking.served.data) {
+        error = read_data(c, e);
+    }
     for (int k = 0; error == OK && k < c->n_prompts; k++) {
         json_t *text = json_string(c->prompts[k]);
         error =
@@ -90,6 +114,31 @@ static void answered(struct talk *talk, const char *line)
     c->answers = json_loads(line, 0, NULL);
 }
 
+/* Nobody else has the prompts of a data file: they stand beside their answers. */
+static void add_questions(const struct generate_command *c, json_t *answers)
+{
+    static const char *const keys[] = {"prompt", "value"};
+    size_t i;
+    json_t *answer;
+    json_array_foreach(answers, i, answer)
+    {
+        const json_t *request = json_array_get(c->requests, i);
+        for (size_t k = 0; k < sizeof keys / sizeof keys[0]; k++) {
+            json_t *text = json_object_get(request, keys[k]);
+            (void)(text ? json_object_set(answer, keys[k], text) : 0);
+        }
+    }
+}
+
+static enum err write_answers(const struct generate_command *c, struct errbuf *e)
+{
+    char *text = json_dumps(c->answers, JSON_INDENT(1));
+    enum err error = text ? file_write_atomic(c->out, text, strlen(text), e)
+                          : err_set(e, ERR_NOMEM, "no memory for the answers");
+    mem_free(text);
+    return error;
+}
+
 static enum err print_answers(const struct generate_command *c, struct errbuf *e)
 {
     json_t *list = json_object_get(c->answers, "answers");
@@ -98,6 +147,12 @@ static enum err print_answers(const struct generate_command *c, struct errbuf *e
     json_t *answer;
     if (!json_is_array(list)) {
         return err_set(e, ERR_PARSE, "%s", why ? why : "the coordinator gave no answer");
+    }
+    if (c->asking.served.data) {
+        add_questions(c, list);
+    }
+    if (c->out) {
+        return write_answers(c, e);
     }
     if (c->json) {
         (void)json_dumpf(c->answers, stdout, JSON_INDENT(1));
@@ -119,7 +174,7 @@ static enum err print_answers(const struct generate_command *c, struct errbuf *e
 
 static enum err read_options(struct generate_command *c, int argc, char **argv, struct errbuf *e)
 {
-    struct args_option options[ASKING_ALL + 3];
+    struct args_option options[ASKING_ALL + 6];
     asking_options(&c->asking, options);
     options[ASKING_ALL] = (struct args_option){
         "--prompt", "TEXT",        "what is to be answered; may come several times",
@@ -128,22 +183,44 @@ static enum err read_options(struct generate_command *c, int argc, char **argv, 
         "--prompts",      "FILE", "a JSON array of texts or of requests (docs/generate.md)",
         &c->prompts_file, NULL,   NULL};
     options[ASKING_ALL + 2] =
+        (struct args_option){"--data",
+                             "FILE",
+                             "the scenarios of a data file, each under both values of its axis",
+                             &c->asking.served.data,
+                             NULL,
+                             NULL};
+    options[ASKING_ALL + 3] =
+        (struct args_option){"--limit", "N", "the first N scenarios of it", &c->limit, NULL, NULL};
+    options[ASKING_ALL + 4] =
+        (struct args_option){"--out", "FILE", "write the JSON there", &c->out, NULL, NULL};
+    options[ASKING_ALL + 5] =
         (struct args_option){"--json", NULL, "print JSON", NULL, NULL, &c->json};
     struct args a = {.usage =
-                         "pft generate RUN|--model FILE --prompt TEXT|--prompts FILE [options]",
+                         "pft generate RUN|--model FILE --prompt TEXT|--prompts FILE|--data FILE "
+                         "[options]",
                      .what = "Answers prompts with an adapter or a bare model, worded as in "
                              "training.",
                      .options = options,
-                     .n_options = ASKING_ALL + 3};
+                     .n_options = ASKING_ALL + 6};
     enum err error = args_parse(&a, argc, argv, e);
     if (error == OK) {
         error = asking_take(&c->asking, &a, e);
     }
-    if (error == OK && c->n_prompts == 0 && !c->prompts_file) {
+    bool data = c->asking.served.data != NULL;
+    if (error == OK && c->n_prompts == 0 && !c->prompts_file && !data) {
         error =
-            err_set(e, ERR_USAGE, "--prompt TEXT or --prompts FILE is needed; usage: %s", a.usage);
+            err_set(e, ERR_USAGE,
+                    "--prompt TEXT, --prompts FILE or --data FILE is needed; usage: %s", a.usage);
     }
-    c->asking.served.no_data = true; /* no data file is needed, so none is read */
+    if (error == OK && data && (c->asking.value || c->asking.mix)) {
+        error = err_set(e, ERR_USAGE,
+                        "--data asks every scenario under both values of its axis: leave --value "
+                        "and --mix out");
+    }
+    if (error == OK && c->limit && !data) {
+        error = err_set(e, ERR_USAGE, "--limit goes with --data FILE");
+    }
+    c->asking.served.no_data = true; /* of the coordinator */
     return error;
 }
 

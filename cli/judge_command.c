@@ -16,7 +16,7 @@
 enum { BACK_OFF_MS = 500, SHOW_EVERY = 25 };
 
 struct judge_options {
-    const char *file, *values, *train, *url, *model, *cache, *rate, *timeout, *attempts;
+    const char *file, *prompts, *values, *train, *url, *model, *cache, *rate, *timeout, *attempts;
     bool json;
 };
 
@@ -47,6 +47,8 @@ static enum err read_options(struct judge_options *o, int argc, char **argv, str
 {
     const struct args_option options[] = {
         {"--values", "FILE", "values file: names and sentences", &o->values, NULL, NULL},
+        {"--prompts", "FILE", "the prompts that pft generate answered, when FILE is its output",
+         &o->prompts, NULL, NULL},
         {"--train", "FILE", "no judge: score by the words of this training file", &o->train, NULL,
          NULL},
         {"--base-url", "URL", "OpenAI-compatible endpoint, e.g. https://host/v1", &o->url, NULL,
@@ -198,7 +200,7 @@ static enum err judge(const struct judge_options *o, struct errbuf *e)
     uint32_t cut_words = 0;
     enum err error = values_load(o->values, &values, e);
     if (error == OK) {
-        error = judge_file_read(o->file, values, &answers, e);
+        error = judge_file_read(o->file, o->prompts, values, &answers, e);
     }
     if (error == OK) {
         error = o->url ? open_llm(o, &scorer, e) : judge_words_new(o->train, values, &scorer, e);

@@ -32,18 +32,29 @@ static enum err find_value(const struct values *v, const char *name, struct judg
                    index + 1, quote(name, strlen(name), quoted));
 }
 
-static enum err read_item(const json_t *item, const struct values *v, const char *path,
-                          size_t index, struct judge_answer *out, struct errbuf *e)
+/* A field of an answer: its own, or that of the prompt it answers; "text" is an answer too. */
+static const json_t *field_of(const json_t *item, const json_t *asked, const char *field)
+{
+    const json_t *own = json_object_get(item, field);
+    if (!own && strcmp(field, "answer") == 0) {
+        return json_object_get(item, "text");
+    }
+    return own ? own : json_object_get(asked, field);
+}
+
+static enum err read_item(const json_t *item, const json_t *asked, const struct values *v,
+                          const char *path, size_t index, struct judge_answer *out,
+                          struct errbuf *e)
 {
     static const char *const fields[] = {"value", "prompt", "answer"};
     const char *texts[3];
     for (int i = 0; i < 3; i++) {
-        texts[i] = json_string_value(json_object_get(item, fields[i]));
+        texts[i] = json_string_value(field_of(item, asked, fields[i]));
         if (!texts[i] || strlen(texts[i]) > LIMIT_TEXT_BYTES) {
             return err_set(e, ERR_PARSE,
                            "%s: answer %zu: '%s' must be a text of at most %d bytes, it is %s",
                            path, index + 1, fields[i], LIMIT_TEXT_BYTES,
-                           json_doc_kind(json_object_get(item, fields[i])));
+                           json_doc_kind(field_of(item, asked, fields[i])));
         }
     }
     out->prompt = texts[1];
@@ -101,18 +112,42 @@ static enum err load(const char *path, json_t **list, struct errbuf *e)
     return error;
 }
 
-enum err judge_file_read(const char *path, const struct values *values, struct judge_answers *out,
-                         struct errbuf *e)
+/* The prompts of the answers, as many as there are answers; held by the answers' root. */
+static enum err read_prompts(const char *path, struct judge_answers *out, json_t **asked,
+                             struct errbuf *e)
+{
+    enum err error = load(path, asked, e);
+    size_t n = json_array_size(json_object_get(out->root, "answers"));
+    if (error == OK && json_array_size(*asked) != n) {
+        error = err_set(e, ERR_REFUSED, "%s has %zu prompts, but there are %zu answers", path,
+                        json_array_size(*asked), n);
+    }
+    if (json_object_set_new(out->root, "prompts", *asked) != 0 && error == OK) {
+        error = err_set(e, ERR_NOMEM, "no memory for the prompts");
+    }
+    return error;
+}
+
+enum err judge_file_read(const char *path, const char *prompts, const struct values *values,
+                         struct judge_answers *out, struct errbuf *e)
 {
     size_t i;
     json_t *item;
+    json_t *list = NULL;
+    json_t *asked = NULL;
     *out = (struct judge_answers){0};
-    enum err error = load(path, &out->root, e);
+    enum err error = load(path, &list, e);
+    out->root = json_pack("{s:o}", "answers", list);
+    if (error == OK && !out->root) {
+        error = err_set(e, ERR_NOMEM, "no memory for the answers");
+    }
+    if (error == OK && prompts) {
+        error = read_prompts(prompts, out, &asked, e);
+    }
     if (error != OK) {
         judge_file_free(out);
         return error;
     }
-    json_t *list = out->root;
     if (json_array_size(list) == 0 || json_array_size(list) > ANSWERS_MAX) {
         judge_file_free(out);
         return err_set(e, ERR_PARSE,
@@ -124,7 +159,9 @@ enum err judge_file_read(const char *path, const struct values *values, struct j
     error = out->items ? OK : err_set(e, ERR_NOMEM, "no memory for the answers");
     json_array_foreach(list, i, item)
     {
-        error = error == OK ? read_item(item, values, path, i, &out->items[out->n++], e) : error;
+        error = error == OK ? read_item(item, json_array_get(asked, i), values, path, i,
+                                        &out->items[out->n++], e)
+                            : error;
     }
     if (error != OK) {
         judge_file_free(out);

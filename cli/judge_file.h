@@ -1,5 +1,6 @@
 /* judge_file.h - answers in words that are to be scored: a JSON array (or an object's "answers") of
- * {"value", "prompt", "answer"}, as pft generate --json writes them.
+ * {"value", "prompt", "answer"}; or what pft generate --json printed, whose items are {"text"}, and
+ * the file of prompts that it was given, which has the values and prompts in the same order.
  * Owns: the answers and their texts. Never: scores. Refused with the item's number and field. */
 #ifndef PFT_JUDGE_FILE_H
 #define PFT_JUDGE_FILE_H
@@ -22,8 +23,10 @@ struct judge_answers {
     json_t *root;               /* holds the texts */
 };
 
-MUST_USE enum err judge_file_read(const char *path, const struct values *values,
-                                  struct judge_answers *out, struct errbuf *e);
+/* prompts: NULL, or the path of that file. */
+MUST_USE enum err judge_file_read(const char *path, const char *prompts,
+                                  const struct values *values, struct judge_answers *out,
+                                  struct errbuf *e);
 void judge_file_free(struct judge_answers *a); /* fine on a zeroed struct */
 
 #endif

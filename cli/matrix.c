@@ -59,6 +59,7 @@ static const struct matrix_field evaluation_fields[] = {
     AT(matrix_evaluation, "command", FIELD_TEXT, command),
     AT(matrix_evaluation, "args", FIELD_WORDS, args),
     AT(matrix_evaluation, "variants", FIELD_NAMES, variants),
+    AT(matrix_evaluation, "needs", FIELD_NAMES, needs),
     AT(matrix_evaluation, "parts", FIELD_NAMES, parts),
     AT(matrix_evaluation, "figures", FIELD_NAMES, figures),
     AT(matrix_evaluation, "before", FIELD_COMMANDS, before),
@@ -204,6 +205,35 @@ static enum err read_lists(struct loading *l, struct errbuf *e)
         m->claims = items;
     }
     return error;
+}
+
+static bool is_set(const char *name)
+{
+    const char *value = getenv(name);
+    return value && value[0] != '\0';
+}
+
+/* Is the variable set that a text names, or all of a list? */
+static bool all_set(const struct yaml_node *names)
+{
+    bool set = !names || names->kind != YAML_NODE_TEXT || is_set(names->text);
+    for (uint32_t i = 0; names && i < names->n && set; i++) {
+        set = names->items[i].kind == YAML_NODE_TEXT && is_set(names->items[i].text);
+    }
+    return set;
+}
+
+/* Evaluations whose variables are not set are as if they were not there. */
+static void drop_unmet(struct yaml_tree *t)
+{
+    struct yaml_node *list = yaml_tree_change(t, "evaluations");
+    for (uint32_t i = 0; list && list->kind == YAML_NODE_LIST && i < list->n;) {
+        if (all_set(yaml_tree_get(&list->items[i], "needs"))) {
+            i++;
+        } else {
+            yaml_tree_drop(list, i);
+        }
+    }
 }
 
 /* Replaces "" by a default. */
@@ -377,6 +407,7 @@ enum err matrix_load(const char *path, struct matrix **out, struct errbuf *e)
                             : err_set(e, ERR_NOMEM, "no memory for %s", path);
     }
     if (error == OK) {
+        drop_unmet(&l.tree);
         error = matrix_field_read(&l.tree, &l.tree.root, "a matrix", matrix_fields,
                                   COUNT(matrix_fields), l.m, e);
     }

@@ -52,6 +52,7 @@ struct matrix_evaluation {
     struct matrix_words args;     /* its words */
     struct matrix_words variants; /* names; none: all */
     struct matrix_words parts;    /* more objects of a result that hold shares: "select_all" */
+    struct matrix_words needs;    /* variables without which there is no such evaluation */
     struct matrix_words figures;  /* "change.within_3": single numbers of the answer, as columns */
     struct matrix_commands before;
     struct matrix_commands counts; /* words of pft eval --count instead of its own; none: its own */

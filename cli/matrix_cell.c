@@ -126,7 +126,7 @@ static bool has_word(const struct matrix_words *list, const char *word)
 }
 
 /* The model of a variant without training. asked: words that follow, whose data files count
- * instead. */
+ * instead; NULL for @model, which leaves the training file out. */
 static enum err add_bare(const struct matrix_variant *v, const struct matrix_words *asked,
                          struct matrix_words *out, struct errbuf *e)
 {
@@ -146,7 +146,7 @@ static enum err add_bare(const struct matrix_variant *v, const struct matrix_wor
     } list[] = {{"--model", cfg->model_path[0] ? cfg->model_path : "default", true},
                 {"--data", cfg->data_test, !has_word(asked, "--data")},
                 {"--values", cfg->data_values, !own_values},
-                {"--train", cfg->data_train, !own_values && !has_word(asked, "--train")}};
+                {"--train", cfg->data_train, asked && !own_values && !has_word(asked, "--train")}};
     for (size_t i = 0; i < sizeof list / sizeof list[0] && error == OK; i++) {
         error = list[i].wanted && list[i].value[0] != '\0'
                     ? add_pair(out, list[i].option, list[i].value, e)

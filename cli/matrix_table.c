@@ -24,7 +24,8 @@ static void describe(const struct matrix *m, uint32_t evaluation, const json_t *
     char number[32] = "";
     *out = (struct matrix_column){.evaluation = evaluation, .has_x = json_is_number(x)};
     (void)snprintf(out->readout, sizeof out->readout, "%s", json_doc_text(r, "readout"));
-    const char *dot = strrchr(part, '.'); /* "select_all.score": a part with its own measure */
+    const char *dot =
+        strrchr(part, '.'); /* "select_all.score": its own measure; ".x": of the result */
     (void)snprintf(out->path, sizeof out->path, "%s", part);
     (void)snprintf(out->part, sizeof out->part, "%.*s",
                    (int)(dot ? (size_t)(dot - part) : strlen(part)), part);
@@ -35,7 +36,7 @@ static void describe(const struct matrix *m, uint32_t evaluation, const json_t *
     }
     bool named = out->readout[0] != '\0' && strcmp(out->readout, ev->name) != 0;
     (void)snprintf(out->label, sizeof out->label, "%s%s%s%s%s%s", ev->name, named ? " " : "",
-                   named ? out->readout : "", number, part[0] ? " " : "", part);
+                   named ? out->readout : "", number, part[0] ? " " : "", part + (part[0] == '.'));
 }
 
 /* A figure "change.within_3" is the measure within_3 of the part change of the whole answer. */
@@ -190,14 +191,30 @@ uint32_t matrix_table_results(const struct matrix_table *t, uint32_t variant, ui
     return n;
 }
 
+/* The interval of a measure: its own by name, or "ci95" where that follows it. */
+static const json_t *interval_of(const json_t *object, const char *measure)
+{
+    char key[96];
+    const char *name;
+    const char *before = "";
+    json_t *value;
+    (void)snprintf(key, sizeof key, "%s_ci95", measure);
+    const json_t *own = json_object_get(object, key);
+    json_object_foreach((json_t *)(uintptr_t)object, name, value)
+    {
+        if (!own && strcmp(name, "ci95") == 0 && strcmp(before, measure) == 0) {
+            return value;
+        }
+        before = name;
+    }
+    return own;
+}
+
 /* One object's own figure: the measure with its interval. */
 static void read_share(const json_t *object, const char *measure, struct matrix_figure *out)
 {
-    char key[96];
-    (void)snprintf(key, sizeof key, "%s_ci95", measure);
     const json_t *value = json_object_get(object, measure);
-    const json_t *own = json_object_get(object, key);
-    const json_t *ci = json_is_array(own) ? own : json_object_get(object, "ci95");
+    const json_t *ci = interval_of(object, measure);
     *out = (struct matrix_figure){.lo = 1.0, .hi = 0.0};
     if (!json_is_number(value)) {
         return;

@@ -157,14 +157,33 @@ enum err yaml_tree_read(const char *path, struct yaml_tree *out, struct errbuf *
     return error;
 }
 
+/* Place of a key among the items, n when there is none. */
+static uint32_t find(const struct yaml_node *map, const char *key)
+{
+    uint32_t i = map->kind == YAML_NODE_MAP ? 0 : map->n;
+    while (i < map->n && strcmp(map->items[i].key, key) != 0) {
+        i++;
+    }
+    return i;
+}
+
 const struct yaml_node *yaml_tree_get(const struct yaml_node *map, const char *key)
 {
-    for (uint32_t i = 0; map->kind == YAML_NODE_MAP && i < map->n; i++) {
-        if (strcmp(map->items[i].key, key) == 0) {
-            return &map->items[i];
-        }
-    }
-    return NULL;
+    uint32_t i = find(map, key);
+    return i < map->n ? &map->items[i] : NULL;
+}
+
+struct yaml_node *yaml_tree_change(struct yaml_tree *t, const char *key)
+{
+    uint32_t i = find(&t->root, key);
+    return i < t->root.n ? &t->root.items[i] : NULL;
+}
+
+void yaml_tree_drop(struct yaml_node *list, uint32_t i)
+{
+    free_node(&list->items[i], 0);
+    list->n--;
+    memmove(&list->items[i], &list->items[i + 1], (list->n - i) * sizeof *list->items);
 }
 
 enum err yaml_tree_check(const struct yaml_tree *t, const struct yaml_node *node, const char *what,

@@ -36,6 +36,11 @@ void yaml_tree_free(struct yaml_tree *t); /* fine on a zeroed struct */
 /* The value of a key of a mapping, NULL when it has none. */
 const struct yaml_node *yaml_tree_get(const struct yaml_node *map, const char *key);
 
+/* The value of a key of the top, for changes; NULL when it has none. */
+struct yaml_node *yaml_tree_change(struct yaml_tree *t, const char *key);
+/* Takes an item out of a list. */
+void yaml_tree_drop(struct yaml_node *list, uint32_t i);
+
 /* Refuses anything but a mapping whose keys are all among names, with the nearest one. */
 MUST_USE enum err yaml_tree_check(const struct yaml_tree *t, const struct yaml_node *node,
                                   const char *what, const char *const *names, size_t n,

@@ -8,6 +8,7 @@ struct eval {
     struct eval_input in;
     const struct eval_kind *kind;
     struct eval_trees trees;
+    struct generate *answers[EVAL_PASSES]; /* NULL: scored, or not asked for */
 };
 
 static enum err check_input(const struct eval_input *in, const struct eval_kind *kind,
@@ -41,6 +42,24 @@ static enum err check_input(const struct eval_input *in, const struct eval_kind 
     return OK;
 }
 
+/* The requests of every pass that is wanted. */
+static enum err ask(struct eval *ev, struct errbuf *e)
+{
+    enum err error = OK;
+    for (int pass = 0; pass < EVAL_PASSES && error == OK; pass++) {
+        if (pass == EVAL_MAIN || ev->in.ask.paired) {
+            error = generate_new(ev->in.tok, ev->in.vocab, &ev->answers[pass], e);
+            error = error == OK ? ev->kind->ask(&ev->in, ev->answers[pass], e) : error;
+        }
+    }
+    return error;
+}
+
+static uint32_t count(const struct eval *ev)
+{
+    return ev->answers[EVAL_MAIN] ? generate_count(ev->answers[EVAL_MAIN]) : ev->trees.n;
+}
+
 enum err eval_new(const struct eval_input *in, struct eval **out, struct errbuf *e)
 {
     const struct eval_kind *kind = eval_kind(in->ask.task);
@@ -54,8 +73,8 @@ enum err eval_new(const struct eval_input *in, struct eval **out, struct errbuf 
     }
     ev->in = *in;
     ev->kind = kind;
-    error = kind->build(&ev->in, &ev->trees, e);
-    if (error == OK && ev->trees.n == 0) {
+    error = kind->ask ? ask(ev, e) : kind->build(&ev->in, &ev->trees, e);
+    if (error == OK && count(ev) == 0) {
         error = err_set(e, ERR_REFUSED,
                         "%s: no scenario to ask about: none of the first %u has options of both "
                         "sides",
@@ -75,6 +94,11 @@ const struct tree *eval_trees(const struct eval *ev, uint32_t *n)
     return ev->trees.trees;
 }
 
+struct generate *eval_generate(const struct eval *ev, enum eval_pass pass)
+{
+    return ev->answers[pass];
+}
+
 void eval_take(struct eval *ev, enum eval_pass pass, uint32_t tree, const double *leaf_logp)
 {
     eval_trees_take(&ev->trees, pass, tree, leaf_logp);
@@ -83,6 +107,14 @@ void eval_take(struct eval *ev, enum eval_pass pass, uint32_t tree, const double
 static enum err answer(const struct eval *ev, enum eval_pass pass, struct eval_results *out,
                        struct errbuf *e)
 {
+    const struct generate *answers = ev->answers[pass];
+    if (answers && generate_left(answers) > 0) {
+        return err_set(e, ERR_STATE, "evaluation: %u of %u questions were not answered",
+                       generate_left(answers), generate_count(answers));
+    }
+    if (answers) {
+        return ev->kind->read(&ev->in, answers, out, e);
+    }
     enum err error = eval_trees_check(&ev->trees, pass, e);
     return error == OK ? ev->kind->answer(&ev->in, &ev->trees, pass, out, e) : error;
 }
@@ -130,6 +162,9 @@ void eval_free(struct eval **ev)
 {
     if (*ev) {
         eval_trees_free(&(*ev)->trees);
+        for (int pass = 0; pass < EVAL_PASSES; pass++) {
+            generate_free(&(*ev)->answers[pass]);
+        }
         mem_free(*ev);
         *ev = NULL;
     }

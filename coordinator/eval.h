@@ -1,8 +1,8 @@
-/* eval.h - an evaluation as SCORE jobs: the trees of every question, their leaves'
- * log-probabilities back, and the shares with intervals that come of them. What is asked is the
- * kind's (eval_kind.h). Owns: the trees and their scores. Never: jobs, sockets. Place: run (or pft
- * eval) makes one, the queue scores its trees, run.db keeps its JSON. All on the loop thread;
- * eval_new tokenises and may take a second on a large file. */
+/* eval.h - an evaluation as SCORE jobs, or GENERATE jobs (eval_generate): the trees of every
+ * question, their leaves' log-probabilities back, and the shares with intervals that come of them.
+ * What is asked is the kind's (eval_kind.h). Owns: the trees and their scores. Never: jobs,
+ * sockets. Place: run (or pft eval) makes one, the queue scores its trees, run.db keeps its JSON.
+ * All on the loop thread; eval_new tokenises and may take a second on a large file. */
 #ifndef PFT_EVAL_H
 #define PFT_EVAL_H
 
@@ -13,6 +13,7 @@
 #include "common/base/str.h"
 #include "common/tree/tree.h"
 #include "coordinator/eval_kind.h"
+#include "coordinator/generate.h"
 
 struct eval;
 
@@ -27,7 +28,12 @@ const struct tree *eval_trees(const struct eval *ev, uint32_t *n);
  */
 void eval_take(struct eval *ev, enum eval_pass pass, uint32_t tree, const double *leaf_logp);
 
-/* After every tree has come, with ask.paired in both passes: all results as one JSON object
+/* The requests of a pass, for a kind that is answered in words: the caller has them answered. NULL
+ * for all other kinds; such a kind has no trees. */
+struct generate *eval_generate(const struct eval *ev, enum eval_pass pass);
+
+/* After every tree (or answer) has come, with ask.paired in both passes: all results as one JSON
+ * object
  * {"task", "n_scenarios", "results": [...]} (eval_result.h, docs/evaluation.md). ERR_STATE when a
  * tree is missing or a log-probability is not finite. */
 MUST_USE enum err eval_finish(struct eval *ev, struct str *json, struct errbuf *e);

@@ -40,7 +40,7 @@ static enum err answer(const struct eval_input *in, const struct eval_trees *tre
             error = eval_named_one(in, &scores, (enum readout)r, &result->parts[EVAL_ONE], e);
         }
         if (error == OK) {
-            error = eval_bag_one(in, bag, &scores, &result->parts[EVAL_ONE_BAG], e);
+            error = eval_bag_one(in, bag, &result->parts[EVAL_ONE_BAG], e);
         }
     }
     bag_free(&bag);

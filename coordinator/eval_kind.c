@@ -6,11 +6,10 @@
 #include "coordinator/config.h"
 #include "coordinator/dataset.h"
 
-static const struct eval_kind *const kinds[EVAL_TASKS] = {[EVAL_SELECT] = &eval_select,
-                                                          [EVAL_BEHAVIOUR] = &eval_behaviour,
-                                                          [EVAL_RETENTION] = &eval_retention,
-                                                          [EVAL_HISTORY] = &eval_history,
-                                                          [EVAL_VALUES] = &eval_values};
+static const struct eval_kind *const kinds[EVAL_TASKS] = {
+    [EVAL_SELECT] = &eval_select,       [EVAL_BEHAVIOUR] = &eval_behaviour,
+    [EVAL_RETENTION] = &eval_retention, [EVAL_HISTORY] = &eval_history,
+    [EVAL_VALUES] = &eval_values,       [EVAL_GENERATED] = &eval_generated};
 
 const struct eval_kind *eval_kind(enum eval_task task)
 {

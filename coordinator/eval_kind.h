@@ -1,6 +1,7 @@
 /* eval_kind.h - what an evaluation asks, behind one interface: trees from data, and from their
  * leaves' log-probabilities answers. One file per kind (eval_select.c, ...); eval.c joins the rest:
  * scoring, intervals, JSON.
+ * A kind may ask for answers in words instead: requests from data, counts from replies.
  * Owns: the table of kinds. Never: jobs, sockets, SQL. A kind keeps no state: what answer needs it
  * finds in the input and in the leaves. All on the loop thread. */
 #ifndef PFT_EVAL_KIND_H
@@ -18,6 +19,7 @@ struct run_config;
 struct values;
 struct dataset;
 struct tokenizer;
+struct generate;
 
 enum eval_task {
     EVAL_SELECT,
@@ -25,6 +27,7 @@ enum eval_task {
     EVAL_RETENTION,
     EVAL_HISTORY,
     EVAL_VALUES,
+    EVAL_GENERATED, /* the questions of select, answered in words */
     EVAL_TASKS
 };
 
@@ -50,6 +53,7 @@ struct eval_input {
     const struct dataset *test;
     const struct dataset *train; /* NULL: no bag of words, no thresholds */
     const struct tokenizer *tok;
+    uint32_t vocab; /* of the model; answers in words only */
 };
 
 struct eval_kind {
@@ -67,6 +71,11 @@ struct eval_kind {
      * the JSON object. */
     enum err (*report)(const struct eval_input *in, const struct eval_trees *trees,
                        struct str *json, struct errbuf *e);
+    /* In place of build and answer, for a kind of answers in words: adds its requests; every one
+     * has been answered: what the model said. */
+    enum err (*ask)(const struct eval_input *in, struct generate *g, struct errbuf *e);
+    enum err (*read)(const struct eval_input *in, const struct generate *g,
+                     struct eval_results *out, struct errbuf *e);
 };
 
 const struct eval_kind *eval_kind(enum eval_task task);
@@ -80,7 +89,7 @@ uint32_t eval_limit(const struct eval_input *in);
 /* Readouts asked for that the kind has. */
 uint32_t eval_readouts(const struct eval_input *in);
 
-extern const struct eval_kind eval_select, eval_behaviour, eval_retention, eval_history,
-    eval_values;
+extern const struct eval_kind eval_select, eval_generated, eval_behaviour, eval_retention,
+    eval_history, eval_values;
 
 #endif

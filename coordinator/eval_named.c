@@ -11,6 +11,11 @@ uint32_t eval_axis(const struct eval_input *in, const struct data_scenario *s)
     return s->axis != DATASET_NO_AXIS ? s->axis : in->values ? in->values->n_axes : 0;
 }
 
+bool eval_named_asks(const struct eval_input *in, uint32_t scenario)
+{
+    return scenario < eval_limit(in) && dataset_offers_both(&in->test->scenarios[scenario]);
+}
+
 static uint32_t sides_of(uint32_t readouts)
 {
     uint32_t sides = 0;
@@ -68,11 +73,12 @@ enum err eval_named_answer(const struct eval_input *in, uint32_t scenario, uint3
                            uint32_t pick, struct eval_shares *one, struct errbuf *e)
 {
     const struct data_scenario *s = &in->test->scenarios[scenario];
+    bool right = pick != EVAL_NO_PICK && s->options[pick].side == side;
     const struct eval_answer answer = {.scenario = scenario,
                                        .axis = eval_axis(in, s),
                                        .side = side,
                                        .pick = pick,
-                                       .gain = s->options[pick].side == side ? 1.0 : 0.0,
+                                       .gain = right ? 1.0 : 0.0,
                                        .weight = 1.0};
     return eval_shares_add(one, "accuracy", &answer, e);
 }
@@ -132,13 +138,13 @@ static uint32_t bag_pick(const struct data_scenario *s, const double *scores, ui
 }
 
 enum err eval_bag_one(const struct eval_input *in, const struct bag_of_words *bag,
-                      const struct eval_scores *asked, struct eval_shares *one, struct errbuf *e)
+                      struct eval_shares *one, struct errbuf *e)
 {
     double scores[LIMIT_OPTIONS];
     enum err error = OK;
-    for (uint32_t i = 0; bag && i < asked->n && error == OK; i++) {
+    for (uint32_t i = 0; bag && i < eval_limit(in) && error == OK; i++) {
         const struct data_scenario *s = &in->test->scenarios[i];
-        if (asked->slots[i].n_options == 0) {
+        if (!eval_named_asks(in, i)) {
             continue;
         }
         error = eval_bag_scores(in, bag, s, scores, e);

@@ -17,6 +17,9 @@ struct data_scenario;
 /* Axis of a scenario; those without one count as axis n_axes of the values. */
 uint32_t eval_axis(const struct eval_input *in, const struct data_scenario *s);
 
+/* Is the scenario of the test file asked about? */
+bool eval_named_asks(const struct eval_input *in, uint32_t scenario);
+
 /* Adds the trees of n scenarios of data, evenly spread over its first `of`, for the readouts. */
 MUST_USE enum err eval_named_build(const struct eval_input *in, const struct dataset *data,
                                    uint32_t part, uint32_t n, uint32_t of, uint32_t readouts,
@@ -27,7 +30,7 @@ MUST_USE enum err eval_named_scores(const struct dataset *data, uint32_t part,
                                     const struct eval_trees *trees, enum eval_pass pass,
                                     struct eval_scores *out, struct errbuf *e);
 
-/* Adds to `one` the answer of a pick. */
+/* Adds to `one` the answer of a pick, EVAL_NO_PICK included. */
 MUST_USE enum err eval_named_answer(const struct eval_input *in, uint32_t scenario, uint32_t side,
                                     uint32_t pick, struct eval_shares *one, struct errbuf *e);
 
@@ -43,7 +46,6 @@ MUST_USE enum err eval_bag_scores(const struct eval_input *in, const struct bag_
                                   const struct data_scenario *s, double *scores, struct errbuf *e);
 /* Select-one answers of the bag; none without one. */
 MUST_USE enum err eval_bag_one(const struct eval_input *in, const struct bag_of_words *bag,
-                               const struct eval_scores *asked, struct eval_shares *one,
-                               struct errbuf *e);
+                               struct eval_shares *one, struct errbuf *e);
 
 #endif

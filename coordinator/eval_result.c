@@ -1,6 +1,7 @@
 /* eval_result.c - answers to shares, shares to JSON. */
 #include "coordinator/eval_result.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "common/base/check.h"
@@ -81,6 +82,16 @@ enum err eval_shares_add(struct eval_shares *s, const char *measure,
     return OK;
 }
 
+enum err eval_shares_tally(struct eval_shares *s, const char *measure,
+                           const struct eval_answer *answer, struct errbuf *e)
+{
+    enum err error = eval_shares_add(s, measure, answer, e);
+    for (uint32_t i = 0; i < s->n; i++) {
+        s->series[i].tally = s->series[i].tally || strcmp(s->series[i].measure, measure) == 0;
+    }
+    return error;
+}
+
 void eval_results_free(struct eval_results *r)
 {
     for (uint32_t i = 0; i < r->n; i++) {
@@ -143,6 +154,10 @@ static enum err add_figures(const struct eval_shares *shares, int which, uint32_
         error = measure(&shares->series[i], NULL, which, &share);
         str_addf(json, ",\"%s\":%.6f,\"%s_ci95\":[%.6f,%.6f]", shares->series[i].measure,
                  share.share, shares->series[i].measure, share.lo, share.hi);
+        if (shares->series[i].tally) {
+            str_addf(json, ",\"%s_n\":%.0f", shares->series[i].measure,
+                     round(share.share * share.n));
+        }
     }
     return error;
 }
@@ -229,7 +244,11 @@ static enum err add_all(const struct eval_results *r, const struct eval_result *
     }
     str_add(json, ",\"select_all\":{");
     enum err error = add_part(r, result, base, EVAL_ALL, json);
-    str_addf(json, ",\"threshold\":%.6f", result->threshold);
+    if (isfinite(result->threshold)) {
+        str_addf(json, ",\"threshold\":%.6f", result->threshold);
+    } else {
+        str_add(json, ",\"threshold\":null");
+    }
     if (error == OK) {
         error = add_bag(r, result, EVAL_ALL_BAG, json);
     }
@@ -247,8 +266,8 @@ static void add_questions(const struct eval_series *series, struct str *json)
     str_add(json, ",\"questions\":[");
     for (uint32_t i = 0; i < series->n; i++) {
         const struct eval_answer *a = &series->items[i];
-        str_addf(json, "%s[%u,%u,%u,%u,%d]", i > 0 ? "," : "", a->scenario, a->axis, a->side,
-                 a->pick, a->gain > 0.0 ? 1 : 0);
+        str_addf(json, "%s[%u,%u,%u,%lld,%d]", i > 0 ? "," : "", a->scenario, a->axis, a->side,
+                 a->pick == EVAL_NO_PICK ? -1LL : (long long)a->pick, a->gain > 0.0 ? 1 : 0);
     }
     str_add(json, "]");
 }

@@ -6,8 +6,9 @@
  *   "readout", "shots" (history), SHARE, "bag_of_words": {SHARE} or null,
  *   "select_all": {SHARE, "threshold", "bag_of_words", "scores": [one per question]} (select),
  *   "questions": [[scenario, axis, side, pick, correct], ...]
- * SHARE = "n", MEASURE, "ci95": [lo, hi], further measures, "per_value": {name: {...}}, and with a
- * base pass "base": {SHARE} and "paired": {"difference", "ci95", "per_value"}. */
+ * SHARE = "n", MEASURE, "ci95": [lo, hi], further measures (of a tally "NAME_n" too, the number of
+ * questions), "per_value": {name: {...}}, and with a base pass "base": {SHARE} and "paired":
+ * {"difference", "ci95", "per_value"}. */
 #ifndef PFT_EVAL_RESULT_H
 #define PFT_EVAL_RESULT_H
 
@@ -21,22 +22,25 @@ struct values;
 
 /* A question = (scenario, a value, or category with side 0). A share of answers is sum gain / sum
  * weight: right answers have gain 1, all weight 1. */
+#define EVAL_NO_PICK UINT32_MAX
+
 struct eval_answer {
     uint32_t scenario; /* index into the data file; answers of one stand together */
     uint32_t axis, side;
-    uint32_t pick; /* option */
+    uint32_t pick; /* option, or EVAL_NO_PICK: -1 in JSON */
     double gain, weight;
 };
 
 struct eval_series {
     const char *measure; /* "accuracy", "score", ... */
+    bool tally;          /* the number of gains is of interest too */
     uint32_t n;
     size_t capacity;
     struct eval_answer *items;
 };
 
 enum eval_part { EVAL_ONE, EVAL_ONE_BAG, EVAL_ALL, EVAL_ALL_BAG, EVAL_PARTS };
-enum { EVAL_MEASURES = 4 };
+enum { EVAL_MEASURES = 5 };
 
 /* The first series leads: n, interval and paired difference are its own; the rest go with it. */
 struct eval_shares {
@@ -47,7 +51,7 @@ struct eval_shares {
 struct eval_result {
     const char *readout;
     int shots;                            /* -1: no history */
-    double threshold;                     /* of select-all */
+    double threshold;                     /* of select-all; NaN: it needs none */
     struct eval_shares parts[EVAL_PARTS]; /* n 0: none */
 };
 
@@ -74,6 +78,10 @@ MUST_USE enum err eval_results_add(struct eval_results *r, const char *readout, 
 /* Adds an answer to the series of a measure, which is made when it is new. */
 MUST_USE enum err eval_shares_add(struct eval_shares *s, const char *measure,
                                   const struct eval_answer *answer, struct errbuf *e);
+
+/* The same to a measure that is a tally: gain 1 or 0. */
+MUST_USE enum err eval_shares_tally(struct eval_shares *s, const char *measure,
+                                    const struct eval_answer *answer, struct errbuf *e);
 
 /* Appends the list of results. base: the same questions asked of the base model, or NULL. */
 MUST_USE enum err eval_results_json(const struct eval_results *r, const struct eval_results *base,

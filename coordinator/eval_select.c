@@ -5,6 +5,7 @@
 #include "common/base/limits.h"
 #include "common/base/mem.h"
 #include "coordinator/dataset.h"
+#include "coordinator/eval_all.h"
 #include "coordinator/eval_kind.h"
 #include "coordinator/eval_named.h"
 #include "coordinator/select_all.h"
@@ -84,30 +85,6 @@ static enum err fit(const struct eval_input *in, const struct eval_trees *trees,
     return error;
 }
 
-/* Score, precision, recall and F1 of one question; the last three are shares of options. */
-static enum err add_counts(const struct eval_input *in, uint32_t scenario, uint32_t side,
-                           const struct select_all_counts *c, struct eval_shares *all,
-                           struct errbuf *e)
-{
-    const struct {
-        const char *name;
-        double gain, weight;
-    } measures[EVAL_MEASURES] = {{"score", c->score, 1.0},
-                                 {"precision", c->hits, c->picked},
-                                 {"recall", c->hits, c->right},
-                                 {"f1", 2.0 * c->hits, (double)c->picked + (double)c->right}};
-    enum err error = OK;
-    for (int m = 0; m < EVAL_MEASURES && error == OK; m++) {
-        const struct eval_answer answer = {.scenario = scenario,
-                                           .axis = eval_axis(in, &in->test->scenarios[scenario]),
-                                           .side = side,
-                                           .gain = measures[m].gain,
-                                           .weight = measures[m].weight};
-        error = eval_shares_add(all, measures[m].name, &answer, e);
-    }
-    return error;
-}
-
 static enum err answer_all(const struct eval_input *in, const struct eval_scores *scores,
                            enum readout readout, double threshold, struct eval_shares *all,
                            struct errbuf *e)
@@ -119,31 +96,7 @@ static enum err answer_all(const struct eval_input *in, const struct eval_scores
             const struct select_all_question q =
                 fill_sheet(&in->test->scenarios[i], scores, i, readout, side, &sheet);
             const struct select_all_counts c = select_all_count(&q, threshold);
-            error = add_counts(in, i, side, &c, all, e);
-        }
-    }
-    return error;
-}
-
-static enum err bag_all(const struct eval_input *in, const struct bag_of_words *bag,
-                        const struct eval_scores *asked, struct eval_shares *all, struct errbuf *e)
-{
-    struct sheet sheet;
-    enum err error = OK;
-    for (uint32_t i = 0; bag && i < asked->n && error == OK; i++) {
-        const struct data_scenario *s = &in->test->scenarios[i];
-        for (uint32_t side = 0; side < 2 && asked->slots[i].n_options > 0 && error == OK; side++) {
-            error = eval_bag_scores(in, bag, s, sheet.score, e);
-            for (uint32_t k = 0; k < s->n_options && error == OK; k++) {
-                sheet.score[k] = side == 0 ? sheet.score[k] : -sheet.score[k];
-                sheet.right[k] = s->options[k].side == side;
-            }
-            const struct select_all_question q = {
-                .n = s->n_options, .score = sheet.score, .right = sheet.right};
-            if (error == OK) {
-                const struct select_all_counts c = select_all_count(&q, 0.0);
-                error = add_counts(in, i, side, &c, all, e);
-            }
+            error = eval_all_add(in, i, side, &c, all, e);
         }
     }
     return error;
@@ -161,7 +114,7 @@ static enum err add_readout(const struct eval_input *in, const struct eval_trees
         error = eval_named_one(in, scores, readout, &result->parts[EVAL_ONE], e);
     }
     if (error == OK) {
-        error = eval_bag_one(in, bag, scores, &result->parts[EVAL_ONE_BAG], e);
+        error = eval_bag_one(in, bag, &result->parts[EVAL_ONE_BAG], e);
     }
     if (error == OK && (BY_THRESHOLD & 1u << readout)) {
         error = fit(in, trees, pass, readout, &result->threshold, &decides, e);
@@ -170,7 +123,7 @@ static enum err add_readout(const struct eval_input *in, const struct eval_trees
         error = answer_all(in, scores, readout, result->threshold, &result->parts[EVAL_ALL], e);
     }
     if (error == OK && decides) {
-        error = bag_all(in, bag, scores, &result->parts[EVAL_ALL_BAG], e);
+        error = eval_all_bag(in, bag, &result->parts[EVAL_ALL_BAG], e);
     }
     return error;
 }

@@ -24,6 +24,10 @@ struct generate {
     struct answer_request *requests; /* [n] */
     struct kept_answer *answers;     /* [n] */
     size_t trees_capacity, requests_capacity, answers_capacity;
+    uint32_t *open; /* [n_open] requests of the batch; the next two are copies for it */
+    struct tree *open_trees;
+    struct answer_request *open_requests;
+    uint32_t n_open;
 };
 
 enum err generate_new(const struct tokenizer *tok, uint32_t vocab, struct generate **out,
@@ -106,27 +110,93 @@ uint32_t generate_count(const struct generate *g)
     return g->n;
 }
 
-enum err generate_batch(const struct generate *g, uint32_t number, struct batch *b,
-                        struct errbuf *e)
+const struct tree *generate_tree(const struct generate *g, uint32_t i)
 {
-    if (g->n == 0) {
+    CHECK(i < g->n);
+    return &g->trees[i];
+}
+
+const struct answer_request *generate_request(const struct generate *g, uint32_t i)
+{
+    CHECK(i < g->n);
+    return &g->requests[i];
+}
+
+uint32_t generate_of_unit(const struct generate *g, uint32_t unit)
+{
+    CHECK(unit < g->n_open);
+    return g->open[unit];
+}
+
+static void free_open(struct generate *g)
+{
+    mem_free(g->open);
+    mem_free(g->open_trees);
+    mem_free(g->open_requests);
+    g->open = NULL;
+    g->open_trees = NULL;
+    g->open_requests = NULL;
+    g->n_open = 0;
+}
+
+enum err generate_batch(struct generate *g, uint32_t number, struct batch *b, struct errbuf *e)
+{
+    const uint32_t left = generate_left(g);
+    free_open(g);
+    if (left == 0) {
         return err_set(e, ERR_RANGE, "no request to answer");
     }
-    return batch_generate(g->trees, g->requests, g->n, g->vocab, number, b, e);
+    g->open = mem_calloc(left, sizeof *g->open);
+    g->open_trees = mem_calloc(left, sizeof *g->open_trees);
+    g->open_requests = mem_calloc(left, sizeof *g->open_requests);
+    if (!g->open || !g->open_trees || !g->open_requests) {
+        free_open(g);
+        return err_set(e, ERR_NOMEM, "no memory for %u requests", left);
+    }
+    for (uint32_t i = 0; i < g->n; i++) {
+        if (!g->answers[i].there) {
+            g->open[g->n_open] = i;
+            g->open_trees[g->n_open] = g->trees[i];
+            g->open_requests[g->n_open++] = g->requests[i];
+        }
+    }
+    return batch_generate(g->open_trees, g->open_requests, g->n_open, g->vocab, number, b, e);
+}
+
+/* Room for an answer of n tokens in place of the one that is there. */
+static enum err renew(struct kept_answer *kept, enum answer_end end, uint32_t n)
+{
+    uint32_t *tokens = mem_calloc(n, sizeof *tokens);
+    if (!tokens) {
+        return ERR_NOMEM;
+    }
+    mem_free(kept->tokens);
+    *kept = (struct kept_answer){.there = true, .end = end, .n = n, .tokens = tokens};
+    return OK;
+}
+
+enum err generate_put(struct generate *g, uint32_t i, enum answer_end end, const uint32_t *tokens,
+                      uint32_t n)
+{
+    CHECK(i < g->n);
+    bool fine = n <= g->requests[i].max_new_tokens && (end == ANSWER_STOPPED || end == ANSWER_FULL);
+    for (uint32_t k = 0; k < n && fine; k++) {
+        fine = tokens[k] < g->vocab;
+    }
+    enum err error = fine ? renew(&g->answers[i], end, n) : ERR_RANGE;
+    for (uint32_t k = 0; k < n && error == OK; k++) {
+        g->answers[i].tokens[k] = tokens[k];
+    }
+    return error;
 }
 
 static enum err keep(struct kept_answer *kept, const struct answer_view *a)
 {
-    uint32_t *tokens = mem_calloc(a->n, sizeof *tokens);
-    if (!tokens) {
-        return ERR_NOMEM;
+    enum err error = renew(kept, a->end, a->n);
+    for (uint32_t i = 0; i < a->n && error == OK; i++) {
+        kept->tokens[i] = answer_token(a, i);
     }
-    for (uint32_t i = 0; i < a->n; i++) {
-        tokens[i] = answer_token(a, i);
-    }
-    mem_free(kept->tokens);
-    *kept = (struct kept_answer){.there = true, .end = a->end, .n = a->n, .tokens = tokens};
-    return OK;
+    return error;
 }
 
 enum err generate_take_job(struct generate *g, const struct job *job, const struct blob *payload,
@@ -135,13 +205,12 @@ enum err generate_take_job(struct generate *g, const struct job *job, const stru
     struct answer_view answers[LIMIT_JOB_UNITS];
     const struct answer_request *requests[LIMIT_JOB_UNITS];
     for (uint32_t i = 0; i < job->n_units; i++) {
-        CHECK(job->units[i] < g->n);
-        requests[i] = &g->requests[job->units[i]];
+        requests[i] = &g->requests[generate_of_unit(g, job->units[i])];
     }
     enum err error = answers_read(blob_data(payload), blob_bytes(payload), requests, job->n_units,
                                   g->vocab, answers, e);
     for (uint32_t i = 0; error == OK && i < job->n_units; i++) {
-        error = keep(&g->answers[job->units[i]], &answers[i]);
+        error = keep(&g->answers[generate_of_unit(g, job->units[i])], &answers[i]);
         if (error != OK) {
             error = err_set(e, error, "no memory for an answer of %u tokens", answers[i].n);
         }
@@ -149,14 +218,13 @@ enum err generate_take_job(struct generate *g, const struct job *job, const stru
     return error;
 }
 
-bool generate_complete(const struct generate *g)
+uint32_t generate_left(const struct generate *g)
 {
+    uint32_t left = 0;
     for (uint32_t i = 0; i < g->n; i++) {
-        if (!g->answers[i].there) {
-            return false;
-        }
+        left += !g->answers[i].there;
     }
-    return true;
+    return left;
 }
 
 const uint32_t *generate_tokens(const struct generate *g, uint32_t i, uint32_t *n,
@@ -189,6 +257,7 @@ void generate_free(struct generate **generate)
         mem_free(g->answers[i].tokens);
     }
     if (g) {
+        free_open(g);
         mem_free(g->trees);
         mem_free(g->requests);
         mem_free(g->answers);

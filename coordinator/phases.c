@@ -211,7 +211,7 @@ static void on_batch_done(void *ctx, uint32_t tag)
         phases_ask_done(p);
         return;
     }
-    if (p->open.kind == JOB_SCORE) {
+    if (p->open.kind != JOB_GRADIENT) {
         phases_eval_scored(p);
         return;
     }
@@ -402,6 +402,16 @@ static void on_scores(void *ctx, const struct job *job, const double *leaf)
     }
 }
 
+static void on_values(void *ctx, const struct job *job, const struct blob *payload)
+{
+    struct phases *p = ctx;
+    if (p->phase == PHASE_ASK) {
+        phases_ask_take(p, job, payload);
+    } else if (p->open.kind == JOB_GENERATE && p->eval) {
+        phases_eval_answers(p, job, payload);
+    }
+}
+
 static void on_counted(void *ctx, uint32_t tokens)
 {
     struct phases *p = ctx;
@@ -473,7 +483,7 @@ struct server_events phases_events(struct phases *p)
     return (struct server_events){.ctx = p,
                                   .payload = on_payload,
                                   .scores = on_scores,
-                                  .values = phases_ask_take,
+                                  .values = on_values,
                                   .counted = on_counted,
                                   .restart = on_restart,
                                   .batch_done = on_batch_done,

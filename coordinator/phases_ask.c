@@ -96,11 +96,10 @@ void phases_ask_begin(struct phases *p)
     }
 }
 
-void phases_ask_take(void *ctx, const struct job *job, const struct blob *payload)
+void phases_ask_take(struct phases *p, const struct job *job, const struct blob *payload)
 {
-    struct phases *p = ctx;
     struct errbuf e;
-    if (p->phase == PHASE_ASK && ask_take(p->ask, job, payload, &e) != OK) {
+    if (ask_take(p->ask, job, payload, &e) != OK) {
         phases_fail(p, e.text);
     }
 }

@@ -73,22 +73,67 @@ static enum err take_known(struct phases *p, const struct tree *trees, uint32_t 
     return OK;
 }
 
-static enum err prepare_pass(struct phases *p, uint32_t *left, struct errbuf *e)
+static enum err prepare_scores(struct phases *p, uint32_t *n, uint32_t *left, struct errbuf *e)
 {
-    uint32_t n = 0;
-    const struct tree *trees = eval_trees(p->eval, &n);
-    struct tree *todo = mem_calloc(n, sizeof *todo);
-    enum err error = todo ? take_known(p, trees, n, todo, left) : ERR_NOMEM;
+    const struct tree *trees = eval_trees(p->eval, n);
+    struct tree *todo = mem_calloc(*n, sizeof *todo);
+    enum err error = todo ? take_known(p, trees, *n, todo, left) : ERR_NOMEM;
     if (error != OK) {
         mem_free(todo);
-        return err_set(e, error, "no memory for an evaluation of %u trees", n);
+        return err_set(e, error, "no memory for an evaluation of %u trees", *n);
     }
-    batch_free(&p->coming);
     if (*left > 0) {
         error =
             batch_score(todo, *left, p->start->setup.cfg->unit_tokens, p->evals++, &p->coming, e);
     }
     mem_free(todo);
+    return error;
+}
+
+/* Puts in the answer to request i if it is known. */
+static enum err take_known_answer(struct phases *p, struct generate *g, uint32_t i)
+{
+    struct score_key key;
+    uint32_t n = 0;
+    enum err error =
+        score_book_answer_key(generate_tree(g, i), generate_request(g, i), scorer(p), &key);
+    const double *known = error == OK ? score_book_find_any(p->start->scores, &key, &n) : NULL;
+    if (!known) {
+        return error;
+    }
+    uint32_t *tokens = mem_calloc(n, sizeof *tokens);
+    if (!tokens) {
+        return ERR_NOMEM;
+    }
+    for (uint32_t k = 0; k < n; k++) {
+        bool fine = known[k] >= 0.0 && known[k] < (double)UINT32_MAX;
+        tokens[k] = fine ? (uint32_t)known[k] : UINT32_MAX;
+    }
+    error = generate_put(g, i, (enum answer_end)tokens[0], tokens + 1, n - 1);
+    mem_free(tokens);
+    return error == ERR_RANGE ? OK : error; /* no answer: it is asked for again */
+}
+
+static enum err prepare_answers(struct phases *p, struct generate *g, uint32_t *n, uint32_t *left,
+                                struct errbuf *e)
+{
+    *n = generate_count(g);
+    for (uint32_t i = 0; i < *n; i++) {
+        enum err error = take_known_answer(p, g, i);
+        if (error != OK) {
+            return err_set(e, error, "no memory for an evaluation of %u answers", *n);
+        }
+    }
+    *left = generate_left(g);
+    return *left > 0 ? generate_batch(g, p->evals++, &p->coming, e) : OK;
+}
+
+static enum err prepare_pass(struct phases *p, uint32_t *left, struct errbuf *e)
+{
+    uint32_t n = 0;
+    struct generate *g = eval_generate(p->eval, p->pass);
+    batch_free(&p->coming);
+    enum err error = g ? prepare_answers(p, g, &n, left, e) : prepare_scores(p, &n, left, e);
     log_event(LOG_INFO, "evaluation", "trees=%u known=%u tokens=%llu adapter=%d", n, n - *left,
               (unsigned long long)p->coming.tokens, scorer(p) != NULL);
     return error;
@@ -169,6 +214,17 @@ static bool all_finite(const double *values, uint32_t n)
     return fine;
 }
 
+/* A result is in the book, or was none; writes the book when it is time. */
+static void keep_in_time(struct phases *p, enum err error)
+{
+    if (error != OK) {
+        phases_fail(p, "no memory for the scores of an evaluation");
+    } else if (score_book_fresh(p->start->scores) >= KEEP_TREES ||
+               clock_now_ms() - p->kept_ms >= KEEP_MS) {
+        phases_eval_keep(p);
+    }
+}
+
 void phases_eval_take(struct phases *p, const struct tree *tree, const double *leaf_log_p)
 {
     struct score_key key;
@@ -180,10 +236,44 @@ void phases_eval_take(struct phases *p, const struct tree *tree, const double *l
     if (error == OK) {
         error = score_book_put(p->start->scores, &key, leaf_log_p, tree->n_leaves);
     }
-    if (error != OK) {
-        phases_fail(p, "no memory for the scores of an evaluation");
-    } else if (score_book_fresh(p->start->scores) >= KEEP_TREES ||
-               clock_now_ms() - p->kept_ms >= KEEP_MS) {
-        phases_eval_keep(p);
+    keep_in_time(p, error);
+}
+
+/* An answer as numbers: how it ended, then its tokens. */
+static enum err keep_answer(struct phases *p, const struct generate *g, uint32_t i)
+{
+    struct score_key key;
+    enum answer_end end;
+    uint32_t n = 0;
+    const uint32_t *tokens = generate_tokens(g, i, &n, &end);
+    double *numbers = mem_calloc((size_t)n + 1, sizeof *numbers);
+    if (!numbers) {
+        return ERR_NOMEM;
     }
+    numbers[0] = (double)end;
+    for (uint32_t k = 0; k < n; k++) {
+        numbers[k + 1] = (double)tokens[k];
+    }
+    enum err error =
+        score_book_answer_key(generate_tree(g, i), generate_request(g, i), scorer(p), &key);
+    if (error == OK) {
+        error = score_book_put(p->start->scores, &key, numbers, n + 1);
+    }
+    mem_free(numbers);
+    return error;
+}
+
+void phases_eval_answers(struct phases *p, const struct job *job, const struct blob *payload)
+{
+    struct errbuf e;
+    struct generate *g = eval_generate(p->eval, p->pass);
+    enum err error = generate_take_job(g, job, payload, &e);
+    if (error != OK) {
+        phases_fail(p, e.text);
+        return;
+    }
+    for (uint32_t i = 0; i < job->n_units && error == OK; i++) {
+        error = keep_answer(p, g, generate_of_unit(g, job->units[i]));
+    }
+    keep_in_time(p, error);
 }

@@ -74,11 +74,12 @@ void phases_when_written(struct phases *p);
 /* Gives the batch in p->coming to the server; the earlier one is freed only then. */
 void phases_open_batch(struct phases *p, bool adapter, uint64_t version);
 /* phases_eval.c: makes the closing evaluation beforehand when its size is not known yet; opens the
- * next one; the leaves of one tree; writes down what came and is not yet kept; the open batch is
- * scored. */
+ * next one; the leaves of one tree; the answers of one job; writes down what came and is not yet
+ * kept; the open batch is scored. */
 void phases_eval_foresee(struct phases *p);
 void phases_eval_begin(struct phases *p, bool adapter);
 void phases_eval_take(struct phases *p, const struct tree *tree, const double *leaf_log_p);
+void phases_eval_answers(struct phases *p, const struct job *job, const struct blob *payload);
 void phases_eval_keep(struct phases *p);
 void phases_eval_scored(struct phases *p);
 /* The evaluation p->eval is complete. */
@@ -89,7 +90,7 @@ void phases_reference_take(struct phases *p, uint32_t tree, const double *leaf_l
 void phases_reference_done(struct phases *p);
 /* phases_ask.c: answers lines of stdin until there are no more; what comes of the open one. */
 void phases_ask_begin(struct phases *p);
-void phases_ask_take(void *ctx, const struct job *job, const struct blob *payload);
+void phases_ask_take(struct phases *p, const struct job *job, const struct blob *payload);
 void phases_ask_leaves(struct phases *p, uint32_t tree, const double *leaf);
 void phases_ask_restart(struct phases *p);
 void phases_ask_done(struct phases *p);

@@ -9,6 +9,7 @@
 
 static const char PAPER_HUMAN[] = "### Human: ";
 static const char PAPER_ASSISTANT[] = "\n### Assistant: ";
+static const char ONE_LETTER[] = "Reply with one letter.";
 
 enum err render_init(struct render *r, const struct run_config *cfg, const struct values *values,
                      const struct tokenizer *tok, struct errbuf *e)
@@ -43,9 +44,10 @@ void render_preference(const struct values *values, const struct data_scenario *
     }
 }
 
-/* Scenario (from the cut on) and preference in the order of the layout; lettered lists options. */
+/* Scenario (from the cut on) and preference in the order of the layout; asks: NULL, or the options
+ * are listed and it ends so. */
 static void add_user(const struct run_config *cfg, const struct values *values,
-                     const struct render_request *q, bool lettered, struct str *out)
+                     const struct render_request *q, const char *asks, struct str *out)
 {
     const struct data_scenario *s = q->scenario;
     bool first = cfg->data_layout == LAYOUT_PAPER;
@@ -54,10 +56,10 @@ static void add_user(const struct run_config *cfg, const struct values *values,
     CHECK(q->cut <= s->text.bytes);
     if (first) {
         render_preference(values, s, q->side, out);
-        str_add(out, out->len > before && (lettered || q->cut < s->text.bytes) ? gap : "");
+        str_add(out, out->len > before && (asks || q->cut < s->text.bytes) ? gap : "");
     }
     str_append(out, s->text.text + q->cut, s->text.bytes - q->cut);
-    if (lettered) {
+    if (asks) {
         str_add(out, q->cut < s->text.bytes ? "\n\n" : "");
         for (uint32_t i = 0; i < s->n_options; i++) {
             str_addf(out, "%s%c. ", i > 0 ? "\n" : "", (char)('A' + i));
@@ -75,21 +77,28 @@ static void add_user(const struct run_config *cfg, const struct values *values,
         out->error = out->error == OK ? preference.error : out->error;
         str_free(&preference);
     }
-    if (lettered) {
-        str_add(out, first ? "\n\nReply with one letter." : " Reply with one letter.");
+    if (asks) {
+        str_addf(out, "%s%s", first ? "\n\n" : " ", asks);
     }
 }
 
 void render_user(const struct run_config *cfg, const struct values *values,
                  const struct render_request *q, struct str *out)
 {
-    add_user(cfg, values, q, false, out);
+    add_user(cfg, values, q, NULL, out);
+}
+
+void render_listed_user(const struct run_config *cfg, const struct values *values,
+                        const struct render_request *q, const char *asks, struct str *out)
+{
+    CHECK(q->scenario->n_options <= RENDER_LETTERS);
+    add_user(cfg, values, q, asks, out);
 }
 
 void render_letter_user(const struct run_config *cfg, const struct values *values,
                         const struct render_request *q, struct str *out)
 {
-    add_user(cfg, values, q, true, out);
+    add_user(cfg, values, q, ONE_LETTER, out);
 }
 
 /* Fills r->list with the tokens of the turns, a system turn in front where one is set; *answer =
@@ -154,7 +163,7 @@ static enum err encode(struct render *r, const struct render_request *q, bool le
 {
     str_clear(&r->user);
     r->list.count = 0;
-    add_user(r->cfg, r->values, q, lettered, &r->user);
+    add_user(r->cfg, r->values, q, lettered ? ONE_LETTER : NULL, &r->user);
     if (str_ok(&r->user) != OK) {
         return err_set(e, str_ok(&r->user), "a prompt does not fit the memory");
     }

@@ -9,7 +9,8 @@
  * preference = "Answer as someone who values 'X'. " + its sentence, "Answer as you see fit." where
  * no value is named, or a pair file's extra_a / extra_b.
  * letters: scenario, blank line, one line "A. text" per option, blank line, preference, " Reply
- * with one letter."; the answer is the letter alone. A struct render is used by one thread at a
+ * with one letter."; the answer is the letter alone. json: the same with RENDER_JSON_ONE or
+ * RENDER_JSON_ALL at the end; the answer is generated. A struct render is used by one thread at a
  * time (it keeps scratch memory). */
 #ifndef PFT_RENDER_H
 #define PFT_RENDER_H
@@ -25,6 +26,14 @@
 #include "coordinator/dataset.h"
 #include "coordinator/readout.h"
 #include "coordinator/values.h"
+
+/* What a prompt asks for that lists the options, behind a space or a blank line. */
+#define RENDER_JSON_ONE                                                                            \
+    "Choose the one option that fits this best. Reply in JSON: {\"choice\": <one letter>, "        \
+    "\"explanation\": <one sentence>}"
+#define RENDER_JSON_ALL                                                                            \
+    "Choose every option that fits this. Reply in JSON: {\"choices\": [<letters>], "               \
+    "\"explanation\": <one sentence>}"
 
 enum {
     RENDER_LETTERS = 26, /* options that have a letter */
@@ -67,7 +76,10 @@ void render_preference(const struct values *values, const struct data_scenario *
 /* The user turn (preference_last) or what stands behind "### Human: " (paper). */
 void render_user(const struct run_config *cfg, const struct values *values,
                  const struct render_request *q, struct str *out);
-/* The same with the options listed and one letter asked for. */
+/* The same with the options listed, at most RENDER_LETTERS, and `asks` at the end. */
+void render_listed_user(const struct run_config *cfg, const struct values *values,
+                        const struct render_request *q, const char *asks, struct str *out);
+/* The same with one letter asked for. */
 void render_letter_user(const struct run_config *cfg, const struct values *values,
                         const struct render_request *q, struct str *out);
 

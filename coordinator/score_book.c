@@ -42,6 +42,17 @@ void score_book_free(struct score_book **b)
     }
 }
 
+/* Of the first n bytes of text, the caller's, with room for the digest behind them; frees it. */
+static void make_key(uint8_t *text, size_t n, const uint8_t adapter[HASH_XXH128_BYTES],
+                     struct score_key *key)
+{
+    if (adapter) {
+        memcpy(text + n, adapter, HASH_XXH128_BYTES);
+    }
+    hash_xxh128(text, n + HASH_XXH128_BYTES, key->bytes);
+    mem_free(text);
+}
+
 enum err score_book_key(const struct tree *tree, const uint8_t adapter[HASH_XXH128_BYTES],
                         struct score_key *key)
 {
@@ -53,11 +64,24 @@ enum err score_book_key(const struct tree *tree, const uint8_t adapter[HASH_XXH1
         return ERR_NOMEM;
     }
     tree_write(&plain, text);
-    if (adapter) {
-        memcpy(text + bytes, adapter, HASH_XXH128_BYTES);
+    make_key(text, bytes, adapter, key);
+    return OK;
+}
+
+enum err score_book_answer_key(const struct tree *tree, const struct answer_request *request,
+                               const uint8_t adapter[HASH_XXH128_BYTES], struct score_key *key)
+{
+    struct tree plain = *tree;
+    plain.id = 0;
+    const struct unit unit = {.n_trees = 1, .n_rows = tree->n_rows, .trees = &plain};
+    const struct unit *units = &unit;
+    size_t bytes = answers_frame_bytes(&units, 1);
+    uint8_t *text = mem_calloc(bytes + HASH_XXH128_BYTES, 1);
+    if (!text) {
+        return ERR_NOMEM;
     }
-    hash_xxh128(text, bytes + HASH_XXH128_BYTES, key->bytes);
-    mem_free(text);
+    answers_frame_write(&units, &request, 1, text);
+    make_key(text, bytes, adapter, key);
     return OK;
 }
 
@@ -97,10 +121,19 @@ static enum err make_room(struct score_book *b)
     return OK;
 }
 
-const double *score_book_find(const struct score_book *b, const struct score_key *key, uint32_t n)
+const double *score_book_find_any(const struct score_book *b, const struct score_key *key,
+                                  uint32_t *n)
 {
     uint32_t found = b->table_size > 0 ? b->table[place_of(b, key)] : 0;
-    return found > 0 && b->entries[found - 1].n == n ? b->entries[found - 1].logp : NULL;
+    *n = found > 0 ? b->entries[found - 1].n : 0;
+    return found > 0 ? b->entries[found - 1].logp : NULL;
+}
+
+const double *score_book_find(const struct score_book *b, const struct score_key *key, uint32_t n)
+{
+    uint32_t has = 0;
+    const double *logp = score_book_find_any(b, key, &has);
+    return has == n ? logp : NULL;
 }
 
 enum err score_book_put(struct score_book *b, const struct score_key *key, const double *logp,

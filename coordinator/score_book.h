@@ -1,12 +1,13 @@
-/* score_book.h - log-probabilities that were scored before: by the tree and the parameters, so that
- * an evaluation that was killed, or asks for more, scores nothing twice.
- * Owns: the numbers in memory and their text form (evals "scores/..." in run.db). Never: SQL, jobs.
- * Place: start fills it from run.db, phases look trees up before they are made jobs and put down
- * what comes. Loop thread.
+/* score_book.h - log-probabilities that were scored before, and answers that were generated: by the
+ * tree and the parameters, so that an evaluation that was killed, or asks for more, scores nothing
+ * twice. Owns: the numbers in memory and their text form (evals "scores/..." in run.db). Never:
+ * SQL, jobs. Place: start fills it from run.db, phases look trees up before they are made jobs and
+ * put down what comes. Loop thread.
  *
  * A key is XXH3-128 of the tree's byte form with id 0 and, behind it, the digest of the adapter (16
- * zero bytes where it is off). What else decides the bits (model, kernels, precision) is fixed for
- * a run folder. */
+ * zero bytes where it is off); of an answer, the byte form of its request (common/wire/answers.h)
+ * stands in the tree's place, and its numbers are how it ended and its tokens. What else decides
+ * the bits (model, kernels, precision) is fixed for a run folder. */
 #ifndef PFT_SCORE_BOOK_H
 #define PFT_SCORE_BOOK_H
 
@@ -17,6 +18,7 @@
 #include "common/base/hash.h"
 #include "common/base/str.h"
 #include "common/tree/tree.h"
+#include "common/wire/answers.h"
 
 /* Names of the parts in the evaluations of run.db begin so. */
 #define SCORE_BOOK_PREFIX "scores/"
@@ -34,9 +36,19 @@ void score_book_free(struct score_book **b); /* NULL inside is fine */
 MUST_USE enum err score_book_key(const struct tree *tree, const uint8_t adapter[HASH_XXH128_BYTES],
                                  struct score_key *key);
 
+/* The same for an answer to a request that goes on from a tree. */
+MUST_USE enum err score_book_answer_key(const struct tree *tree,
+                                        const struct answer_request *request,
+                                        const uint8_t adapter[HASH_XXH128_BYTES],
+                                        struct score_key *key);
+
 /* The leaves' log-probabilities of a key, n of them; NULL when they are not known. Stays valid
  * until the next put or load. */
 const double *score_book_find(const struct score_book *b, const struct score_key *key, uint32_t n);
+
+/* The same whatever their number is, into *n. */
+const double *score_book_find_any(const struct score_book *b, const struct score_key *key,
+                                  uint32_t *n);
 
 /* Keeps a copy of n numbers, marked as not yet written. A key that is known stays as it is. */
 MUST_USE enum err score_book_put(struct score_book *b, const struct score_key *key,

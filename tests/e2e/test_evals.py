@@ -160,6 +160,28 @@ class Evals(FleetCase):
         with open(os.path.join(out, "result.json"), encoding="utf-8") as f:
             self.assertEqual(len(json.load(f)["results"][0]["questions"]), 192)
 
+    def test_generated_answers_are_counted_and_kept_like_scores(self):
+        self.train()
+        words = (self.run_folder, "--data", TEST, "--readout", "generated")
+        out = os.path.join(self.folder, "kept")
+        few = self.evaluate(*words, "--limit", "2", "--out", out)
+        self.assertEqual((few["readout"], few["n"]), ("generated", 4))
+        self.assertEqual(self.kept(out), 8)  # select one and select all of four questions
+        more = self.evaluate(*words, "--limit", "5", "--paired", "--out", out)
+        with open(os.path.join(out, "logs", "coordinator.log"), encoding="utf-8") as f:
+            known = [int(line.split("known=")[1].split()[0]) for line in f if " evaluation trees=" in line]
+        self.assertEqual(known[-2:], [0, 8], known)  # the base first, which was not asked before
+        self.assertEqual(self.kept(out), 40)
+        self.assertEqual(more, self.evaluate(*words, "--limit", "5", "--paired"))
+        for share in (more, more["base"], more["select_all"]):
+            self.assertAlmostEqual(share["unparsed_n"], share["unparsed"] * share["n"], places=4)
+        self.assertEqual(more["bag_of_words"]["n"], 10)
+        self.assertEqual(set(more["per_value"]), set(more["select_all"]["per_value"]))
+        table = self.pft(*words, "--limit", "2")
+        self.assertEqual(table.returncode, 0, table.stderr)
+        for text in ("generated, select all", "not parsed (wrong)", "micro  precision"):
+            self.assertIn(text, table.stdout)
+
     def test_a_folder_is_for_one_run_and_not_for_training(self):
         self.train()
         out = os.path.join(self.folder, "kept")
@@ -204,6 +226,9 @@ class Evals(FleetCase):
                 ((*data, "--task", "history", "--shots", "3,1"), "each more than the one before"),
                 ((*data, "--task", "history", "--readout", "contrast"), "likelihood, lift, letter"),
                 ((*data, "--task", "retention", "--readout", "lift"), "--readout says nothing"),
+                ((*data, "--readout", "generated,lift"), "or 'generated' alone"),
+                ((*data, "--readout", "generated", "--fit", "3"), "--fit says nothing to --task"),
+                ((*data, "--task", "generated"), "--task select --readout generated"),
                 ((*data, "--readout", ""), "--task select has no ''"),
                 ((*data, "--limit", "0"), "--limit: '0' is no whole number from 1"),
                 ((*data, "--paired"), "has no adapter to switch off"),

@@ -219,6 +219,25 @@ class Generate(unittest.TestCase):
         # mean over tokens, not over texts
         self.assertTrue(min(apart["texts"]) <= apart["kl"] <= max(apart["texts"]))
 
+    def test_a_data_file_is_answered_under_both_values_and_judged(self):
+        out = os.path.join(self.folder, "open.json")
+        words = ["--data", DATA, "--limit", "3", "--max-new-tokens", "9"]
+        self.assertEqual(self.fine(pft("generate", *BARE, *words, "--out", out)), "")
+        with open(out, encoding="utf-8") as f:
+            answers = json.load(f)["answers"]
+        self.assertEqual(len(answers), 6)
+        self.assertEqual([a["prompt"] for a in answers[::2]], [a["prompt"] for a in answers[1::2]])
+        self.assertEqual(len({a["value"] for a in answers}), 6)
+        asked = [{"prompt": a["prompt"], "value": a["value"], "max_new_tokens": 9} for a in answers]
+        prompts = os.path.join(self.folder, "prompts.json")
+        with open(prompts, "w", encoding="utf-8") as f:
+            json.dump(asked, f)
+        again = json.loads(self.fine(pft("generate", *BARE, "--prompts", prompts, "--json")))["answers"]
+        self.assertEqual([a["text"] for a in again], [a["text"] for a in answers])
+        train = os.path.join(ROOT, "data", "starter_train.json")
+        judged = self.fine(pft("judge", out, "--values", VALUES, "--train", train, "--json"))
+        self.assertEqual(json.loads(judged)["n"], 6)
+
     def test_what_cannot_be_answered_is_said_and_the_next_question_is_not_harmed(self):
         asked = Asked(self, "asked", self.config())
         asked.worker()
@@ -245,6 +264,9 @@ class Generate(unittest.TestCase):
                 (["generate", *BARE, "--prompt", "a", "--value", VALUE, "--mix", AXIS + "=1"], 2, "not both"),
                 (["generate", *BARE, "--prompt", "a", "--mix", "1"], 2, "AXIS=LAMBDA"),
                 (["generate", *BARE, "--prompt", "a", "--seed", "x"], 2, "--seed"),
+                (["generate", *BARE, "--prompt", "a", "--limit", "1"], 2, "--limit goes with --data"),
+                (["generate", *BARE, "--data", DATA, "--value", VALUE], 2, "leave --value"),
+                (["generate", "--model", MODEL, "--data", DATA], 2, "needs --values"),
                 (["capture", *BARE, "--axis", AXIS], 2, "--out"),
                 (["capture", *BARE, "--axis", AXIS, "--out", "/nowhere/x.gguf", "--data", DATA], 1, "/nowhere"),
                 (["generate", *BARE, "--prompt", "a", "--steer", vector + "=1"], 1, "none.gguf"),

@@ -162,6 +162,20 @@ class JudgeTest(unittest.TestCase):
         self.assertIn("no LLM judge", self.run_judge("--train", TRAIN).stdout)
         self.assertEqual(self.server.seen, [])
 
+    def test_output_of_generate_is_joined_with_its_prompts(self):
+        whole = json.loads(self.run_judge("--train", TRAIN, "--json").stdout)
+        prompts = os.path.join(self.folder, "prompts.json")
+        with open(prompts, "w", encoding="utf-8") as f:
+            json.dump([{"prompt": a["prompt"], "value": a["value"]} for a in ANSWERS], f)
+        with open(self.file, "w", encoding="utf-8") as f:
+            json.dump({"answers": [{"text": a["answer"], "tokens": 9, "end": "stop"} for a in ANSWERS]}, f)
+        joined = json.loads(self.run_judge("--train", TRAIN, "--prompts", prompts, "--json").stdout)
+        self.assertEqual(joined, whole)
+        with open(prompts, "w", encoding="utf-8") as f:
+            json.dump([{"prompt": "p", "value": "Analytical"}], f)
+        done = self.run_judge("--train", TRAIN, "--prompts", prompts, code=3)
+        self.assertIn("1 prompts, but there are 4 answers", done.stderr)
+
     def test_wrong_input_is_refused_by_name(self):
         with open(self.file, "w", encoding="utf-8") as f:
             json.dump([dict(ANSWERS[0], value="Rsk-taking")], f)

@@ -135,6 +135,30 @@ class Reproduce(unittest.TestCase):
         self.assertIn("10 cells, 0 of them to be done", again.stderr)
         self.assertEqual(digest(os.path.join(self.folder, "out", "report.html")), before)
 
+    def test_answers_in_words_are_generated_judged_and_reported(self):
+        words = f"--values {ROOT}/configs/values/vcd.yaml --train {ROOT}/data/starter_train.json"
+        self.write("matrix.yaml", MATRIX[:MATRIX.index("variants:")].replace("[0, 1]", "[0]") + f"""
+variants:
+  - {{name: base, train: false}}
+  - {{name: pft}}
+evaluations:
+  - {{name: generated, args: --readout generated --limit 2, parts: [.unparsed, select_all.unparsed]}}
+  - name: open
+    command: judge
+    before: [generate @model --limit 2 --max-new-tokens 8 --out $CELL/open.json]
+    args: $CELL/open.json {words}
+    measure: score
+    figures: [swap.lower, swap.opposite]
+  - {{name: judged, needs: PFT_NO_SUCH_JUDGE, command: judge, args: --base-url $PFT_NO_SUCH_JUDGE}}
+""")
+        self.run_matrix("out")
+        html, results = self.read("out", "report.html"), self.results("out")
+        for text in ("generated unparsed", "generated select_all.unparsed", "open words", "open swap.lower"):
+            self.assertIn(text, html)
+        self.assertEqual({name.split(".")[1] for name in results}, {"train", "generated", "open"})
+        self.assertEqual(results["base.open"]["n"], 4)
+        self.assertEqual(results["pft-seed0.generated"]["results"][0]["n"], 4)
+
     def test_a_dry_run_counts_and_runs_no_cell(self):
         estimate = json.loads(self.run_matrix("dry", "--dry-run", "--json").stdout)
         self.assertEqual(len(estimate["cells"]), 10)

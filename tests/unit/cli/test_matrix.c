@@ -135,6 +135,49 @@ static void test_a_cell_becomes_commands_of_pft(void **state)
     matrix_free(&m);
 }
 
+static void test_an_evaluation_that_needs_a_variable_is_there_only_with_it(void **state)
+{
+    (void)state;
+    struct matrix *m = NULL;
+    struct errbuf e = {0};
+    static const char text[] = BASE VARIANTS EVALUATIONS
+        "  - {name: judged, command: judge, needs: [PFT_TEST_URL, PFT_TEST_NAME],\n"
+        "     args: --base-url $PFT_TEST_URL}\n";
+    assert_int_equal(setenv("PFT_TEST_URL", "http://h/v1", 1), 0);
+    assert_int_equal(load(text, &m, &e), OK);
+    assert_int_equal(m->n_evaluations, 2);
+    assert_int_equal(matrix_evaluation(m, "judged"), -1);
+    matrix_free(&m);
+    assert_int_equal(setenv("PFT_TEST_NAME", "j", 1), 0);
+    assert_int_equal(load(text, &m, &e), OK);
+    assert_int_equal(m->n_evaluations, 3);
+    assert_string_equal(m->evaluations[2].args.items[1], "http://h/v1");
+    matrix_free(&m);
+    assert_int_equal(unsetenv("PFT_TEST_URL"), 0);
+    assert_int_equal(unsetenv("PFT_TEST_NAME"), 0);
+}
+
+static void test_the_model_of_a_word_is_named_without_a_training_file(void **state)
+{
+    (void)state;
+    struct matrix *m = NULL;
+    struct errbuf e = {0};
+    struct matrix_place p;
+    struct matrix_commands list = {0};
+    const struct matrix_cell cell = {.variant = 0, .evaluation = 1};
+    static const char text[] = "base: run.yaml\nset: {data.train: t.json, data.values: v.yaml}\n"
+                               "variants:\n  - {name: base, train: false}\n"
+                               "evaluations:\n  - {name: select}\n"
+                               "  - {name: open, command: judge, before: [generate @model]}\n";
+    assert_int_equal(load(text, &m, &e), OK);
+    assert_int_equal(matrix_place(m, &cell, "/d", &p, &e), OK);
+    assert_int_equal(matrix_commands(m, &cell, &p, false, NULL, &list, &e), OK);
+    assert_true(has(&list.items[0], "--model") && has(&list.items[0], "--data"));
+    assert_true(has(&list.items[0], "--values") && !has(&list.items[0], "--train"));
+    matrix_commands_free(&list);
+    matrix_free(&m);
+}
+
 static void test_wrong_files_are_refused_with_their_place(void **state)
 {
     (void)state;
@@ -217,6 +260,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_variants_evaluations_and_seeds_make_cells),
         cmocka_unit_test(test_a_cell_becomes_commands_of_pft),
+        cmocka_unit_test(test_an_evaluation_that_needs_a_variable_is_there_only_with_it),
+        cmocka_unit_test(test_the_model_of_a_word_is_named_without_a_training_file),
         cmocka_unit_test(test_wrong_files_are_refused_with_their_place),
         cmocka_unit_test(test_every_truncation_is_refused_or_read_without_harm),
         cmocka_unit_test(test_the_committed_matrices_are_read),

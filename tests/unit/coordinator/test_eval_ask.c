@@ -34,9 +34,8 @@ static void test_wrong_words_name_the_option_and_what_is_possible(void **state)
     struct errbuf e = {0};
     struct eval_request ask = eval_ask_usual();
     assert_int_equal(eval_ask_task(&ask, "choose", &e), ERR_USAGE);
-    assert_string_equal(
-        e.text,
-        "--task: 'choose' is unknown; there are select, behaviour, retention, history, values");
+    assert_string_equal(e.text, "--task: 'choose' is unknown; there are select, behaviour, "
+                                "retention, history, values, generated");
     static const char *const shots[] = {"",
                                         ",",
                                         "1,",
