@@ -13,9 +13,6 @@ static void say(struct status *status, enum status_outcome outcome, const char *
 {
     status->outcome = outcome;
     (void)snprintf(status->answer, sizeof status->answer, "%s", text);
-    for (char *p = status->answer; *p; p++) {
-        *p = (unsigned char)*p < ' ' ? ' ' : *p;
-    }
 }
 
 static bool submit(struct fleet *f, const struct socket_route *route, struct task_order *order,
