@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "common/base/failpoint.h"
+#include "common/base/json_memory.h"
 #include "common/base/mem.h"
 #include "common/base/str.h"
 
@@ -129,9 +130,17 @@ enum err task_folder_order(const char *dir, uint64_t id, struct task_order *orde
     if (error != OK) {
         return error;
     }
-    json_t *root = json_loadb(text, bytes, 0, NULL);
+    json_error_t where;
+    json_t *root = NULL;
+    error = json_memory_load(text, bytes, 0, &root, &where);
     mem_free(text);
-    error = read_order(root, order, e);
+    if (error == OK) {
+        error = read_order(root, order, e);
+    } else if (error == ERR_NOMEM) {
+        (void)err_set(e, error, "no memory for %zu bytes", bytes);
+    } else {
+        (void)err_set(e, error, "line %d: %s", where.line, where.text);
+    }
     json_decref(root);
     if (error != OK) {
         task_order_free(order);

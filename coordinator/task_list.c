@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "common/base/check.h"
+#include "common/base/json_memory.h"
 #include "common/base/mem.h"
 
 enum { SCHEMA = 1 };
@@ -257,11 +258,13 @@ enum err task_list_parse(const char *text, size_t bytes, struct task_list *l, st
 {
     *l = (struct task_list){0};
     json_error_t where;
-    json_t *root = json_loadb(text, bytes, JSON_REJECT_DUPLICATES, &where);
-    if (!root) {
-        return err_set(e, ERR_PARSE, "line %d: %s", where.line, where.text);
+    json_t *root = NULL;
+    enum err error = json_memory_load(text, bytes, JSON_REJECT_DUPLICATES, &root, &where);
+    if (error != OK) {
+        return error == ERR_NOMEM ? err_set(e, error, "no memory for a list of %zu bytes", bytes)
+                                  : err_set(e, error, "line %d: %s", where.line, where.text);
     }
-    enum err error = read_tasks(root, l, e);
+    error = read_tasks(root, l, e);
     json_decref(root);
     if (error != OK) {
         task_list_free(l);
