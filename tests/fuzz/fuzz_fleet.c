@@ -52,10 +52,11 @@ static struct {
     struct mailbox *saved, *opened; /* fleet's */
     struct work work[WORK_MAX];
     uint32_t n_work;
-    struct str disk;         /* the list as it would be read after a kill */
-    uint64_t open;           /* the task that is being opened; 0: none */
-    uint64_t over[OVER_MAX]; /* tasks whose end was on the disk once */
-    uint32_t n_over;
+    struct str disk;            /* the list as it would be read after a kill */
+    uint64_t open;              /* the task that is being opened; 0: none */
+    uint64_t over[OVER_MAX];    /* tasks whose end was on the disk once */
+    uint64_t told[RECORDS_MAX]; /* tasks that somebody was told are submitted */
+    uint32_t n_over, n_told;
     bool killed;
 } w;
 
@@ -297,7 +298,9 @@ enum err socket_send(struct socket *s, const struct socket_route *route, const u
         sscanf(status.answer, "task %llu is %n", &id, &at) == 1 && at > 0) {
         const char *what = status.answer + at;
         enum task_state state = on_disk(id);
-        CHECK(strcmp(what, "submitted") != 0 || state != TASK_UNKNOWN);
+        if (strcmp(what, "submitted") == 0 && w.n_told < RECORDS_MAX) {
+            w.told[w.n_told++] = id; /* check_disk looks for it, now and later */
+        }
         CHECK(strcmp(what, "cancelled") != 0 || state == TASK_CANCELLED);
     }
     status_free(&status);
@@ -339,7 +342,8 @@ static void ask_honestly(uint8_t kind, uint8_t number, const uint8_t *body, size
     ask(frame, bytes);
 }
 
-static void note_ends(void)
+/* What somebody was told is there; what has ended is noted. */
+static void check_disk(void)
 {
     struct task_list list;
     struct errbuf e;
@@ -350,6 +354,10 @@ static void note_ends(void)
         if (over && !is_over(t->id) && w.n_over < OVER_MAX) {
             w.over[w.n_over++] = t->id;
         }
+    }
+    /* The oldest may have made room for others. */
+    for (uint32_t i = 0; i < w.n_told && list.n < TASK_LIST_MOST; i++) {
+        CHECK(task_list_find(&list, w.told[i]));
     }
     task_list_free(&list);
 }
@@ -395,7 +403,7 @@ static void turn(struct server *s)
     for (int i = 0; i < 3; i++) {
         (void)uv_run(&s->loop, UV_RUN_NOWAIT);
     }
-    note_ends();
+    check_disk();
 }
 
 /* Everything goes well from here on: no task is left, and it ends when it is told to. */
