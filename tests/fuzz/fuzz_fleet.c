@@ -406,16 +406,21 @@ static void turn(struct server *s)
     check_disk();
 }
 
+static bool busy(const struct fleet *f)
+{
+    return w.n_work > 0 || w.open != 0 || (f->unsaved && f->failed == OK);
+}
+
 /* Everything goes well from here on: no task is left, and it ends when it is told to. */
 static void come_to_rest(struct server *s)
 {
-    for (int i = 0; i < 8 * TASK_LIST_MOST && (w.n_work > 0 || w.open != 0 || i < 4); i++) {
+    const struct fleet *f = s->owner.ctx;
+    for (int i = 0; i < 8 * TASK_LIST_MOST && (busy(f) || i < 4); i++) {
         report(KEPT, 0);
         open_ends(COMPLETE);
         tick();
         turn(s);
     }
-    const struct fleet *f = s->owner.ctx;
     CHECK(w.n_work == 0 && w.open == 0);
     CHECK(f->stopping || !task_list_next(&f->list));
     if (!server_ended(s)) {
