@@ -39,8 +39,9 @@ foreach(source ${FUZZ_TARGETS})
     set_tests_properties(fuzz.${name} PROPERTIES TIMEOUT 300)
   endif()
 endforeach()
+target_link_options(fuzz_fleet PRIVATE LINKER:--wrap=server_run) # the loop is the script's
 if(NOT PFT_LIBFUZZER) # a whole server, a file of weights for every input: slower than a parser
-  set_tests_properties(fuzz.fuzz_server fuzz.fuzz_weights PROPERTIES ENVIRONMENT PFT_FUZZ_RUNS=4000)
+  set_tests_properties(fuzz.fuzz_fleet fuzz.fuzz_server fuzz.fuzz_weights PROPERTIES ENVIRONMENT PFT_FUZZ_RUNS=4000)
 endif()
 
 file(GLOB TOOLS CONFIGURE_DEPENDS tests/interop/*_tool.c tests/e2e/*_tool.c tests/bench/*_tool.c)

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "common/base/check.h"
+#include "common/base/failpoint.h"
 #include "common/base/mem.h"
 #include "common/wire/status_message.h"
 #include "coordinator/task_folder.h"
@@ -55,11 +56,25 @@ static void drop_report(struct letter *letter)
     clerk_report_free((struct clerk_report *)letter);
 }
 
+static enum err write_list(const struct clerk *c, const struct work *w, struct errbuf *e)
+{
+    if (FAILPOINT_FAILS("list.write")) {
+        return err_set(e, err_from_errno(errno), "%s: cannot be written: %s", c->path,
+                       strerror(errno));
+    }
+    enum err error = file_write_atomic(c->path, w->list.data, w->list.len, e);
+    FAILPOINT("list.written");
+    return error;
+}
+
+/* Whatever fails of an order: no list names its folder, so what the disk holds there is known to
+ * count for nothing. */
 static void save(const struct clerk *c, const struct work *w, struct clerk_report *r)
 {
     r->code = w->has_order ? task_folder_make(c->dir, w->tag.task, &w->order, &r->text) : OK;
+    r->orderless = r->code != OK;
     if (r->code == OK) {
-        r->code = file_write_atomic(c->path, w->list.data, w->list.len, &r->text);
+        r->code = write_list(c, w, &r->text);
     }
 }
 

@@ -5,6 +5,7 @@
 #ifndef PFT_CLERK_H
 #define PFT_CLERK_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "common/base/err.h"
@@ -21,13 +22,15 @@ struct clerk_tag {
     enum { CLERK_NOBODY, CLERK_SUBMIT, CLERK_CANCEL, CLERK_CONTENT } what;
     struct socket_route route; /* of the one who asked */
     uint64_t task;
+    bool fresh; /* CLERK_SUBMIT: no ticket of before came again */
 };
 
 struct clerk_report {
     struct letter letter; /* first */
     enum clerk_verb verb;
     struct clerk_tag tag;
-    enum err code; /* ERR_IO: the state of the disk is unknown, the program must end */
+    enum err code;  /* of a list, ERR_IO: what the disk holds is unknown, the program must end */
+    bool orderless; /* the order could not be kept, the list was not touched */
     struct errbuf text;
     uint8_t *content; /* CLERK_READ */
     uint32_t content_bytes;

@@ -1,11 +1,13 @@
 /* fleet.c - one task after another. */
 #include "coordinator/fleet.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
 
 #include "common/base/check.h"
+#include "common/base/failpoint.h"
 #include "common/base/log.h"
 #include "common/base/mem.h"
 #include "coordinator/fleet_state.h"
@@ -66,12 +68,32 @@ static bool cancelled(const struct fleet *f)
     return !info || info->state == TASK_CANCELLED;
 }
 
-static enum err write_result(const struct opened *run, const struct phases_outcome *outcome,
+/* A full disk, before anything of the task was lost: it stays the running one, and is opened again
+ * once the list can be written. */
+static void wait_for_room(struct fleet *f, const char *why)
+{
+    log_event(LOG_ERROR, "task_waits", "task=%llu %s", (unsigned long long)f->task, why);
+    (void)snprintf(f->trouble, sizeof f->trouble, "%s", why);
+    f->unsaved = true;
+    leave_task(f);
+}
+
+static enum err write_result(struct opened *run, const struct phases_outcome *outcome,
                              struct errbuf *e)
 {
     char path[FILE_PATH_BYTES];
     enum err error = file_join(path, run->run, task_folder_result(run->sort), e);
-    return error == OK ? file_write_atomic(path, outcome->eval.data, outcome->eval.len, e) : error;
+    if (error == OK && FAILPOINT_FAILS("task.result")) {
+        return err_set(e, err_from_errno(errno), "%s: cannot be written: %s", path,
+                       strerror(errno));
+    }
+    if (error == OK) {
+        error = run->sort == TASK_EVALUATE
+                    ? file_write_atomic(path, outcome->eval.data, outcome->eval.len, e)
+                    : summary_write(&run->start, run->run, outcome, false, e);
+    }
+    FAILPOINT("task.result_written");
+    return error;
 }
 
 static void conclude(struct fleet *f, const struct phases_outcome *outcome)
@@ -91,12 +113,14 @@ static void conclude(struct fleet *f, const struct phases_outcome *outcome)
         end_task(f, TASK_FAILED, outcome->why.text);
         return;
     }
-    error = f->run->sort == TASK_EVALUATE
-                ? write_result(f->run, outcome, &e)
-                : summary_write(&f->run->start, f->run->run, outcome, false, &e);
+    error = write_result(f->run, outcome, &e);
     if (error == ERR_IO) {
         give_up(f, error, e.text);
         leave_task(f);
+        return;
+    }
+    if (error == ERR_NOSPACE) {
+        wait_for_room(f, e.text);
         return;
     }
     end_task(f, error == OK ? TASK_FINISHED : TASK_FAILED, error == OK ? "" : e.text);
@@ -161,6 +185,9 @@ static void on_opened(struct fleet *f, struct opened *o)
             end_task(f, TASK_FAILED, o->text.text);
             opened_free(o, true);
         }
+    } else if (o->code == ERR_NOSPACE) {
+        wait_for_room(f, o->text.text);
+        opened_free(o, true);
     } else {
         end_task(f, o->code == OK ? TASK_FINISHED : TASK_FAILED, o->code == OK ? "" : o->text.text);
         opened_free(o, true);
@@ -184,7 +211,7 @@ static void saved_ready(void *ctx)
         struct clerk_report *r = (struct clerk_report *)l;
         if (r->verb == CLERK_SAVE) {
             f->saves--;
-            if (r->code == ERR_IO) {
+            if (r->code == ERR_IO && !r->orderless) {
                 give_up(f, r->code, r->text.text);
             } else if (r->code != OK) {
                 log_event(LOG_ERROR, "list_unsaved", "%s", r->text.text);

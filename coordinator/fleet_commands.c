@@ -13,9 +13,6 @@ static void say(struct status *status, enum status_outcome outcome, const char *
 {
     status->outcome = outcome;
     (void)snprintf(status->answer, sizeof status->answer, "%s", text);
-    for (char *p = status->answer; *p; p++) {
-        *p = (unsigned char)*p < ' ' ? ' ' : *p;
-    }
 }
 
 static bool submit(struct fleet *f, const struct socket_route *route, struct task_order *order,
@@ -33,9 +30,9 @@ static bool submit(struct fleet *f, const struct socket_route *route, struct tas
         say(status, STATUS_REFUSED, e.text);
         return true;
     }
-    bool fresh = f->list.last != before;
-    if (!fleet_save(f, fresh ? order : NULL, &tag)) {
-        if (fresh) {
+    tag.fresh = f->list.last != before;
+    if (!fleet_save(f, tag.fresh ? order : NULL, &tag)) {
+        if (tag.fresh) {
             task_list_forget(&f->list, tag.task);
         }
         say(status, STATUS_REFUSED, "too many requests wait for the disk: try again");
@@ -124,8 +121,16 @@ static void fill_answer(struct fleet *f, struct clerk_report *r, struct status *
                        task_state_name(info->state), yet ? " yet" : "");
         return;
     }
-    if (r->code != OK) {
-        say(status, r->code == ERR_NOT_FOUND ? STATUS_NOT_THERE : STATUS_REFUSED, r->text.text);
+    /* Reports come in order: what a ticket of before names was kept, or is forgotten by now. */
+    bool kept = r->code == OK || (r->tag.what == CLERK_SUBMIT && !r->tag.fresh && info);
+    if (!kept) {
+        bool unknown = r->code == ERR_IO && !r->orderless && r->tag.what != CLERK_CONTENT;
+        struct errbuf text = r->text;
+        (void)err_set(&text, r->code, "%s%s", r->text.text,
+                      unknown ? "; pft jobs will show whether it was kept, once the coordinator "
+                                "is started again"
+                              : "");
+        say(status, r->code == ERR_NOT_FOUND ? STATUS_NOT_THERE : STATUS_REFUSED, text.text);
         return;
     }
     if (!info) {
@@ -153,7 +158,7 @@ void fleet_answer(struct fleet *f, struct clerk_report *r)
     if (r->tag.what == CLERK_NOBODY) {
         return;
     }
-    if (r->tag.what == CLERK_SUBMIT && r->code != OK) {
+    if (r->tag.what == CLERK_SUBMIT && r->tag.fresh && r->code != OK) {
         task_list_forget(&f->list, r->tag.task); /* its order could not be kept */
     }
     if (r->tag.what != CLERK_CONTENT && r->code == OK) {

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "common/base/check.h"
+#include "common/base/failpoint.h"
 #include "common/base/log.h"
 #include "common/base/mem.h"
 #include "coordinator/task_folder.h"
@@ -149,7 +150,9 @@ static void *opener_main(void *argument)
     opened->id = o->id;
     opened->sort = o->sort;
     opened->log = -1;
+    FAILPOINT("task.open");
     opened->code = open_task(o->dir, opened, &opened->text);
+    FAILPOINT("task.opened");
     if (mailbox_post(o->reports, &opened->letter) != OK) {
         opened_free(opened, false); /* the program is ending */
     }

@@ -69,6 +69,9 @@ void server_reply(struct server *s, const struct socket_route *route, struct sta
     size_t n = 0;
     status->refused = server_turned_away(s);
     status->utilisation = utilisation_share(0.0, 0.0);
+    wire_make_plain(status->run); /* a path, an error of the system: nobody could read the reply */
+    wire_make_plain(status->text);
+    wire_make_plain(status->answer);
     if (status->n_tasks == 0 && status->content_bytes == 0) {
         fill_workers(s, status);
     }

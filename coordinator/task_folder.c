@@ -1,12 +1,15 @@
 /* task_folder.c - DIR/tasks/N. */
 #include "coordinator/task_folder.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "common/base/failpoint.h"
+#include "common/base/json_memory.h"
 #include "common/base/mem.h"
 #include "common/base/str.h"
 
@@ -62,6 +65,9 @@ enum err task_folder_make(const char *dir, uint64_t id, const struct task_order 
 {
     char path[FILE_PATH_BYTES];
     enum err error = task_folder_path(path, dir, id, e);
+    if (error == OK && FAILPOINT_FAILS("task.make")) {
+        return err_set(e, err_from_errno(errno), "%s: cannot be made: %s", path, strerror(errno));
+    }
     if (error == OK) {
         error = file_make_folder(path, e);
     }
@@ -76,7 +82,17 @@ enum err task_folder_make(const char *dir, uint64_t id, const struct task_order 
     if (error == OK) {
         error = write_order(dir, id, order, e);
     }
-    return error == OK ? file_sync_folder(dir, e) : error;
+    if (error == OK) { /* the folder's own name, and that of the folder of all */
+        error = file_join(path, dir, "tasks", e);
+    }
+    if (error == OK) {
+        error = file_sync_folder(path, e);
+    }
+    if (error == OK) {
+        error = file_sync_folder(dir, e);
+    }
+    FAILPOINT("task.made");
+    return error;
 }
 
 static char *copy_text(const json_t *root, const char *key)
@@ -114,9 +130,17 @@ enum err task_folder_order(const char *dir, uint64_t id, struct task_order *orde
     if (error != OK) {
         return error;
     }
-    json_t *root = json_loadb(text, bytes, 0, NULL);
+    json_error_t where;
+    json_t *root = NULL;
+    error = json_memory_load(text, bytes, 0, &root, &where);
     mem_free(text);
-    error = read_order(root, order, e);
+    if (error == OK) {
+        error = read_order(root, order, e);
+    } else if (error == ERR_NOMEM) {
+        (void)err_set(e, error, "no memory for %zu bytes", bytes);
+    } else {
+        (void)err_set(e, error, "line %d: %s", where.line, where.text);
+    }
     json_decref(root);
     if (error != OK) {
         task_order_free(order);

@@ -7,9 +7,11 @@
 #include <string.h>
 
 #include "common/base/check.h"
+#include "common/base/json_memory.h"
 #include "common/base/mem.h"
 
 enum { SCHEMA = 1 };
+static const uint64_t ID_MAX = 1ull << 53; /* exact in every reader of JSON */
 
 void task_list_free(struct task_list *l)
 {
@@ -61,6 +63,10 @@ enum err task_list_submit(struct task_list *l, const struct task_order *order, u
     if (l->n == TASK_LIST_MOST && !make_room(l)) {
         return err_set(e, ERR_FULL, "%d tasks wait, that is the most: cancel one, or wait",
                        TASK_LIST_MOST);
+    }
+    if (l->last >= ID_MAX) {
+        return err_set(e, ERR_FULL, "task %" PRIu64 " was the last number: start with a new folder",
+                       l->last);
     }
     void *grown = l->tasks;
     if (mem_grow(&grown, &l->capacity, l->n + 1, sizeof *l->tasks, TASK_LIST_MOST) != OK) {
@@ -115,9 +121,7 @@ void task_list_begin(struct task_list *l, uint64_t id, uint64_t now_s)
 static void keep_text(struct task *t, const char *text)
 {
     (void)snprintf(t->info.text, sizeof t->info.text, "%s", text);
-    for (char *p = t->info.text; *p; p++) {
-        *p = (unsigned char)*p < ' ' ? ' ' : *p;
-    }
+    wire_make_plain(t->info.text);
 }
 
 void task_list_end(struct task_list *l, uint64_t id, enum task_state state, const char *text,
@@ -176,10 +180,16 @@ static bool get_number(const json_t *object, const char *key, uint64_t *out)
     return json_is_integer(value) && json_integer_value(value) >= 0;
 }
 
-/* Longer texts are cut: bytes that were no UTF-8 grew when they were written. */
+/* Longer texts are cut: bytes that were no UTF-8 grew when they were written. Control characters
+ * are not ours, and no reply could carry them. */
 static bool get_text(const json_t *object, const char *key, char *out, size_t room)
 {
     const char *value = json_string_value(json_object_get(object, key));
+    for (const char *p = value; p && *p; p++) {
+        if ((unsigned char)*p < ' ') {
+            return false;
+        }
+    }
     return value && snprintf(out, room, "%s", value) >= 0;
 }
 
@@ -220,10 +230,12 @@ static enum err read_tasks(const json_t *root, struct task_list *l, struct errbu
     uint64_t schema;
     size_t running = 0;
     if (!get_number(root, "schema", &schema) || schema != SCHEMA ||
-        !get_number(root, "last", &l->last) || !json_is_array(tasks) ||
+        !get_number(root, "last", &l->last) || l->last > ID_MAX || !json_is_array(tasks) ||
         json_array_size(tasks) > TASK_LIST_MOST) {
-        return err_set(e, ERR_RANGE, "a list of schema %d with at most %d tasks is wanted", SCHEMA,
-                       TASK_LIST_MOST);
+        return err_set(e, ERR_RANGE,
+                       "a list of schema %d with at most %d tasks and \"last\" of at most %" PRIu64
+                       " is wanted",
+                       SCHEMA, TASK_LIST_MOST, ID_MAX);
     }
     l->n = l->capacity = json_array_size(tasks);
     l->tasks = mem_calloc(l->n, sizeof *l->tasks);
@@ -246,11 +258,13 @@ enum err task_list_parse(const char *text, size_t bytes, struct task_list *l, st
 {
     *l = (struct task_list){0};
     json_error_t where;
-    json_t *root = json_loadb(text, bytes, JSON_REJECT_DUPLICATES, &where);
-    if (!root) {
-        return err_set(e, ERR_PARSE, "line %d: %s", where.line, where.text);
+    json_t *root = NULL;
+    enum err error = json_memory_load(text, bytes, JSON_REJECT_DUPLICATES, &root, &where);
+    if (error != OK) {
+        return error == ERR_NOMEM ? err_set(e, error, "no memory for a list of %zu bytes", bytes)
+                                  : err_set(e, error, "line %d: %s", where.line, where.text);
     }
-    enum err error = read_tasks(root, l, e);
+    error = read_tasks(root, l, e);
     json_decref(root);
     if (error != OK) {
         task_list_free(l);

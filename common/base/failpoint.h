@@ -17,7 +17,8 @@
 
 /* X(name, program, what it takes, when it is passed): pass takes kill and delay, io also eio and
  * enospc; start: once at every start; resume: at a start that goes on; step: many times;
- * checkpoint: once a checkpoint; end: once, after the last step. */
+ * checkpoint: once a checkpoint; end: once, after the last step. In a standing fleet: order: once a
+ * submitted task; list: whenever the list is written; task: once a task that runs. */
 #define FAILPOINT_LIST(X)                                                                          \
     X("journal.open", "coordinator", "io", "start")                                                \
     X("start.settings", "coordinator", "pass", "start")                                            \
@@ -53,6 +54,14 @@
     X("export.weights", "coordinator", "io", "end")                                                \
     X("export.after", "coordinator", "pass", "end")                                                \
     X("report.before", "coordinator", "pass", "end")                                               \
+    X("task.make", "coordinator", "io", "order")                                                   \
+    X("task.made", "coordinator", "pass", "order")                                                 \
+    X("list.write", "coordinator", "io", "list")                                                   \
+    X("list.written", "coordinator", "pass", "list")                                               \
+    X("task.open", "coordinator", "pass", "task")                                                  \
+    X("task.opened", "coordinator", "pass", "task")                                                \
+    X("task.result", "coordinator", "io", "task")                                                  \
+    X("task.result_written", "coordinator", "pass", "task")                                        \
     X("weights.room", "worker", "io", "start")                                                     \
     X("weights.filled", "worker", "io", "start")                                                   \
     X("weights.renamed", "worker", "pass", "start")                                                \

@@ -26,6 +26,13 @@ bool wire_copy_text(char *out, size_t room, const char *in)
     return true;
 }
 
+void wire_make_plain(char *s)
+{
+    for (; *s; s++) {
+        *s = (unsigned char)*s < ' ' ? ' ' : *s;
+    }
+}
+
 const char *task_sort_name(enum task_sort sort)
 {
     static const char *const names[TASK_SORTS] = {"nothing", "train", "evaluate"};

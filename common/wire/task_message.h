@@ -54,6 +54,9 @@ struct task_info {
 const char *task_sort_name(enum task_sort sort);    /* "train" */
 const char *task_state_name(enum task_state state); /* "queued" */
 
+/* Control characters become spaces: no text of the status endpoint may hold one. */
+void wire_make_plain(char *s);
+
 /* ERR_RANGE names what is too long, missing or holds control characters. */
 MUST_USE enum err task_order_check(const struct task_order *o, struct errbuf *e);
 

@@ -6,7 +6,8 @@
  * u16 bytes of the body.
  *   RAW     the body is a header frame as it is; argument: which payload goes along
  *   HONEST  what a good worker would say now, a message of that kind; the body then overwrites
- *           bytes of the frame, pairs of (place, value)
+ *           bytes of the frame, pairs of (place, value); of answers, with argument 128 and above,
+ *           of the payload
  *   TIME    argument * 50 ms pass, then a tick
  *   SUMMED  the reducer's oldest answer arrives
  *   FULL    the route's queue is full (argument 1), gone (2) or fine (0) from now on
@@ -20,11 +21,13 @@
 #include "common/base/mem.h"
 #include "common/base/str.h"
 #include "coordinator/dispatch_state.h"
+#include "coordinator/generate.h"
 #include "coordinator/plan.h"
 #include "coordinator/reduce.h"
 #include "coordinator/server_state.h"
 #include "tests/fuzz/driver.h"
 #include "tests/support/no_keys.h"
+#include "tests/support/no_net.h"
 #include "tests/support/wire_sample.h"
 
 enum { OP_RAW, OP_HONEST, OP_TIME, OP_SUMMED, OP_FULL, OP_STATUS, OPS };
@@ -38,7 +41,9 @@ enum {
     RECORD_BYTES = 6,
     RECORDS_MAX = 400,
 };
-enum { SETTING_SCORE = 1, SETTING_RELAXED = 2 };
+/* Jobs are gradients, scores, answers (VALUES) or captured sums (both). */
+enum { SETTING_SCORE = 1, SETTING_RELAXED = 2, SETTING_VALUES = 4, SETTINGS = 8 };
+enum { ANSWER_TOKENS = 3 };
 
 /* A job that was handed to a route, and where its token is. */
 struct held {
@@ -68,6 +73,7 @@ static struct {
     uint32_t rows[UNITS];
     uint32_t counted[UNITS]; /* times, in this batch */
     struct reduce *reduce;
+    struct generate *generate;
     struct answer answers[LIMIT_RESULTS_IN_FLIGHT];
     uint32_t n_answers, batches;
     struct route routes[ROUTES];
@@ -86,51 +92,6 @@ uint64_t clock_now_ns(void)
 uint64_t clock_now_ms(void)
 {
     return w.now_ns / 1000000u;
-}
-
-enum err socket_context_open(struct socket_context **out, struct errbuf *e)
-{
-    (void)e;
-    *out = NULL;
-    return OK;
-}
-
-void socket_context_close(struct socket_context **c)
-{
-    *c = NULL;
-}
-
-enum err socket_open(struct socket_context *c, struct uv_loop_s *loop,
-                     const struct socket_options *options, socket_receive receive, void *ctx,
-                     struct socket **out, struct errbuf *e)
-{
-    (void)c;
-    (void)loop;
-    (void)options;
-    (void)receive;
-    (void)ctx;
-    (void)e;
-    *out = NULL;
-    return OK;
-}
-
-enum err socket_bind(struct socket *s, const char *address, char endpoint[ADDRESS_BYTES],
-                     struct errbuf *e)
-{
-    (void)s;
-    (void)e;
-    CHECK(snprintf(endpoint, ADDRESS_BYTES, "%s", address) < ADDRESS_BYTES);
-    return OK;
-}
-
-void socket_close(struct socket **s)
-{
-    *s = NULL;
-}
-
-bool socket_route_equal(const struct socket_route *a, const struct socket_route *b)
-{
-    return a->length == b->length && memcmp(a->bytes, b->bytes, a->length) == 0;
 }
 
 /* What a worker learns from what it is sent; every frame must be one that a worker accepts. */
@@ -215,6 +176,22 @@ static void on_scores(void *ctx, const struct job *job, const double *leaf)
     }
 }
 
+/* As phases hand it on; what is taken must be usable as it is. */
+static void on_values(void *ctx, const struct job *job, const struct blob *payload)
+{
+    struct errbuf e;
+    (void)ctx;
+    CHECK(w.batch.kind == JOB_GENERATE || w.batch.kind == JOB_CAPTURE);
+    if (w.batch.kind == JOB_GENERATE) {
+        CHECK(generate_take_job(w.generate, job, payload, &e) == OK);
+    } else {
+        CHECK(blob_bytes(payload) == FLOATS * sizeof(int64_t));
+    }
+    for (uint32_t i = 0; i < job->n_units; i++) {
+        w.counted[job->units[i]]++;
+    }
+}
+
 static void on_counted(void *ctx, uint32_t tokens)
 {
     (void)ctx;
@@ -237,6 +214,7 @@ static void on_batch_done(void *ctx, uint32_t tag)
     for (uint32_t i = 0; i < UNITS; i++) {
         CHECK(w.counted[i] == 1);
     }
+    CHECK(w.batch.kind != JOB_GENERATE || generate_complete(w.generate));
     w.done = true;
 }
 
@@ -289,25 +267,60 @@ static void make_trees(void)
     }
 }
 
-/* The next batch, as phases.c opens one when the last is done. */
-static void open_batch(bool score)
+static enum job_kind kind_of(uint8_t settings)
 {
-    uint32_t tag = score ? PLAN_EVAL_TAG | w.batches : w.batches;
+    static const enum job_kind kinds[] = {JOB_GRADIENT, JOB_SCORE, JOB_GENERATE, JOB_CAPTURE};
+    return kinds[(settings & SETTING_SCORE) | (settings & SETTING_VALUES ? 2 : 0)];
+}
+
+/* Questions to a model, by the coordinator's own module. */
+static void ask(uint32_t number)
+{
+    static const uint32_t prompt[] = {1, 2, 3};
+    const struct generate_branch one = {prompt, 3, 1.0f};
+    const struct generate_branch two[] = {{prompt, 3, 0.25f}, {prompt, 2, 0.75f}};
+    struct errbuf e;
+    batch_free(&w.batch);
+    generate_free(&w.generate);
+    CHECK(generate_new(NULL, VOCAB, &w.generate, &e) == OK);
+    for (uint32_t i = 0; i < UNITS; i++) {
+        const struct answer_request how = {.seed = i,
+                                           .temperature = 1.0f,
+                                           .top_p = 1.0f,
+                                           .max_new_tokens = ANSWER_TOKENS,
+                                           .n_stops = 1,
+                                           .stops = {7}};
+        CHECK(generate_add(w.generate, i % 2 ? two : &one, 1 + i % 2, &how, &e) == OK);
+    }
+    CHECK(generate_batch(w.generate, number, &w.batch, &e) == OK);
+    CHECK(w.batch.n_units == UNITS);
+    memcpy(w.ids, w.batch.ids, sizeof w.ids);
+}
+
+/* The next batch, as phases.c opens one when the last is done. */
+static void open_batch(enum job_kind kind)
+{
+    uint32_t tag = kind == JOB_GRADIENT ? w.batches : PLAN_EVAL_TAG | w.batches;
     for (uint32_t i = 0; i < UNITS; i++) {
         w.ids[i] = w.units[i].id = ((uint64_t)tag << 32) | i;
     }
-    w.batch = (struct batch){.kind = score ? JOB_SCORE : JOB_GRADIENT,
-                             .tag = tag,
-                             .n_units = UNITS,
-                             .units = w.units,
-                             .ids = w.ids,
-                             .rows = w.rows,
-                             .trees = w.trees};
+    if (kind == JOB_GENERATE) {
+        ask(w.batches);
+    } else {
+        w.batch = (struct batch){.kind = kind,
+                                 .tag = tag,
+                                 .n_units = UNITS,
+                                 .units = w.units,
+                                 .ids = w.ids,
+                                 .rows = w.rows,
+                                 .trees = w.trees,
+                                 .sums = FLOATS};
+    }
     w.batches++;
     w.done = false;
     w.n_answers = 0;
     on_restart(NULL);
-    CHECK(server_batch(w.server, &w.batch, !score, 0) == OK);
+    CHECK(server_batch(w.server, &w.batch, kind == JOB_GRADIENT, 0) == OK);
 }
 
 static void open_world(uint8_t settings)
@@ -329,6 +342,7 @@ static void open_world(uint8_t settings)
     c.welcome.silence_ms = SERVER_SILENCE_MS;
     const struct server_events events = {.payload = on_payload,
                                          .scores = on_scores,
+                                         .values = on_values,
                                          .counted = on_counted,
                                          .restart = on_restart,
                                          .batch_done = on_batch_done,
@@ -345,12 +359,16 @@ static void open_world(uint8_t settings)
     CHECK(reduce_new(FLOATS, &w.reduce) == OK);
     CHECK(server_open(&doors, &c, &events, &w.server, &e) == OK);
     memset(w.server->secret, 7, sizeof w.server->secret); /* the same tokens every time */
-    open_batch((settings & SETTING_SCORE) != 0);
+    open_batch(kind_of(settings));
 }
 
 static void close_world(void)
 {
     server_close(&w.server);
+    if (w.batch.kind == JOB_GENERATE) {
+        batch_free(&w.batch);
+    }
+    generate_free(&w.generate);
     reduce_free(&w.reduce);
     for (uint32_t i = 0; i < UNITS; i++) {
         tree_free(&w.trees[i]);
@@ -381,6 +399,27 @@ static size_t elements_of(const struct wire_job *job)
     return job->kind == WIRE_SCORE ? (size_t)job->units * LEAVES : FLOATS;
 }
 
+/* Answers of the units of a job: as many tokens as the argument says, the body's bytes over them.
+ */
+static struct blob *answers_of(uint8_t argument, uint32_t units, const uint8_t *body, size_t n)
+{
+    uint32_t tokens = argument % 4;
+    size_t each = 8 + 4 * (size_t)tokens;
+    struct blob *blob = blob_new(units * each);
+    CHECK(blob);
+    for (uint32_t i = 0; i < units; i++) {
+        uint8_t *at = blob_data_mut(blob) + i * each;
+        memset(at, 0, each);
+        at[0] = (uint8_t)tokens;
+        at[4] = tokens == ANSWER_TOKENS ? ANSWER_FULL : ANSWER_STOPPED;
+        memset(at + 8, 0, each - 8);
+    }
+    for (size_t i = 0; argument >= 64 && i + 1 < n; i += 2) {
+        blob_data_mut(blob)[body[i] % (units * each)] = body[i + 1];
+    }
+    return blob;
+}
+
 static void honest_result(struct wire_result_ready *m, const struct wire_job *job,
                           struct blob *payload)
 {
@@ -395,7 +434,8 @@ static void honest_result(struct wire_result_ready *m, const struct wire_job *jo
         m->rows[i] = (struct wire_unit_row){
             .unit = known ? w.ids[known->units[i]] : i, .loss = 1, .sumsq = 1.0, .labels = 2};
     }
-    m->payload_bytes = elements_of(job) * 8;
+    m->payload_bytes =
+        job->kind == WIRE_GENERATE && payload ? blob_bytes(payload) : elements_of(job) * 8;
     if (payload) {
         hash_xxh128(blob_data(payload), blob_bytes(payload), m->payload_hash);
     }
@@ -403,7 +443,7 @@ static void honest_result(struct wire_result_ready *m, const struct wire_job *jo
 
 /* A message that fits what the route was told; false when there is nothing to say. */
 static bool honest(struct route *r, uint8_t route, enum wire_kind kind, uint8_t argument,
-                   struct wire_message *m, struct blob **payload)
+                   const uint8_t *body, size_t n, struct wire_message *m, struct blob **payload)
 {
     const struct held *held = &r->held[argument & 1];
     wire_sample(m, kind);
@@ -418,9 +458,13 @@ static bool honest(struct route *r, uint8_t route, enum wire_kind kind, uint8_t 
         m->request = (struct wire_request){
             .session = r->session, .slot = argument & 1, .request = r->request[argument & 1] + 1};
     } else if (kind == WIRE_RESULT_READY) {
-        *payload = held->job.units > 0 ? payload_of(argument >> 1, elements_of(&held->job)) : NULL;
+        if (held->job.units > 0) {
+            *payload = held->job.kind == WIRE_GENERATE
+                           ? answers_of(argument >> 1, held->job.units, body, n)
+                           : payload_of(argument >> 1, elements_of(&held->job));
+        }
         honest_result(&m->result_ready, &held->job, *payload);
-        if (held->job.kind != WIRE_SCORE) {
+        if (held->job.kind == WIRE_GRADIENT) {
             blob_free(payload);
         }
     } else if (kind == WIRE_HEARTBEAT) {
@@ -467,12 +511,13 @@ static void say_honestly(uint8_t route, uint8_t kind, uint8_t argument, const ui
     struct wire_message m;
     struct blob *payload = NULL;
     enum wire_kind which = (enum wire_kind)(1 + kind % (WIRE_KINDS - 1));
-    if (!honest(&w.routes[route], route, which, argument, &m, &payload)) {
+    if (!honest(&w.routes[route], route, which, argument, body, n, &m, &payload)) {
         blob_free(&payload);
         return;
     }
     wire_encode(&m, frame, &bytes);
-    for (size_t i = 0; i + 1 < n; i += 2) {
+    bool in_payload = argument >= 128 && which == WIRE_RESULT_READY && w.batch.kind == JOB_GENERATE;
+    for (size_t i = 0; i + 1 < n && !in_payload; i += 2) {
         frame[body[i] % bytes] = body[i + 1];
     }
     deliver(route, which, frame, bytes, payload);
@@ -580,7 +625,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
             if (w.batches == BATCHES_MAX) {
                 break;
             }
-            open_batch(w.batch.kind == JOB_SCORE);
+            open_batch(w.batch.kind);
             check_books();
         }
     }
@@ -683,7 +728,7 @@ static struct fuzz_seed strangers(void)
 size_t fuzz_seeds(struct fuzz_seed *seeds)
 {
     size_t n = 0;
-    for (char settings = 0; settings < 4; settings++) {
+    for (char settings = 0; settings < SETTINGS; settings++) {
         seeds[n++] = quiet_life(settings);
         seeds[n++] = rough_life(settings);
     }

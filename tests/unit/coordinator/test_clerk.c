@@ -206,6 +206,7 @@ static void test_a_disk_that_takes_nothing_is_reported_and_the_file_before_stays
     assert_int_equal(clerk_save(w->clerk, &w->list, &order, &tag), OK);
     struct clerk_report *r = next_report(w);
     assert_int_not_equal(r->code, OK);
+    assert_true(r->orderless);
     assert_true(r->text.text[0] != '\0');
     clerk_report_free(r);
     assert_int_equal(file_join(path, w->dir, "tasks.json", &e), OK);

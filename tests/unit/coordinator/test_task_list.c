@@ -122,6 +122,10 @@ static void test_the_text_holds_everything_and_bad_texts_are_refused(void **stat
         "[]",
         "{\"schema\": 2, \"last\": 0, \"tasks\": []}",
         "{\"schema\": 1, \"last\": -1, \"tasks\": []}",
+        "{\"schema\": 1, \"last\": 9007199254740993, \"tasks\": []}",
+        "{\"schema\": 1, \"last\": 1, \"tasks\": [{\"id\": 1, \"sort\": \"train\", \"state\": "
+        "\"queued\", \"name\": \"a\\nb\", \"text\": \"\", \"submitted\": 0, \"started\": 0, "
+        "\"ended\": 0, \"ticket\": \"1\"}]}", /* a control character */
         "{\"schema\": 1, \"last\": 0, \"tasks\": [{}]}",
         "{\"schema\": 1, \"last\": 0, \"tasks\": [{\"id\": 1, \"sort\": \"train\", \"state\": "
         "\"queued\", \"name\": \"\", \"text\": \"\", \"submitted\": 0, \"started\": 0, \"ended\": "
@@ -134,6 +138,13 @@ static void test_the_text_holds_everything_and_bad_texts_are_refused(void **stat
         assert_int_not_equal(task_list_parse(bad[i], strlen(bad[i]), &again, &e), OK);
         assert_int_equal(again.n, 0);
     }
+    static const char no_number_left[] =
+        "{\"schema\": 1, \"last\": 9007199254740992, \"tasks\": []}";
+    const struct task_order order = {.sort = TASK_TRAIN, .ticket = 1};
+    assert_int_equal(task_list_parse(no_number_left, strlen(no_number_left), &l, &e), OK);
+    assert_int_equal(task_list_submit(&l, &order, 1, &id, &e), ERR_FULL);
+    assert_non_null(strstr(e.text, "9007199254740992"));
+    task_list_free(&l);
 }
 
 /* A life of the program: the list in memory, the file, and what really happened. */
