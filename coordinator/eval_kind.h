@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "common/base/err.h"
+#include "common/wire/message.h"
 #include "coordinator/eval_result.h"
 #include "coordinator/eval_trees.h"
 #include "coordinator/readout.h"
@@ -24,18 +25,22 @@ enum eval_task {
     EVAL_BEHAVIOUR,
     EVAL_RETENTION,
     EVAL_HISTORY,
+    EVAL_DIVERGENCE,
     EVAL_VALUES,
     EVAL_TASKS
 };
 
-enum { EVAL_SHOTS_MAX = 8 };
+enum { EVAL_SHOTS_MAX = 8, EVAL_LAMBDAS_MAX = 16 };
 
 /* What is asked for. */
 struct eval_request {
     enum eval_task task;
     uint32_t limit; /* the first scenarios of the data file; 0 = all */
     uint32_t fit;   /* select: training scenarios that thresholds are fitted on; 0 = none */
-    uint64_t seed;  /* history: of the simulated users */
+    uint32_t n_lambdas;
+    double lambdas[EVAL_LAMBDAS_MAX]; /* select: shares of the first pole in a mix, ascending */
+    bool only_mix;                    /* no readout but the mixes */
+    uint64_t seed;                    /* history: of the simulated users */
     uint32_t n_shots;
     uint32_t shots[EVAL_SHOTS_MAX]; /* history: earlier choices shown, ascending */
     bool paired;                    /* scored with the adapter off too, for the paired difference */
@@ -53,10 +58,11 @@ struct eval_input {
 };
 
 struct eval_kind {
-    const char *name;    /* --task */
-    const char *formats; /* of the data files it reads, for messages */
-    uint32_t readouts;   /* possible ones, bit 1 << enum readout; 0: it has its own */
-    uint32_t usual;      /* those taken when none is named */
+    const char *name;      /* --task */
+    const char *formats;   /* of the data files it reads, for messages */
+    uint32_t readouts;     /* possible ones, bit 1 << enum readout; 0: it has its own */
+    uint32_t usual;        /* those taken when none is named */
+    enum wire_score score; /* what of a leaf is wanted: log p unless said otherwise */
     bool (*reads)(const struct dataset *d);
     /* Adds the trees to score. */
     enum err (*build)(const struct eval_input *in, struct eval_trees *trees, struct errbuf *e);
@@ -81,6 +87,6 @@ uint32_t eval_limit(const struct eval_input *in);
 uint32_t eval_readouts(const struct eval_input *in);
 
 extern const struct eval_kind eval_select, eval_behaviour, eval_retention, eval_history,
-    eval_values;
+    eval_divergence, eval_values;
 
 #endif

@@ -6,6 +6,7 @@
 #include "common/base/mem.h"
 #include "coordinator/dataset.h"
 #include "coordinator/eval_kind.h"
+#include "coordinator/eval_mix.h"
 #include "coordinator/eval_named.h"
 #include "coordinator/select_all.h"
 
@@ -29,7 +30,9 @@ static enum err build(const struct eval_input *in, struct eval_trees *trees, str
 {
     uint32_t readouts = eval_readouts(in);
     uint32_t n = eval_limit(in);
-    enum err error = eval_named_build(in, in->test, PART_TEST, n, n, readouts, trees, e);
+    /* a mix reads the trees of likelihood */
+    uint32_t asked = readouts | (in->ask.n_lambdas > 0 ? 1u << READOUT_LIKELIHOOD : 0);
+    enum err error = eval_named_build(in, in->test, PART_TEST, n, n, asked, trees, e);
     if (error == OK && (readouts & BY_THRESHOLD) && fit_count(in) > 0) {
         error = eval_named_build(in, in->train, PART_FIT, fit_count(in), in->train->n_scenarios,
                                  readouts & BY_THRESHOLD, trees, e);
@@ -193,6 +196,9 @@ static enum err answer(const struct eval_input *in, const struct eval_trees *tre
         if (eval_readouts(in) & 1u << r) {
             error = add_readout(in, trees, pass, (enum readout)r, &scores, bag, out, e);
         }
+    }
+    for (uint32_t i = 0; i < in->ask.n_lambdas && error == OK; i++) {
+        error = eval_mix_add(in, &scores, in->ask.lambdas[i], out, e);
     }
     bag_free(&bag);
     eval_scores_free(&scores);

@@ -35,7 +35,8 @@ static const char USAGE[] =
     "                       [--resume] [--set KEY=VALUE]...\n"
     "       pft-coordinator [CONFIG] --eval-only [--from RUN] --out FOLDER [--bind ADDRESS]\n"
     "                       [--keys DIR] [--resume] [--steer SPEC]... [--set KEY=VALUE]...\n"
-    "                       [--task NAME] [--shots LIST] [--limit N] [--fit N] [--seed N]\n"
+    "                       [--task NAME] [--shots LIST] [--mix LIST [--only-mix]] [--limit N] "
+    "[--fit N] [--seed N]\n"
     "                       [--paired] [--own-axis] [--count]\n"
     "       pft-coordinator [CONFIG] --ask [--from RUN] --out FOLDER ...as with --eval-only\n"
     "       pft-coordinator --serve DIR [--bind ADDRESS] [--status ADDRESS] [--keys DIR]\n"
@@ -60,9 +61,12 @@ static const char USAGE[] =
     "  --from RUN         with --eval-only: the adapter of that run (and its config, when no "
     "CONFIG\n"
     "                     is given); without it the bare model is scored\n"
-    "  --task NAME        with --eval-only: select (default), behaviour, retention, history, or\n"
+    "  --task NAME        with --eval-only: select (default), behaviour, retention, history,\n"
+    "                     divergence, or\n"
     "                     values: the score of every option under every value (--own-axis: those\n"
     "                     of the scenario's axis), which pft infer reads;\n"
+    "  --mix LIST         with --task select: shares of the first value, one more result each\n"
+    "                     (--only-mix: and no other readout);\n"
     "  --shots, --limit, --fit, --seed, --paired: what is asked of it (pft eval --help)\n"
     "  --count            with --eval-only: print how much there is to score, score nothing\n"
     "  --ask              answer questions instead: a line of JSON from stdin each, to stdout;\n"
@@ -95,6 +99,8 @@ enum {
     OPT_SERVE,
     OPT_TASK,
     OPT_SHOTS,
+    OPT_MIX,
+    OPT_ONLY_MIX,
     OPT_LIMIT,
     OPT_FIT,
     OPT_SEED,
@@ -144,6 +150,11 @@ static enum err take_option(struct options *o, int option, const char *value, st
         return eval_ask_task(&o->start.ask, value, e);
     case OPT_SHOTS:
         return eval_ask_shots(&o->start.ask, value, e);
+    case OPT_MIX:
+        return eval_ask_mix(&o->start.ask, value, e);
+    case OPT_ONLY_MIX:
+        o->start.ask.only_mix = true;
+        return OK;
     case OPT_LIMIT:
         return eval_ask_limit(&o->start.ask, value, e);
     case OPT_FIT:
@@ -188,6 +199,8 @@ static enum err parse(int argc, char **argv, struct options *o, struct errbuf *e
         {"serve", required_argument, NULL, OPT_SERVE},
         {"task", required_argument, NULL, OPT_TASK},
         {"shots", required_argument, NULL, OPT_SHOTS},
+        {"mix", required_argument, NULL, OPT_MIX},
+        {"only-mix", no_argument, NULL, OPT_ONLY_MIX},
         {"limit", required_argument, NULL, OPT_LIMIT},
         {"fit", required_argument, NULL, OPT_FIT},
         {"seed", required_argument, NULL, OPT_SEED},

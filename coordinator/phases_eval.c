@@ -46,10 +46,17 @@ void phases_eval_foresee(struct phases *p)
     }
 }
 
-/* Whose scores these are: the parameters' digest, NULL with the adapter off. */
-static const uint8_t *scorer(const struct phases *p)
+static bool adapted(const struct phases *p)
 {
-    return p->eval_adapter && p->pass == EVAL_MAIN ? p->last->digest : NULL;
+    return p->eval_adapter && p->pass == EVAL_MAIN;
+}
+
+/* What makes these scores. */
+static struct score_maker scorer(const struct phases *p)
+{
+    return (struct score_maker){.adapter = adapted(p) ? p->last->digest : NULL,
+                                .vectors = p->start->steer ? p->start->steer_digest : NULL,
+                                .score = eval_score(p->eval)};
 }
 
 /* Takes what is known of the pass; heads of the other trees go to todo [n]. */
@@ -57,9 +64,10 @@ static enum err take_known(struct phases *p, const struct tree *trees, uint32_t 
                            struct tree *todo, uint32_t *left)
 {
     struct score_key key;
+    const struct score_maker by = scorer(p);
     *left = 0;
     for (uint32_t i = 0; i < n; i++) {
-        enum err error = score_book_key(&trees[i], scorer(p), &key);
+        enum err error = score_book_key(&trees[i], &by, &key);
         if (error != OK) {
             return error;
         }
@@ -87,10 +95,11 @@ static enum err prepare_pass(struct phases *p, uint32_t *left, struct errbuf *e)
     if (*left > 0) {
         error =
             batch_score(todo, *left, p->start->setup.cfg->unit_tokens, p->evals++, &p->coming, e);
+        p->coming.score = eval_score(p->eval);
     }
     mem_free(todo);
     log_event(LOG_INFO, "evaluation", "trees=%u known=%u tokens=%llu adapter=%d", n, n - *left,
-              (unsigned long long)p->coming.tokens, scorer(p) != NULL);
+              (unsigned long long)p->coming.tokens, adapted(p));
     return error;
 }
 
@@ -104,7 +113,7 @@ static void open_pass(struct phases *p)
     }
     p->eval_tokens += (double)p->coming.tokens;
     if (left > 0) {
-        phases_open_batch(p, scorer(p) != NULL, p->published);
+        phases_open_batch(p, adapted(p), p->published);
     } else {
         phases_eval_scored(p);
     }
@@ -176,7 +185,8 @@ void phases_eval_take(struct phases *p, const struct tree *tree, const double *l
     if (!all_finite(leaf_log_p, tree->n_leaves)) {
         return;
     }
-    enum err error = score_book_key(tree, scorer(p), &key);
+    const struct score_maker by = scorer(p);
+    enum err error = score_book_key(tree, &by, &key);
     if (error == OK) {
         error = score_book_put(p->start->scores, &key, leaf_log_p, tree->n_leaves);
     }

@@ -42,21 +42,29 @@ void score_book_free(struct score_book **b)
     }
 }
 
-enum err score_book_key(const struct tree *tree, const uint8_t adapter[HASH_XXH128_BYTES],
+enum err score_book_key(const struct tree *tree, const struct score_maker *by,
                         struct score_key *key)
 {
     struct tree plain = *tree;
     size_t bytes = tree_bytes(tree);
     plain.id = 0;
-    uint8_t *text = mem_calloc(bytes + HASH_XXH128_BYTES, 1);
+    uint8_t *text = mem_calloc(bytes + 2 * HASH_XXH128_BYTES + 1, 1);
     if (!text) {
         return ERR_NOMEM;
     }
     tree_write(&plain, text);
-    if (adapter) {
-        memcpy(text + bytes, adapter, HASH_XXH128_BYTES);
+    if (by->adapter) {
+        memcpy(text + bytes, by->adapter, HASH_XXH128_BYTES);
     }
-    hash_xxh128(text, bytes + HASH_XXH128_BYTES, key->bytes);
+    bytes += HASH_XXH128_BYTES;
+    if (by->vectors || by->score != WIRE_LOG_P) {
+        if (by->vectors) {
+            memcpy(text + bytes, by->vectors, HASH_XXH128_BYTES);
+        }
+        text[bytes + HASH_XXH128_BYTES] = (uint8_t)by->score;
+        bytes += HASH_XXH128_BYTES + 1;
+    }
+    hash_xxh128(text, bytes, key->bytes);
     mem_free(text);
     return OK;
 }

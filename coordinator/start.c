@@ -311,9 +311,14 @@ static enum err load_vectors(const struct start_options *o, struct start *s, str
     if (o->n_steers == 0) {
         return OK;
     }
-    s->steer = mem_calloc((size_t)shape->layers * shape->hidden, sizeof *s->steer);
-    return s->steer ? control_vector_load(o->steers, o->n_steers, shape, s->steer, e)
-                    : err_set(e, ERR_NOMEM, "no memory for a vector per layer");
+    const size_t n = (size_t)shape->layers * shape->hidden;
+    s->steer = mem_calloc(n, sizeof *s->steer);
+    enum err error = s->steer ? control_vector_load(o->steers, o->n_steers, shape, s->steer, e)
+                              : err_set(e, ERR_NOMEM, "no memory for a vector per layer");
+    if (error == OK) {
+        hash_xxh128(s->steer, n * sizeof *s->steer, s->steer_digest);
+    }
+    return error;
 }
 
 enum err start_open(const struct start_options *o, struct start *s, struct errbuf *e)

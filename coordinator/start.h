@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "common/base/err.h"
+#include "common/base/hash.h"
 #include "coordinator/eval_kind.h"
 #include "coordinator/journal.h"
 #include "coordinator/params.h"
@@ -43,6 +44,7 @@ struct start {
     struct score_book *scores; /* what run.db holds of earlier evaluations */
     bool answers;              /* as in the options */
     float *steer;              /* [L][D] that is added behind the layers; NULL: nothing */
+    uint8_t steer_digest[HASH_XXH128_BYTES];
     char run_id[WIRE_NAME_BYTES];
     uint64_t starts;
     bool has_before, has_after; /* evaluations that run.db holds */
