@@ -17,7 +17,7 @@ enum { READOUTS_BYTES = sizeof "likelihood,lift,contrast,letter" * 4 };
 
 struct eval_options {
     struct local_served served;
-    const char *train, *readout, *workers, *out;
+    const char *train, *readout, *workers, *out, *steer_values;
     const char *task, *shots, *limit, *fit, *seed, *lambda; /* as given; checked into ask */
     struct eval_request ask;
     char readouts[READOUTS_BYTES]; /* a list for the config, "" where the task has its own */
@@ -42,6 +42,9 @@ static enum err check_words(struct eval_options *o, const struct args *a, struct
          (!o->served.values && o->ask.task != EVAL_RETENTION && o->ask.task != EVAL_DIVERGENCE))) {
         return err_set(e, ERR_USAGE, "--model needs --data FILE and --values FILE; usage: %s",
                        a->usage);
+    }
+    if (o->steer_values && (o->ask.task != EVAL_SELECT || o->served.n_steers > 0)) {
+        return err_set(e, ERR_USAGE, "--steer-values goes with --task select and without --steer");
     }
     if (o->served.model && o->paired) {
         return err_set(e, ERR_USAGE,
@@ -127,6 +130,9 @@ static enum err read_options(struct eval_options *o, int argc, char **argv, stru
          NULL},
         {"--steer", "SPEC", "FILE=MULTIPLIER[@LAYER]: add a control vector", o->steers,
          &o->served.n_steers, NULL},
+        {"--steer-values", "FILE",
+         "select: a vector per axis in place of the value's name (pft capture --sweep)",
+         &o->steer_values, NULL, NULL},
         {"--set", "KEY=VALUE", "override a key of the config", o->sets, &o->served.n_sets, NULL},
         {"--count", NULL, "print how much there is to score, score nothing", NULL, NULL, &o->count},
         {"--json", NULL, "print JSON", NULL, NULL, &o->json},
@@ -214,6 +220,7 @@ static void add_asked(const struct eval_options *o, struct local_words *w)
     local_words_option(w, "--limit", o->limit);
     local_words_option(w, "--fit", o->fit);
     local_words_option(w, "--seed", o->seed);
+    local_words_option(w, "--steer-values", o->steer_values);
     if (o->mix) {
         local_words_option(w, "--mix", o->lambda ? o->lambda : LAMBDAS);
     }

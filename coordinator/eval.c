@@ -76,6 +76,11 @@ const struct tree *eval_trees(const struct eval *ev, uint32_t *n)
     return ev->trees.trees;
 }
 
+uint32_t eval_vectors(const struct eval *ev, uint32_t tree)
+{
+    return ev->trees.places[tree].vectors;
+}
+
 enum wire_score eval_score(const struct eval *ev)
 {
     return ev->kind->score;

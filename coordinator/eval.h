@@ -23,6 +23,9 @@ MUST_USE enum err eval_new(const struct eval_input *in, struct eval **out, struc
 /* The trees to score, *n of them, in a fixed order; tree.id is their index. Owned by the eval. */
 const struct tree *eval_trees(const struct eval *ev, uint32_t *n);
 
+/* The vectors that are added while a tree is scored (value_vectors.h); 0: those of every tree. */
+uint32_t eval_vectors(const struct eval *ev, uint32_t tree);
+
 /* What of a leaf is to be scored. */
 enum wire_score eval_score(const struct eval *ev);
 

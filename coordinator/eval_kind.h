@@ -44,7 +44,8 @@ struct eval_request {
     uint32_t n_shots;
     uint32_t shots[EVAL_SHOTS_MAX]; /* history: earlier choices shown, ascending */
     bool paired;                    /* scored with the adapter off too, for the paired difference */
-    bool own_axis; /* values: every scenario under the two values of its own axis alone */
+    bool by_vector; /* select: the vectors of a value are added, its name is not in the prompt */
+    bool own_axis;  /* values: every scenario under the two values of its own axis alone */
 };
 
 /* Borrowed for as long as the evaluation lives; the request is copied. */

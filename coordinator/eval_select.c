@@ -22,13 +22,24 @@ static bool reads(const struct dataset *d)
 /* Training scenarios that thresholds are fitted on. */
 static uint32_t fit_count(const struct eval_input *in)
 {
-    uint32_t n = in->train && reads(in->train) ? in->train->n_scenarios : 0;
+    const bool fits =
+        in->train && reads(in->train) && (!in->ask.by_vector || in->train->format == DATA_VCD);
+    uint32_t n = fits ? in->train->n_scenarios : 0;
     return n < in->ask.fit ? n : in->ask.fit;
 }
 
 static enum err build(const struct eval_input *in, struct eval_trees *trees, struct errbuf *e)
 {
     uint32_t readouts = eval_readouts(in);
+    if (in->ask.by_vector && in->test->format != DATA_VCD) {
+        return err_set(e, ERR_REFUSED, "%s: vectors stand for named values, which 'vcd' files have",
+                       in->test->path);
+    }
+    if (in->ask.by_vector && (readouts & 1u << READOUT_LETTER)) {
+        return err_set(e, ERR_REFUSED,
+                       "readout letter: with vectors in place of the values' names likelihood, "
+                       "lift, contrast and mix are possible");
+    }
     uint32_t n = eval_limit(in);
     /* a mix reads the trees of likelihood */
     uint32_t asked = readouts | (in->ask.n_lambdas > 0 ? 1u << READOUT_LIKELIHOOD : 0);

@@ -34,7 +34,8 @@ static const char USAGE[] =
     "usage: pft-coordinator CONFIG --out RUN [--bind ADDRESS] [--status ADDRESS] [--keys DIR]\n"
     "                       [--resume] [--set KEY=VALUE]...\n"
     "       pft-coordinator [CONFIG] --eval-only [--from RUN] --out FOLDER [--bind ADDRESS]\n"
-    "                       [--keys DIR] [--resume] [--steer SPEC]... [--set KEY=VALUE]...\n"
+    "                       [--keys DIR] [--resume] [--steer SPEC]... [--steer-values FILE]\n"
+    "                       [--set KEY=VALUE]...\n"
     "                       [--task NAME] [--shots LIST] [--mix LIST [--only-mix]] [--limit N] "
     "[--fit N] [--seed N]\n"
     "                       [--paired] [--own-axis] [--count]\n"
@@ -73,6 +74,9 @@ static const char USAGE[] =
     "                     ends with stdin (docs/generate.md)\n"
     "  --steer SPEC       FILE=MULTIPLIER[@LAYER|@FIRST-LAST]: add a control vector; with\n"
     "                     --eval-only and --ask\n"
+    "  --steer-values F   with --eval-only --task select: the vectors of every axis, added for "
+    "its\n"
+    "                     first value, subtracted for its second, in place of the value's name\n"
     "\n"
     "exit codes: 0 finished (--serve: stopped, nothing was left to do), 1 error, 2 usage,\n"
     "            3 refused, 5 stopped before the end\n";
@@ -82,7 +86,6 @@ struct options {
     const char *sets[SETS_MAX];
     const char *steers[SETS_MAX];
     const char *bind, *status, *keys, *serve;
-    bool count; /* tell what an evaluation would score */
     bool asked; /* an option that says what an evaluation asks */
     struct key_file key;
 };
@@ -109,9 +112,43 @@ enum {
     OPT_COUNT,
     OPT_ASK,
     OPT_STEER,
+    OPT_STEER_VALUES,
     OPT_HELP,
     OPT_VERSION
 };
+
+/* What an evaluation asks: OPT_TASK to OPT_COUNT. */
+static enum err take_asked(struct options *o, int option, const char *value, struct errbuf *e)
+{
+    switch (option) {
+    case OPT_TASK:
+        return eval_ask_task(&o->start.ask, value, e);
+    case OPT_SHOTS:
+        return eval_ask_shots(&o->start.ask, value, e);
+    case OPT_MIX:
+        return eval_ask_mix(&o->start.ask, value, e);
+    case OPT_ONLY_MIX:
+        o->start.ask.only_mix = true;
+        return OK;
+    case OPT_LIMIT:
+        return eval_ask_limit(&o->start.ask, value, e);
+    case OPT_FIT:
+        return eval_ask_fit(&o->start.ask, value, e);
+    case OPT_SEED:
+        return eval_ask_seed(&o->start.ask, value, e);
+    case OPT_PAIRED:
+        o->start.ask.paired = true;
+        return OK;
+    case OPT_COUNT:
+        o->start.count = true;
+        return OK;
+    case OPT_OWN_AXIS:
+        o->start.ask.own_axis = true;
+        return OK;
+    default:
+        return err_set(e, ERR_USAGE, "see pft-coordinator --help");
+    }
+}
 
 static enum err take_option(struct options *o, int option, const char *value, struct errbuf *e)
 {
@@ -146,30 +183,6 @@ static enum err take_option(struct options *o, int option, const char *value, st
     case OPT_FROM:
         o->start.from = value;
         return OK;
-    case OPT_TASK:
-        return eval_ask_task(&o->start.ask, value, e);
-    case OPT_SHOTS:
-        return eval_ask_shots(&o->start.ask, value, e);
-    case OPT_MIX:
-        return eval_ask_mix(&o->start.ask, value, e);
-    case OPT_ONLY_MIX:
-        o->start.ask.only_mix = true;
-        return OK;
-    case OPT_LIMIT:
-        return eval_ask_limit(&o->start.ask, value, e);
-    case OPT_FIT:
-        return eval_ask_fit(&o->start.ask, value, e);
-    case OPT_SEED:
-        return eval_ask_seed(&o->start.ask, value, e);
-    case OPT_PAIRED:
-        o->start.ask.paired = true;
-        return OK;
-    case OPT_COUNT:
-        o->count = true;
-        return OK;
-    case OPT_OWN_AXIS:
-        o->start.ask.own_axis = true;
-        return OK;
     case OPT_ASK:
         o->start.answers = true;
         o->start.eval_only = true;
@@ -180,42 +193,48 @@ static enum err take_option(struct options *o, int option, const char *value, st
         }
         o->steers[o->start.n_steers++] = value;
         return OK;
+    case OPT_STEER_VALUES:
+        o->start.steer_values = value;
+        o->start.ask.by_vector = true;
+        return OK;
     default:
-        return err_set(e, ERR_USAGE, "see pft-coordinator --help");
+        return take_asked(o, option, value, e);
     }
 }
 
+static const struct option known[] = {
+    {"out", required_argument, NULL, OPT_OUT},
+    {"bind", required_argument, NULL, OPT_BIND},
+    {"status", required_argument, NULL, OPT_STATUS},
+    {"keys", required_argument, NULL, OPT_KEYS},
+    {"resume", no_argument, NULL, OPT_RESUME},
+    {"set", required_argument, NULL, OPT_SET},
+    {"eval-only", no_argument, NULL, OPT_EVAL},
+    {"from", required_argument, NULL, OPT_FROM},
+    {"serve", required_argument, NULL, OPT_SERVE},
+    {"task", required_argument, NULL, OPT_TASK},
+    {"shots", required_argument, NULL, OPT_SHOTS},
+    {"mix", required_argument, NULL, OPT_MIX},
+    {"only-mix", no_argument, NULL, OPT_ONLY_MIX},
+    {"limit", required_argument, NULL, OPT_LIMIT},
+    {"fit", required_argument, NULL, OPT_FIT},
+    {"seed", required_argument, NULL, OPT_SEED},
+    {"paired", no_argument, NULL, OPT_PAIRED},
+    {"count", no_argument, NULL, OPT_COUNT},
+    {"own-axis", no_argument, NULL, OPT_OWN_AXIS},
+    {"ask", no_argument, NULL, OPT_ASK},
+    {"steer", required_argument, NULL, OPT_STEER},
+    {"steer-values", required_argument, NULL, OPT_STEER_VALUES},
+    {"help", no_argument, NULL, OPT_HELP},
+    {"version", no_argument, NULL, OPT_VERSION},
+    {0},
+};
+
 static enum err parse(int argc, char **argv, struct options *o, struct errbuf *e)
 {
-    static const struct option list[] = {
-        {"out", required_argument, NULL, OPT_OUT},
-        {"bind", required_argument, NULL, OPT_BIND},
-        {"status", required_argument, NULL, OPT_STATUS},
-        {"keys", required_argument, NULL, OPT_KEYS},
-        {"resume", no_argument, NULL, OPT_RESUME},
-        {"set", required_argument, NULL, OPT_SET},
-        {"eval-only", no_argument, NULL, OPT_EVAL},
-        {"from", required_argument, NULL, OPT_FROM},
-        {"serve", required_argument, NULL, OPT_SERVE},
-        {"task", required_argument, NULL, OPT_TASK},
-        {"shots", required_argument, NULL, OPT_SHOTS},
-        {"mix", required_argument, NULL, OPT_MIX},
-        {"only-mix", no_argument, NULL, OPT_ONLY_MIX},
-        {"limit", required_argument, NULL, OPT_LIMIT},
-        {"fit", required_argument, NULL, OPT_FIT},
-        {"seed", required_argument, NULL, OPT_SEED},
-        {"paired", no_argument, NULL, OPT_PAIRED},
-        {"count", no_argument, NULL, OPT_COUNT},
-        {"own-axis", no_argument, NULL, OPT_OWN_AXIS},
-        {"ask", no_argument, NULL, OPT_ASK},
-        {"steer", required_argument, NULL, OPT_STEER},
-        {"help", no_argument, NULL, OPT_HELP},
-        {"version", no_argument, NULL, OPT_VERSION},
-        {0},
-    };
     int option;
     o->start.ask = eval_ask_usual();
-    while ((option = getopt_long(argc, argv, "", list, NULL)) != -1) {
+    while ((option = getopt_long(argc, argv, "", known, NULL)) != -1) {
         if (option == OPT_HELP || option == OPT_VERSION) {
             (void)fputs(option == OPT_HELP ? USAGE : "pft-coordinator " PFT_VERSION "\n", stdout);
             exit(EXIT_FINISHED);
@@ -247,7 +266,10 @@ static enum err parse(int argc, char **argv, struct options *o, struct errbuf *e
     if (!o->start.run) {
         return err_set(e, ERR_USAGE, "--out RUN is needed");
     }
-    if ((o->start.from || o->start.n_steers > 0) && !o->start.eval_only) {
+    if (o->start.steer_values && (o->start.answers || o->start.n_steers > 0)) {
+        return err_set(e, ERR_USAGE, "--steer-values goes with --eval-only and without --steer");
+    }
+    if ((o->start.from || o->start.n_steers > 0 || o->start.steer_values) && !o->start.eval_only) {
         return err_set(e, ERR_USAGE, "--from and --steer go with --eval-only or --ask");
     }
     if (o->asked && (!o->start.eval_only || o->start.answers)) {
@@ -390,7 +412,7 @@ int main(int argc, char **argv)
     if (error == OK) {
         error = start_open(&o.start, &start, &e);
     }
-    if (error == OK && o.count) {
+    if (error == OK && o.start.count) {
         error = eval_work_count(&start, &outcome.eval, &e);
         outcome.end = PHASES_FINISHED;
     } else if (error == OK) {

@@ -51,22 +51,29 @@ static bool adapted(const struct phases *p)
     return p->eval_adapter && p->pass == EVAL_MAIN;
 }
 
-/* What makes these scores. */
-static struct score_maker scorer(const struct phases *p)
+/* What makes the scores of a tree. */
+static struct score_maker scorer(const struct phases *p, uint32_t tree)
 {
+    const uint32_t code = eval_vectors(p->eval, tree);
     return (struct score_maker){.adapter = adapted(p) ? p->last->digest : NULL,
-                                .vectors = p->start->steer ? p->start->steer_digest : NULL,
+                                .vectors = code > 0 ? p->start->value_vectors->digests[code]
+                                           : p->start->steer ? p->start->steer_digest
+                                                             : NULL,
                                 .score = eval_score(p->eval)};
 }
 
-/* Takes what is known of the pass; heads of the other trees go to todo [n]. */
-static enum err take_known(struct phases *p, const struct tree *trees, uint32_t n,
+/* Takes what is known of the pass. Of the other trees those with the least vectors from `from` on
+ * go to todo [n] and *vectors; *more: there are later ones. */
+static enum err take_known(struct phases *p, const struct tree *trees, uint32_t n, uint32_t from,
                            struct tree *todo, uint32_t *left)
 {
     struct score_key key;
-    const struct score_maker by = scorer(p);
+    uint32_t least = UINT32_MAX;
     *left = 0;
+    p->eval_more = false;
     for (uint32_t i = 0; i < n; i++) {
+        const struct score_maker by = scorer(p, i);
+        const uint32_t code = eval_vectors(p->eval, i);
         enum err error = score_book_key(&trees[i], &by, &key);
         if (error != OK) {
             return error;
@@ -74,19 +81,27 @@ static enum err take_known(struct phases *p, const struct tree *trees, uint32_t 
         const double *known = score_book_find(p->start->scores, &key, trees[i].n_leaves);
         if (known) {
             eval_take(p->eval, p->pass, i, known);
-        } else {
+            continue;
+        }
+        p->eval_more = p->eval_more || (least != UINT32_MAX && code != least && code >= from);
+        if (code >= from && code < least) {
+            least = code;
+            *left = 0;
+        }
+        if (code == least) {
             todo[(*left)++] = trees[i];
         }
     }
+    p->eval_vectors = least != UINT32_MAX ? least : 0;
     return OK;
 }
 
-static enum err prepare_pass(struct phases *p, uint32_t *left, struct errbuf *e)
+static enum err prepare_pass(struct phases *p, uint32_t from, uint32_t *left, struct errbuf *e)
 {
     uint32_t n = 0;
     const struct tree *trees = eval_trees(p->eval, &n);
     struct tree *todo = mem_calloc(n, sizeof *todo);
-    enum err error = todo ? take_known(p, trees, n, todo, left) : ERR_NOMEM;
+    enum err error = todo ? take_known(p, trees, n, from, todo, left) : ERR_NOMEM;
     if (error != OK) {
         mem_free(todo);
         return err_set(e, error, "no memory for an evaluation of %u trees", n);
@@ -98,16 +113,21 @@ static enum err prepare_pass(struct phases *p, uint32_t *left, struct errbuf *e)
         p->coming.score = eval_score(p->eval);
     }
     mem_free(todo);
-    log_event(LOG_INFO, "evaluation", "trees=%u known=%u tokens=%llu adapter=%d", n, n - *left,
-              (unsigned long long)p->coming.tokens, adapted(p));
+    if (error == OK && *left > 0 && p->start->value_vectors) {
+        error = phases_publish_value(p, p->eval_vectors);
+        error = error == OK ? OK : err_set(e, error, "no memory to publish the vectors of a value");
+    }
+    log_event(LOG_INFO, "evaluation", "trees=%u known=%u tokens=%llu adapter=%d vectors=%u", n,
+              n - *left, (unsigned long long)p->coming.tokens, adapted(p), p->eval_vectors);
     return error;
 }
 
-static void open_pass(struct phases *p)
+/* Opens the next batch of the pass: trees to which the same is added, vectors from `from` on. */
+static void open_pass(struct phases *p, uint32_t from)
 {
     struct errbuf e;
     uint32_t left = 0;
-    if (prepare_pass(p, &left, &e) != OK) {
+    if (prepare_pass(p, from, &left, &e) != OK) {
         phases_fail(p, e.text);
         return;
     }
@@ -132,15 +152,17 @@ void phases_eval_begin(struct phases *p, bool adapter)
     p->pass = request_of(p).paired ? EVAL_BASE : EVAL_MAIN;
     p->eval_tokens = 0.0;
     p->eval_from_ms = p->kept_ms = clock_now_ms();
-    open_pass(p);
+    open_pass(p, 0);
 }
 
 void phases_eval_scored(struct phases *p)
 {
     phases_eval_keep(p);
-    if (p->pass == EVAL_BASE) {
+    if (p->eval_more) {
+        open_pass(p, p->eval_vectors + 1);
+    } else if (p->pass == EVAL_BASE) {
         p->pass = EVAL_MAIN;
-        open_pass(p);
+        open_pass(p, 0);
     } else {
         phases_evaluated(p);
     }
@@ -185,7 +207,7 @@ void phases_eval_take(struct phases *p, const struct tree *tree, const double *l
     if (!all_finite(leaf_log_p, tree->n_leaves)) {
         return;
     }
-    const struct score_maker by = scorer(p);
+    const struct score_maker by = scorer(p, (uint32_t)tree->id);
     enum err error = score_book_key(tree, &by, &key);
     if (error == OK) {
         error = score_book_put(p->start->scores, &key, leaf_log_p, tree->n_leaves);

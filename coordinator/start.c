@@ -308,6 +308,11 @@ static enum err open_all(const struct start_options *o, struct run_config **cfg,
 static enum err load_vectors(const struct start_options *o, struct start *s, struct errbuf *e)
 {
     const struct model_shape *shape = model_shape(s->setup.model);
+    if (o->steer_values && !o->count) {
+        return value_vectors_load(o->steer_values, s->setup.values, s->setup.test,
+                                  o->ask.fit > 0 ? s->setup.train : NULL, shape, &s->value_vectors,
+                                  e);
+    }
     if (o->n_steers == 0) {
         return OK;
     }
@@ -353,6 +358,7 @@ void start_free(struct start *s)
     params_free(&s->params);
     score_book_free(&s->scores);
     mem_free(s->steer);
+    value_vectors_free(&s->value_vectors);
     journal_close(&s->journal);
     setup_free(&s->setup);
     *s = (struct start){0};

@@ -142,6 +142,45 @@ class Evals(FleetCase):
         self.assertIn("mix, lambda 0.25", table.stdout)
         self.assertIn("with lambda", table.stdout)
 
+    def test_vectors_in_place_of_names_are_chosen_on_training_scenarios_and_turn_with_the_value(self):
+        folder, model = os.path.join(self.folder, "caa"), ("--model", MODEL, "--values", VALUES)
+        words = [os.path.join(BIN, "pft"), "capture", *model, "--data", TRAIN, "--sweep", "1", "--multipliers",
+                 "20,60", "--limit", "24", "--out", folder, "--workers", "1", "--json"]
+        done = subprocess.run(words, capture_output=True, text=True, timeout=2 * DEADLINE, check=False)
+        self.assertEqual(done.returncode, 0, done.stderr[-3000:])
+        chosen = json.loads(done.stdout)
+        self.assertEqual([(t["layer"], t["multiplier"], t["n"]) for t in chosen["sweep"]],
+                         [(1, 20, 48), (1, 60, 48)])
+        best = max(chosen["sweep"], key=lambda t: t["accuracy"])
+        self.assertEqual((chosen["layer"], chosen["multiplier"]), (best["layer"], best["multiplier"]))
+        again = subprocess.run(words, capture_output=True, text=True, timeout=DEADLINE, check=False)
+        self.assertEqual((again.stdout, again.stderr), (done.stdout, ""))  # made before: nothing is done
+
+        def picks(name, multiplier, out):
+            specs = {"axes": {a: f"{folder}/{s.split('=')[0]}={multiplier}@1" for a, s in chosen["axes"].items()}}
+            file = self.write(name, json.dumps(specs))
+            result = self.bare("--values", VALUES, "--data", TEST, "--readout", "likelihood", "--fit", "0",
+                               "--steer-values", file, "--out", out)
+            with open(os.path.join(out, "result.json"), encoding="utf-8") as f:
+                questions = json.load(f)["results"][0]["questions"]
+            return result, {(q[0], q[2]): q[3] for q in questions}
+        out = os.path.join(self.folder, "kept")
+        added, more = picks("added.json", 60, out)
+        _, less = picks("less.json", -60, out)  # the same folder: other vectors are other scores
+        self.assertEqual(len(more), 48)
+        for (scenario, side), pick in more.items():
+            self.assertEqual(less[scenario, 1 - side], pick)
+        self.assertTrue(any(more[s, 0] != more[s, 1] for s, _ in more))
+        self.assertEqual(picks("added.json", 60, os.path.join(self.folder, "fresh"))[0], added)
+        self.assertEqual(picks("added.json", 60, out)[0], added)
+        _, none = picks("none.json", 0, out)
+        self.assertTrue(all(none[s, 0] == none[s, 1] for s, _ in none))
+        self.write("empty.json", json.dumps({"axes": {}}))
+        for readout, file, said in (("letter", "added.json", "likelihood, lift, contrast and mix"),
+                                    ("contrast", "empty.json", "has no vectors for 'Risk Orientation'")):
+            done = self.pft(*model, "--data", TEST, "--readout", readout, "--steer-values", file, "--fit", "0")
+            self.assertEqual((done.returncode, said in done.stderr), (1, True), done.stderr)
+
     def test_a_run_on_behaviour_questions_reports_them_and_refuses_retention(self):
         data = os.path.join(self.folder, "myopic-reward_ab.json")
         sets = ["--set", f"data.train={data}", "--set", f"data.values={BEHAVIOURS}",
@@ -251,6 +290,7 @@ class Evals(FleetCase):
                 ((*data, "--task", "history", "--readout", "contrast"), "likelihood, lift, letter"),
                 ((*data, "--task", "retention", "--readout", "lift"), "--readout says nothing"),
                 ((*data, "--readout", ""), "--task select has no ''"),
+                ((*data, "--task", "history", "--steer-values", "x"), "--steer-values goes with --task select"),
                 ((*data, "--lambda", "0,1"), "--lambda says something to --readout mix alone"),
                 ((*data, "--readout", "mix", "--lambda", "1,0"), "each more than the one before"),
                 ((*data, "--readout", "mix", "--lambda", "0,4"), "numbers from -2 to 3"),
