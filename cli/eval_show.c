@@ -122,7 +122,7 @@ static void print_mix(json_t *mix)
     (void)printf("\nThe share of picks for the first value %s with lambda",
                  json_is_true(json_object_get(mix, "monotone")) ? "never falls"
                                                                 : "falls somewhere");
-    json_object_foreach(json_object_get(mix, "per_value"), name, one)
+    json_object_foreach(json_object_get(mix, "values"), name, one)
     {
         if (json_is_false(one)) {
             (void)printf("%s%s", comma[0] ? comma : "; it falls for ", name);

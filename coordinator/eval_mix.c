@@ -63,7 +63,7 @@ void eval_mix_json(const struct eval_results *r, struct str *json)
     if (asked == 0) {
         return;
     }
-    str_addf(json, ",\"mix\":{\"monotone\":%s,\"per_value\":{", monotone ? "true" : "false");
+    str_addf(json, ",\"mix\":{\"monotone\":%s,\"values\":{", monotone ? "true" : "false");
     for (uint32_t i = 0; i < r->n_names; i += 2) {
         monotone = rises(r, (int)(i / 2), &asked);
         if (asked > 0 && r->names[i]) {

@@ -14,7 +14,7 @@
 MUST_USE enum err eval_mix_add(const struct eval_input *in, const struct eval_scores *scores,
                                double lambda, struct eval_results *out, struct errbuf *e);
 
-/* Appends ,"mix":{"monotone", "per_value": {NAME: true, ...}} where there are results of mixes:
+/* Appends ,"mix":{"monotone", "values": {NAME: true, ...}} where there are results of mixes:
  * no share is below that of the lambda before. */
 void eval_mix_json(const struct eval_results *r, struct str *json);
 

@@ -307,14 +307,14 @@ static void test_a_mix_counts_the_picks_of_the_first_value_at_every_share(void *
     expect_figure(result_of(root, 2), "per_value/Fast/accuracy", 1.0);
     json_t *mix = json_object_get(root, "mix");
     assert_true(json_is_true(json_object_get(mix, "monotone")));
-    assert_true(json_is_true(json_object_get(json_object_get(mix, "per_value"), "Fast")));
+    assert_true(json_is_true(json_object_get(json_object_get(mix, "values"), "Fast")));
     json_decref(root);
     const double falling[] = {-8.0, -2.0, -9.0, -1.0, -3.0, -9.0};
     eval_take(ev, EVAL_MAIN, 0, falling);
     root = world_finish(ev);
     mix = json_object_get(root, "mix");
     assert_true(json_is_false(json_object_get(mix, "monotone")));
-    assert_true(json_is_false(json_object_get(json_object_get(mix, "per_value"), "Fast")));
+    assert_true(json_is_false(json_object_get(json_object_get(mix, "values"), "Fast")));
     json_decref(root);
     eval_free(&ev);
     dataset_free(&data);
