@@ -9,14 +9,18 @@
 
 #include "cli/asking.h"
 #include "cli/cli.h"
+#include "cli/sweep.h"
 #include "common/base/file.h"
 #include "common/base/limits.h"
+
+enum { CAPTURE_OPTIONS = (int)ASKING_MODEL + 8 }; /* at least ASKING_ALL */
 
 struct capture_command {
     struct asking asking;
     struct talk talk;
     const char *axis, *out, *scenarios;
-    char path[FILE_PATH_BYTES]; /* of out, absolute */
+    const char *sweep, *multipliers, *limit; /* layers: many captures and a choice (sweep.h) */
+    char path[FILE_PATH_BYTES];              /* of out, absolute */
     long most;
     bool json;
     json_t *answer;
@@ -78,9 +82,24 @@ static enum err find_place(struct capture_command *c, struct errbuf *e)
     return file_join(c->path, real, name, e);
 }
 
+static enum err check_sweep(const struct capture_command *c, struct errbuf *e)
+{
+    const struct local_served *served = &c->asking.served;
+    if (!c->out || !served->data || !served->values) {
+        return err_set(e, ERR_USAGE,
+                       "--sweep needs --data FILE (training scenarios), --values FILE and --out "
+                       "FOLDER");
+    }
+    return c->axis || c->scenarios || served->n_steers > 0 || c->asking.bare
+               ? err_set(e, ERR_USAGE,
+                         "--sweep captures every axis of the first --limit scenarios: --axis, "
+                         "--scenarios, --steer and --base do not go with it")
+               : OK;
+}
+
 static enum err read_options(struct capture_command *c, int argc, char **argv, struct errbuf *e)
 {
-    struct args_option options[ASKING_ALL];
+    struct args_option options[CAPTURE_OPTIONS];
     asking_options(&c->asking, options);
     options[ASKING_MODEL] = (struct args_option){
         "--data", "FILE", "data file (default with a run: its data.test)", &c->asking.served.data,
@@ -93,15 +112,35 @@ static enum err read_options(struct capture_command *c, int argc, char **argv, s
         "--scenarios", "N", "the first N of the axis (default: all)", &c->scenarios, NULL, NULL};
     options[ASKING_MODEL + 4] =
         (struct args_option){"--json", NULL, "print JSON", NULL, NULL, &c->json};
+    options[ASKING_MODEL + 5] = (struct args_option){
+        "--sweep", "LAYERS", "every axis, into the folder --out; chooses one of these layers",
+        &c->sweep, NULL,     NULL};
+    options[ASKING_MODEL + 6] = (struct args_option){
+        "--multipliers", "LIST", "with --sweep: and one of these (default 1,2,4)",
+        &c->multipliers, NULL,   NULL};
+    options[ASKING_MODEL + 7] =
+        (struct args_option){"--limit",
+                             "N",
+                             "with --sweep: chosen on the first N scenarios, captured from the N "
+                             "behind them (default 60)",
+                             &c->limit,
+                             NULL,
+                             NULL};
     struct args a = {.usage = "pft capture RUN|--model FILE --data FILE --values FILE --axis NAME "
                               "--out FILE [options]",
                      .what = "Writes the mean difference of activations between the answers of an "
                              "axis's two values, a vector per layer.",
                      .options = options,
-                     .n_options = ASKING_MODEL + 5};
+                     .n_options = CAPTURE_OPTIONS};
     enum err error = args_parse(&a, argc, argv, e);
     if (error == OK) {
         error = asking_take(&c->asking, &a, e);
+    }
+    if (error == OK && c->sweep) {
+        return check_sweep(c, e);
+    }
+    if (error == OK && (c->multipliers || c->limit)) {
+        error = err_set(e, ERR_USAGE, "--multipliers and --limit go with --sweep LAYERS");
     }
     if (error == OK && (!c->axis || !c->out)) {
         error = err_set(e, ERR_USAGE, "--axis NAME and --out FILE are needed; usage: %s", a.usage);
@@ -125,6 +164,16 @@ int cli_capture(int argc, char **argv)
     enum err error = read_options(&c, argc, argv, &e);
     if (error == ERR_STATE) {
         return CLI_OK;
+    }
+    if (error == OK && c.sweep) {
+        const struct sweep_request r = {.asking = &c.asking,
+                                        .layers = c.sweep,
+                                        .multipliers = c.multipliers,
+                                        .limit = c.limit ? c.limit : "60",
+                                        .folder = c.out,
+                                        .json = c.json};
+        error = sweep_run(&r, &code, &e);
+        return error == OK ? code : cli_explain("pft capture", error, &e);
     }
     if (error == OK) {
         c.talk = (struct talk){.begin = begin, .answered = answered, .context = &c};

@@ -10,16 +10,19 @@
 #include "coordinator/eval_ask.h"
 #include "coordinator/readout.h"
 
+static const char MIX[] = "mix"; /* the readout that has a share in place of a value */
+static const char LAMBDAS[] = "0,.25,.5,.75,1";
+
 enum { READOUTS_BYTES = sizeof "likelihood,lift,contrast,letter" * 4 };
 
 struct eval_options {
     struct local_served served;
-    const char *train, *readout, *workers, *out;
-    const char *task, *shots, *limit, *fit, *seed; /* as given; checked into ask */
+    const char *train, *readout, *workers, *out, *steer_values;
+    const char *task, *shots, *limit, *fit, *seed, *lambda; /* as given; checked into ask */
     struct eval_request ask;
     char readouts[READOUTS_BYTES]; /* a list for the config, "" where the task has its own */
     const char *sets[ARGS_REPEATS], *steers[ARGS_REPEATS];
-    bool json, paired, count;
+    bool json, paired, count, mix;
 };
 
 static enum err check_words(struct eval_options *o, const struct args *a, struct errbuf *e)
@@ -35,9 +38,13 @@ static enum err check_words(struct eval_options *o, const struct args *a, struct
         return error;
     }
     if (o->served.model &&
-        (!o->served.data || (!o->served.values && o->ask.task != EVAL_RETENTION))) {
+        (!o->served.data ||
+         (!o->served.values && o->ask.task != EVAL_RETENTION && o->ask.task != EVAL_DIVERGENCE))) {
         return err_set(e, ERR_USAGE, "--model needs --data FILE and --values FILE; usage: %s",
                        a->usage);
+    }
+    if (o->steer_values && (o->ask.task != EVAL_SELECT || o->served.n_steers > 0)) {
+        return err_set(e, ERR_USAGE, "--steer-values goes with --task select and without --steer");
     }
     if (o->served.model && o->paired) {
         return err_set(e, ERR_USAGE,
@@ -87,6 +94,9 @@ static enum err check_asked(struct eval_options *o, struct errbuf *e)
         error = check_one(o, "--fit", o->fit, eval_ask_fit, 1u << EVAL_SELECT, e);
     }
     if (error == OK) {
+        error = check_one(o, "--lambda", o->lambda, eval_ask_mix, 1u << EVAL_SELECT, e);
+    }
+    if (error == OK) {
         error = check_one(o, "--seed", o->seed, eval_ask_seed, 1u << EVAL_HISTORY, e);
     }
     return error;
@@ -95,8 +105,8 @@ static enum err check_asked(struct eval_options *o, struct errbuf *e)
 static enum err read_options(struct eval_options *o, int argc, char **argv, struct errbuf *e)
 {
     const struct args_option options[] = {
-        {"--task", "NAME", "select (default), behaviour, retention or history", &o->task, NULL,
-         NULL},
+        {"--task", "NAME", "select (default), behaviour, retention, history or divergence",
+         &o->task, NULL, NULL},
         {"--model", "FILE", "a bare model instead of a run (\"default\": the fetched one)",
          &o->served.model, NULL, NULL},
         {"--data", "FILE", "data file (default with a run: its data.test)", &o->served.data, NULL,
@@ -107,11 +117,15 @@ static enum err read_options(struct eval_options *o, int argc, char **argv, stru
          "data.train, unless --values or behaviour ask for other ones)",
          &o->train, NULL, NULL},
         {"--readout", "NAMES",
-         "likelihood, lift, contrast, letter; comma-separated (docs/evaluation.md); or alone: "
-         "generated (select: answers in JSON), inferred (history; with options of its own)",
+         "likelihood, lift, contrast, letter; comma-separated (docs/evaluation.md); select "
+         "also: mix, or alone: generated (answers in JSON); history also, alone: inferred (with "
+         "options of its own)",
          &o->readout, NULL, NULL},
         {"--shots", "LIST", "history: earlier choices shown (default 0,1,3)", &o->shots, NULL,
          NULL},
+        {"--lambda", "LIST",
+         "readout mix: shares of the first value, -2 to 3 (default 0,.25,.5,.75,1)", &o->lambda,
+         NULL, NULL},
         {"--seed", "N", "history: of the simulated users (default 0)", &o->seed, NULL, NULL},
         {"--fit", "N", "select: training scenarios that thresholds are fitted on (default 60)",
          &o->fit, NULL, NULL},
@@ -124,6 +138,9 @@ static enum err read_options(struct eval_options *o, int argc, char **argv, stru
          NULL},
         {"--steer", "SPEC", "FILE=MULTIPLIER[@LAYER]: add a control vector", o->steers,
          &o->served.n_steers, NULL},
+        {"--steer-values", "FILE",
+         "select: a vector per axis in place of the value's name (pft capture --sweep)",
+         &o->steer_values, NULL, NULL},
         {"--set", "KEY=VALUE", "override a key of the config", o->sets, &o->served.n_sets, NULL},
         {"--count", NULL, "print how much there is to score, score nothing", NULL, NULL, &o->count},
         {"--json", NULL, "print JSON", NULL, NULL, &o->json},
@@ -151,10 +168,21 @@ static enum err unknown_readout(const struct eval_kind *kind, const char *name, 
         }
     }
     return err_set(e, ERR_USAGE,
-                   "--readout: --task %s has no '%s'; %s are possible, "
+                   "--readout: --task %s has no '%s'; %s%s are possible, "
                    "comma-separated%s",
-                   kind->name, name, known,
+                   kind->name, name, known, kind == eval_kind(EVAL_SELECT) ? ", mix" : "",
                    kind == eval_kind(EVAL_SELECT) ? ", or 'generated' alone" : "");
+}
+
+/* One more name of the list for the config. */
+static enum err add_readout(struct eval_options *o, const char *name, struct errbuf *e)
+{
+    const size_t used = strlen(o->readouts);
+    const int n =
+        snprintf(o->readouts + used, sizeof o->readouts - used, "%s%s", used > 0 ? "," : "", name);
+    return (size_t)n < sizeof o->readouts - used
+               ? OK
+               : err_set(e, ERR_USAGE, "--readout: the list is too long");
 }
 
 /* The readouts as a list for the config, "" where the task has its own. */
@@ -163,37 +191,37 @@ static enum err choose_readouts(struct eval_options *o, struct errbuf *e)
     const struct eval_kind *kind = eval_kind(o->ask.task);
     const char *list = o->readout;
     char name[32];
-    size_t used = 0;
+    enum err error = OK;
     if (o->ask.task == EVAL_GENERATED) {
         return OK;
     }
     if (kind->readouts == 0) {
-        return !list ? OK
-                     : err_set(e, ERR_USAGE,
-                               "--readout says nothing to --task %s, which sums and "
-                               "averages log-probabilities",
-                               kind->name);
+        return !list
+                   ? OK
+                   : err_set(e, ERR_USAGE, "--readout says nothing to --task %s, which has its own",
+                             kind->name);
     }
-    for (int r = 0; !list && r < READOUTS; r++) {
+    for (int r = 0; !list && r < READOUTS && error == OK; r++) {
         if (kind->usual & 1u << r) {
-            used += (size_t)snprintf(o->readouts + used, sizeof o->readouts - used, "%s%s",
-                                     used > 0 ? "," : "", readout_name((enum readout)r));
+            error = add_readout(o, readout_name((enum readout)r), e);
         }
     }
-    for (const char *at = list; at && (at == list || *at != '\0');) {
+    for (const char *at = list; error == OK && at && (at == list || *at != '\0');) {
         size_t n = strcspn(at, ",");
         (void)snprintf(name, sizeof name, "%.*s", (int)n, at);
         int r = readout_from(name);
-        if (r < 0 || !(kind->readouts & 1u << r)) {
+        bool mix = o->ask.task == EVAL_SELECT && strcmp(name, MIX) == 0;
+        if (!mix && (r < 0 || !(kind->readouts & 1u << r))) {
             return unknown_readout(kind, name, e);
         }
+        error = mix ? OK : add_readout(o, name, e);
+        o->mix = o->mix || mix;
         at += n + (at[n] == ',');
     }
-    if (list &&
-        (size_t)snprintf(o->readouts, sizeof o->readouts, "%s", list) >= sizeof o->readouts) {
-        return err_set(e, ERR_USAGE, "--readout: the list is too long");
+    if (error == OK && o->lambda && !o->mix) {
+        error = err_set(e, ERR_USAGE, "--lambda says something to --readout mix alone");
     }
-    return OK;
+    return error;
 }
 
 /* What is asked, as it was given. */
@@ -205,6 +233,13 @@ static void add_asked(const struct eval_options *o, struct local_words *w)
     local_words_option(w, "--limit", o->limit);
     local_words_option(w, "--fit", o->fit);
     local_words_option(w, "--seed", o->seed);
+    local_words_option(w, "--steer-values", o->steer_values);
+    if (o->mix) {
+        local_words_option(w, "--mix", o->lambda ? o->lambda : LAMBDAS);
+    }
+    if (o->mix && o->readouts[0] == '\0') {
+        local_words_add(w, "--only-mix");
+    }
     if (o->paired) {
         local_words_add(w, "--paired");
     }

@@ -7,10 +7,10 @@
 
 enum { NAME_BYTES = 64, NAME_COLUMNS = 28 };
 
-/* The member of a share that is its figure: "accuracy", "score" or "difference". */
+/* The member of a share that is its figure. */
 static json_t *figure_of(json_t *share)
 {
-    static const char *const names[] = {"accuracy", "score", "difference"};
+    static const char *const names[] = {"accuracy", "score", "difference", "kl"};
     json_t *figure = NULL;
     for (size_t i = 0; !figure && i < sizeof names / sizeof names[0]; i++) {
         figure = json_object_get(share, names[i]);
@@ -28,9 +28,11 @@ static json_t *names_of(json_t *share)
 static void print_share(const char *name, json_t *share, json_t *paired)
 {
     json_t *ci = json_object_get(share, "ci95");
-    (void)printf("  %-*s %6lld   %.3f   [%.3f, %.3f]", NAME_COLUMNS - 2, name,
-                 (long long)json_integer_value(json_object_get(share, "n")),
-                 json_number_value(figure_of(share)), json_number_value(json_array_get(ci, 0)),
+    const int digits = json_object_get(share, "kl") ? 5 : 3;
+    (void)printf("  %-*s %6lld   %.*f   [%.*f, %.*f]", NAME_COLUMNS - 2, name,
+                 (long long)json_integer_value(json_object_get(share, "n")), digits,
+                 json_number_value(figure_of(share)), digits,
+                 json_number_value(json_array_get(ci, 0)), digits,
                  json_number_value(json_array_get(ci, 1)));
     if (paired) {
         ci = json_object_get(paired, "ci95");
@@ -65,8 +67,10 @@ static void print_block(const char *title, json_t *share)
     json_t *base = json_object_get(share, "base");
     json_t *paired = json_object_get(share, "paired");
     (void)printf("%-*s %6s   %s   %s%s\n", NAME_COLUMNS, title, "n",
-                 json_object_get(share, "score") ? "score" : "right", "95 % interval ",
-                 paired ? "   against the base (paired)" : "");
+                 json_object_get(share, "score") ? "score"
+                 : json_object_get(share, "kl")  ? "KL   "
+                                                 : "right",
+                 "95 % interval ", paired ? "   against the base (paired)" : "");
     print_share("all", share, paired);
     if (base) {
         print_share("base (adapter off)", base, NULL);
@@ -107,8 +111,12 @@ static void print_table(json_t *results)
         char title[NAME_BYTES];
         const char *readout = json_string_value(json_object_get(result, "readout"));
         json_t *shots = json_object_get(result, "shots");
+        json_t *lambda = json_object_get(result, "lambda");
         json_t *all = json_object_get(result, "select_all");
-        if (shots) {
+        if (lambda) {
+            (void)snprintf(title, sizeof title, "%s, lambda %g", readout,
+                           json_number_value(lambda));
+        } else if (shots) {
             (void)snprintf(title, sizeof title, "%s, %d earlier choices", readout,
                            (int)json_integer_value(shots));
         } else {
@@ -120,6 +128,27 @@ static void print_table(json_t *results)
             print_select_all(readout, all);
         }
     }
+}
+
+static void print_mix(json_t *mix)
+{
+    const char *name;
+    json_t *one;
+    const char *comma = "";
+    if (!mix) {
+        return;
+    }
+    (void)printf("\nThe share of picks for the first value %s with lambda",
+                 json_is_true(json_object_get(mix, "monotone")) ? "never falls"
+                                                                : "falls somewhere");
+    json_object_foreach(json_object_get(mix, "values"), name, one)
+    {
+        if (json_is_false(one)) {
+            (void)printf("%s%s", comma[0] ? comma : "; it falls for ", name);
+            comma = ", ";
+        }
+    }
+    (void)puts(".");
 }
 
 enum err eval_show(const char *path, bool as_json, struct errbuf *e)
@@ -144,6 +173,7 @@ enum err eval_show(const char *path, bool as_json, struct errbuf *e)
         (void)puts("");
     } else {
         print_table(results);
+        print_mix(json_object_get(root, "mix"));
     }
     json_decref(root);
     return OK;

@@ -74,9 +74,15 @@ static const json_t *part_of(const json_t *r, const char *part)
     return r;
 }
 
+/* A yes or no counts as 1 or 0. */
+static bool is_figure(const json_t *value)
+{
+    return json_is_number(value) || json_is_boolean(value);
+}
+
 static bool has_measure(const json_t *r, const struct matrix_column *c)
 {
-    return json_is_number(json_object_get(part_of(r, c->part), c->measure));
+    return is_figure(json_object_get(part_of(r, c->part), c->measure));
 }
 
 int matrix_table_column(const struct matrix_table *t, const char *label)
@@ -216,13 +222,14 @@ static void read_share(const json_t *object, const char *measure, struct matrix_
     const json_t *value = json_object_get(object, measure);
     const json_t *ci = interval_of(object, measure);
     *out = (struct matrix_figure){.lo = 1.0, .hi = 0.0};
-    if (!json_is_number(value)) {
+    if (!is_figure(value)) {
         return;
     }
     out->there = true;
     out->seeds = 1;
     out->n = (uint32_t)json_integer_value(json_object_get(object, "n"));
-    out->share = out->least = out->most = json_number_value(value);
+    out->share = json_is_boolean(value) ? json_is_true(value) : json_number_value(value);
+    out->least = out->most = out->share;
     if (json_array_size(ci) == 2) {
         out->lo = json_number_value(json_array_get(ci, 0));
         out->hi = json_number_value(json_array_get(ci, 1));

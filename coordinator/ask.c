@@ -65,27 +65,45 @@ static enum err read_divergence(struct ask *a, const json_t *list, struct errbuf
     return error;
 }
 
+static enum err read_range(const json_t *capture, const char *name, uint32_t *out, struct errbuf *e)
+{
+    const json_t *value = json_object_get(capture, name);
+    const json_int_t n = json_integer_value(value);
+    if (value && (!json_is_integer(value) || n < 0 || n > LIMIT_GROUPS)) {
+        return err_set(e, ERR_PARSE, "capture: \"%s\" is a number from 0 to %d", name,
+                       LIMIT_GROUPS);
+    }
+    *out = (uint32_t)n;
+    return OK;
+}
+
 static enum err read_capture(struct ask *a, const json_t *capture, struct errbuf *e)
 {
     const char *axis = json_string_value(json_object_get(capture, "axis"));
     const char *out = json_string_value(json_object_get(capture, "out"));
-    const json_int_t most = json_integer_value(json_object_get(capture, "scenarios"));
-    uint32_t index;
-    if (!axis || !out || most < 0 || most > LIMIT_GROUPS) {
-        return err_set(e, ERR_PARSE,
-                       "capture: \"axis\" and \"out\" are needed, \"scenarios\" is 0 (all) to %d",
-                       LIMIT_GROUPS);
+    struct capture_range range = {0};
+    if (!axis || !out) {
+        return err_set(e, ERR_PARSE, "capture: \"axis\" and \"out\" are needed");
     }
     if (!a->s->test || !a->s->values) {
         return err_set(e, ERR_REFUSED,
                        "capture: data.test and data.values name the scenarios, they are not set");
     }
-    enum err error = values_find_axis(a->s->values, axis, &index, e);
+    enum err error = read_range(capture, "scenarios", &range.most, e);
+    if (error == OK) {
+        error = read_range(capture, "skip", &range.skip, e);
+    }
+    if (error == OK) {
+        error = read_range(capture, "limit", &range.limit, e);
+    }
+    if (error == OK) {
+        error = values_find_axis(a->s->values, axis, &range.axis, e);
+    }
     a->out = mem_strdup(out);
     if (error == OK && !a->out) {
         error = err_set(e, ERR_NOMEM, "no memory for a path");
     }
-    return error == OK ? capture_new(a->s, index, (uint32_t)most, &a->capture, e) : error;
+    return error == OK ? capture_new(a->s, &range, &a->capture, e) : error;
 }
 
 static enum err read_line(struct ask *a, const json_t *doc, struct errbuf *e)

@@ -7,7 +7,8 @@
  *                  "value": NAME | "mix": {"axis": NAME, "lambda": L},
  *                  "temperature", "top_p", "max_new_tokens", "seed"}; only prompt is needed
  *       TURN = {"role": "user" | "assistant", "content": TEXT}; end = "stop" or "length"
- *   {"capture": {"axis": NAME, "scenarios": N, "out": FILE}}
+ *   {"capture": {"axis": NAME, "scenarios": N, "skip": N, "limit": N,
+ *                "out": FILE}}
  *                                  -> {"out", "scenarios", "rows": [A, B], "norms": [per layer]}
  *   {"divergence": [TEXT, ...]}         -> {"kl", "tokens", "texts": [KL, ...]}
  * Any of them with "adapter": false is answered by the bare model. What cannot be answered gets

@@ -81,14 +81,16 @@ static enum err add_scenario(struct capture *c, struct render *r, const struct d
     return OK;
 }
 
-static enum err add_scenarios(struct capture *c, const struct setup *s, uint32_t axis,
-                              uint32_t most, struct errbuf *e)
+static enum err add_scenarios(struct capture *c, const struct setup *s,
+                              const struct capture_range *range, struct errbuf *e)
 {
     struct render r;
     enum err error = render_init(&r, s->cfg, s->values, s->tok, e);
-    for (uint32_t i = 0; error == OK && i < s->test->n_scenarios; i++) {
+    for (uint32_t i = range->skip; error == OK && i < s->test->n_scenarios; i++) {
         const struct data_scenario *scenario = &s->test->scenarios[i];
-        if (scenario->axis == axis && two_sided(scenario) && (most == 0 || c->n < most)) {
+        const bool within = range->limit == 0 || i - range->skip < range->limit;
+        if (within && scenario->axis == range->axis && two_sided(scenario) &&
+            (range->most == 0 || c->n < range->most)) {
             error = add_scenario(c, &r, scenario, e);
         }
     }
@@ -97,12 +99,12 @@ static enum err add_scenarios(struct capture *c, const struct setup *s, uint32_t
         error = err_set(e, ERR_RANGE,
                         "%s: no scenario of axis '%s' has options of both values with more than "
                         "one token",
-                        s->test->path, s->values->axes[axis].name);
+                        s->test->path, s->values->axes[range->axis].name);
     }
     return error;
 }
 
-enum err capture_new(const struct setup *s, uint32_t axis, uint32_t most, struct capture **out,
+enum err capture_new(const struct setup *s, const struct capture_range *range, struct capture **out,
                      struct errbuf *e)
 {
     const struct model_shape *shape = model_shape(s->model);
@@ -115,7 +117,7 @@ enum err capture_new(const struct setup *s, uint32_t axis, uint32_t most, struct
     c->hidden = shape->hidden;
     c->vocab = shape->vocab;
     c->sums = mem_calloc(2 * (size_t)c->layers * c->hidden, sizeof *c->sums);
-    enum err error = c->sums ? add_scenarios(c, s, axis, most, e)
+    enum err error = c->sums ? add_scenarios(c, s, range, e)
                              : err_set(e, ERR_NOMEM, "no memory for sums of activations");
     if (error != OK) {
         capture_free(&c);

@@ -18,9 +18,14 @@
 struct setup;
 struct capture;
 
-/* The scenarios of `axis` in s->test, at most `most` of them (0: all), in file order. ERR_RANGE
- * when there is none. s is borrowed. */
-MUST_USE enum err capture_new(const struct setup *s, uint32_t axis, uint32_t most,
+/* Which scenarios of s->test: those of `axis` among `limit` (0: all) behind the first `skip`, at
+ * most `most` of them (0: all), in file order. */
+struct capture_range {
+    uint32_t axis, skip, limit, most;
+};
+
+/* ERR_RANGE when there is none. s is borrowed. */
+MUST_USE enum err capture_new(const struct setup *s, const struct capture_range *range,
                               struct capture **out, struct errbuf *e);
 MUST_USE enum err capture_batch(const struct capture *c, uint32_t unit_tokens, uint32_t number,
                                 struct batch *b, struct errbuf *e);

@@ -3,9 +3,9 @@
 
 #include <string.h>
 
+#include "common/base/check.h"
 #include "common/base/file.h"
 #include "common/base/limits.h"
-#include "common/base/check.h"
 #include "common/base/mem.h"
 #include "coordinator/choices.h"
 
@@ -224,6 +224,23 @@ static enum err fill_retention(struct dataset_all *all, const struct json_stream
     return fill_question(all, s, item, keys, out, e);
 }
 
+/* A prompt that names no preference, and its answer as the one option where there is one. */
+static enum err fill_plain(struct dataset_all *all, const struct json_stream *s, const json_t *item,
+                           const char *text, const char *answer, struct data_scenario *out,
+                           struct errbuf *e)
+{
+    struct data_option *list = keep(all, sizeof *list);
+    out->axis = DATASET_NO_AXIS;
+    out->options = list;
+    out->n_options = answer ? 1 : 0;
+    if (!list || !keep_text(all, item, text, &out->text) ||
+        !keep_bytes(all, "", 0, &out->extra[0]) || !keep_bytes(all, "", 0, &out->extra[1]) ||
+        (answer && !keep_text(all, item, answer, &list[0].text))) {
+        return err_set(e, ERR_NOMEM, "%s: no memory for its texts", s->name);
+    }
+    return OK;
+}
+
 static enum err add_group(struct dataset_all *all, uint32_t scenario, uint32_t n_pairs,
                           struct errbuf *e)
 {
@@ -294,6 +311,9 @@ static enum err add_item(struct dataset_all *all, const struct json_stream *s, c
             : all->d.format == DATA_HISTORY   ? fill_history(all, s, item, values, out, e)
             : all->d.format == DATA_BQD       ? fill_behaviour(all, s, item, out, e)
             : all->d.format == DATA_RETENTION ? fill_retention(all, s, item, out, e)
+            : all->d.format == DATA_SFT
+                ? fill_plain(all, s, item, "instruction", "response", out, e)
+            : all->d.format == DATA_QUESTIONS ? fill_plain(all, s, item, "question", NULL, out, e)
                                               : fill_pair(all, s, item, out, e);
     return error == OK ? add_pairs(all, all->d.n_scenarios++, grouping, e) : error;
 }
@@ -338,11 +358,13 @@ static enum err settle_format(struct dataset_all *all, const struct json_stream 
     }
     enum data_format format = all->d.format;
     if (format != DATA_VCD && format != DATA_PAIRS && format != DATA_BQD &&
-        format != DATA_RETENTION && format != DATA_HISTORY) {
+        format != DATA_RETENTION && format != DATA_HISTORY && format != DATA_SFT &&
+        format != DATA_QUESTIONS) {
         const struct data_format_info *info = data_format_info(format);
         return json_stream_fail(s, NULL, 0, e, ERR_UNSUPPORTED,
                                 "the items look like %s (%s); training and evaluation read 'vcd', "
-                                "'pairs' and 'bqd' files, evaluation 'retention' files too",
+                                "'pairs' and 'bqd' files, evaluation 'retention', 'sft' and "
+                                "'questions' files too",
                                 info->name, info->what);
     }
     if ((format == DATA_VCD || format == DATA_BQD || format == DATA_HISTORY) && !values) {

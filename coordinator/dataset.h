@@ -8,6 +8,8 @@
  * same with the correct and the incorrect answer, without axis and preference; for evaluation only.
  * History files: a scenario with options whose values are not known (all of side a), with or
  * without an axis; for inference only. VCD and history items may say what a user picked.
+ * Questions and sft files: a prompt without preference, of sft files with its answer as the one
+ * option (side a); for evaluation only.
  * A pair = an option of side a with one of side b.
  * Read-only once loaded; a dataset does not need the values it was loaded with. */
 #ifndef PFT_DATASET_H
@@ -36,7 +38,7 @@ struct data_option {
 
 struct data_scenario {
     struct data_text text;
-    struct data_text extra[2]; /* pair and retention files; else text NULL */
+    struct data_text extra[2]; /* pair, retention, questions and sft files; else text NULL */
     struct data_text category; /* retention files, "" where there is none; else text NULL */
     uint32_t axis;             /* index into the values; DATASET_NO_AXIS without preference names */
     uint32_t n_options;

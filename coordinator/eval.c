@@ -3,6 +3,7 @@
 
 #include "common/base/mem.h"
 #include "coordinator/dataset.h"
+#include "coordinator/eval_mix.h"
 
 struct eval {
     struct eval_input in;
@@ -14,9 +15,9 @@ struct eval {
 static enum err check_input(const struct eval_input *in, const struct eval_kind *kind,
                             struct errbuf *e)
 {
-    if (kind->report && in->ask.paired) {
-        return err_set(e, ERR_REFUSED, "the evaluation '%s' hands scores on: nothing to pair",
-                       kind->name);
+    if ((kind->report || kind->score == WIRE_KL) && in->ask.paired) {
+        return err_set(e, ERR_REFUSED, "the evaluation '%s' %s: nothing to pair", kind->name,
+                       kind->report ? "hands scores on" : "compares with the base itself");
     }
     if (!kind->reads(in->test)) {
         return err_set(e, ERR_REFUSED,
@@ -25,7 +26,7 @@ static enum err check_input(const struct eval_input *in, const struct eval_kind 
                        in->test->path, data_format_info(in->test->format)->what, kind->name,
                        kind->formats, eval_kind(eval_task_for(in->test))->name);
     }
-    if (kind->readouts != 0 && eval_readouts(in) == 0) {
+    if (kind->readouts != 0 && eval_readouts(in) == 0 && in->ask.n_lambdas == 0) {
         struct str known = {0};
         for (int r = 0; r < READOUTS; r++) {
             if (kind->readouts & 1u << r) {
@@ -99,6 +100,16 @@ struct generate *eval_generate(const struct eval *ev, enum eval_pass pass)
     return ev->answers[pass];
 }
 
+uint32_t eval_vectors(const struct eval *ev, uint32_t tree)
+{
+    return ev->trees.places[tree].vectors;
+}
+
+enum wire_score eval_score(const struct eval *ev)
+{
+    return ev->kind->score;
+}
+
 void eval_take(struct eval *ev, enum eval_pass pass, uint32_t tree, const double *leaf_logp)
 {
     eval_trees_take(&ev->trees, pass, tree, leaf_logp);
@@ -149,6 +160,7 @@ enum err eval_finish(struct eval *ev, struct str *json, struct errbuf *e)
         str_addf(json, "{\"task\":\"%s\",\"n_scenarios\":%u", ev->kind->name, eval_limit(&ev->in));
         str_add(json, ",\"results\":");
         error = eval_results_json(&results[EVAL_MAIN], paired ? &results[EVAL_BASE] : NULL, json);
+        eval_mix_json(&results[EVAL_MAIN], json);
         str_add(json, "}");
         error = error == OK ? str_ok(json) : error;
         error = error == OK ? OK : err_set(e, error, "evaluation: %s", err_text(error));

@@ -24,8 +24,14 @@ MUST_USE enum err eval_new(const struct eval_input *in, struct eval **out, struc
 /* The trees to score, *n of them, in a fixed order; tree.id is their index. Owned by the eval. */
 const struct tree *eval_trees(const struct eval *ev, uint32_t *n);
 
-/* Takes the log-probabilities of a tree's leaves (n_leaves doubles); the same tree may come twice.
- */
+/* The vectors that are added while a tree is scored (value_vectors.h); 0: those of every tree. */
+uint32_t eval_vectors(const struct eval *ev, uint32_t tree);
+
+/* What of a leaf is to be scored. */
+enum wire_score eval_score(const struct eval *ev);
+
+/* Takes the log-probabilities (or what eval_score says) of a tree's leaves (n_leaves doubles); the
+ * same tree may come twice. */
 void eval_take(struct eval *ev, enum eval_pass pass, uint32_t tree, const double *leaf_logp);
 
 /* The requests of a pass, for a kind that is answered in words: the caller has them answered. NULL

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "common/base/str.h"
+#include "common/wire/answers.h"
 #include "coordinator/history.h"
 
 enum { FIT_USUAL = 60 };
@@ -86,6 +87,32 @@ enum err eval_ask_rising(const char *value, uint32_t room, uint32_t most, uint32
 enum err eval_ask_shots(struct eval_request *ask, const char *value, struct errbuf *e)
 {
     return eval_ask_rising(value, EVAL_SHOTS_MAX, HISTORY_MAX, ask->shots, &ask->n_shots, e);
+}
+
+enum err eval_ask_mix(struct eval_request *ask, const char *value, struct errbuf *e)
+{
+    const double least = (double)ANSWER_WEIGHT_MIN;
+    const double most = (double)ANSWER_WEIGHT_MAX;
+    uint32_t n = 0;
+    for (const char *at = value;; at++) {
+        char *end = NULL;
+        const double lambda = strtod(at, &end);
+        bool fine = end != at && !isspace((unsigned char)*at) && n < EVAL_LAMBDAS_MAX &&
+                    lambda >= least && lambda <= most && (n == 0 || lambda > ask->lambdas[n - 1]) &&
+                    (*end == ',' || *end == '\0');
+        if (!fine) {
+            return err_set(e, ERR_USAGE,
+                           "--lambda: '%s': up to %d numbers from %g to %g are wanted, each more "
+                           "than the one before, comma-separated",
+                           value, EVAL_LAMBDAS_MAX, least, most);
+        }
+        ask->lambdas[n++] = lambda;
+        ask->n_lambdas = n;
+        at = end;
+        if (*at == '\0') {
+            return OK;
+        }
+    }
 }
 
 enum err eval_ask_limit(struct eval_request *ask, const char *value, struct errbuf *e)

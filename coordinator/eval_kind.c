@@ -7,9 +7,10 @@
 #include "coordinator/dataset.h"
 
 static const struct eval_kind *const kinds[EVAL_TASKS] = {
-    [EVAL_SELECT] = &eval_select,       [EVAL_BEHAVIOUR] = &eval_behaviour,
-    [EVAL_RETENTION] = &eval_retention, [EVAL_HISTORY] = &eval_history,
-    [EVAL_VALUES] = &eval_values,       [EVAL_GENERATED] = &eval_generated};
+    [EVAL_SELECT] = &eval_select,         [EVAL_BEHAVIOUR] = &eval_behaviour,
+    [EVAL_RETENTION] = &eval_retention,   [EVAL_HISTORY] = &eval_history,
+    [EVAL_DIVERGENCE] = &eval_divergence, [EVAL_VALUES] = &eval_values,
+    [EVAL_GENERATED] = &eval_generated};
 
 const struct eval_kind *eval_kind(enum eval_task task)
 {
@@ -43,5 +44,5 @@ uint32_t eval_limit(const struct eval_input *in)
 
 uint32_t eval_readouts(const struct eval_input *in)
 {
-    return in->cfg->eval_readouts & kinds[in->ask.task]->readouts;
+    return in->ask.only_mix ? 0 : in->cfg->eval_readouts & kinds[in->ask.task]->readouts;
 }

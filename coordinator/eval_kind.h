@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "common/base/err.h"
+#include "common/wire/message.h"
 #include "coordinator/eval_result.h"
 #include "coordinator/eval_trees.h"
 #include "coordinator/readout.h"
@@ -26,23 +27,28 @@ enum eval_task {
     EVAL_BEHAVIOUR,
     EVAL_RETENTION,
     EVAL_HISTORY,
+    EVAL_DIVERGENCE,
     EVAL_VALUES,
     EVAL_GENERATED, /* the questions of select, answered in words */
     EVAL_TASKS
 };
 
-enum { EVAL_SHOTS_MAX = 8 };
+enum { EVAL_SHOTS_MAX = 8, EVAL_LAMBDAS_MAX = 16 };
 
 /* What is asked for. */
 struct eval_request {
     enum eval_task task;
     uint32_t limit; /* the first scenarios of the data file; 0 = all */
     uint32_t fit;   /* select: training scenarios that thresholds are fitted on; 0 = none */
-    uint64_t seed;  /* history: of the simulated users */
+    uint32_t n_lambdas;
+    double lambdas[EVAL_LAMBDAS_MAX]; /* select: shares of the first pole in a mix, ascending */
+    bool only_mix;                    /* no readout but the mixes */
+    uint64_t seed;                    /* history: of the simulated users */
     uint32_t n_shots;
     uint32_t shots[EVAL_SHOTS_MAX]; /* history: earlier choices shown, ascending */
     bool paired;                    /* scored with the adapter off too, for the paired difference */
-    bool own_axis; /* values: every scenario under the two values of its own axis alone */
+    bool by_vector; /* select: the vectors of a value are added, its name is not in the prompt */
+    bool own_axis;  /* values: every scenario under the two values of its own axis alone */
 };
 
 /* Borrowed for as long as the evaluation lives; the request is copied. */
@@ -57,10 +63,11 @@ struct eval_input {
 };
 
 struct eval_kind {
-    const char *name;    /* --task */
-    const char *formats; /* of the data files it reads, for messages */
-    uint32_t readouts;   /* possible ones, bit 1 << enum readout; 0: it has its own */
-    uint32_t usual;      /* those taken when none is named */
+    const char *name;      /* --task */
+    const char *formats;   /* of the data files it reads, for messages */
+    uint32_t readouts;     /* possible ones, bit 1 << enum readout; 0: it has its own */
+    uint32_t usual;        /* those taken when none is named */
+    enum wire_score score; /* what of a leaf is wanted: log p unless said otherwise */
     bool (*reads)(const struct dataset *d);
     /* Adds the trees to score. */
     enum err (*build)(const struct eval_input *in, struct eval_trees *trees, struct errbuf *e);
@@ -90,6 +97,6 @@ uint32_t eval_limit(const struct eval_input *in);
 uint32_t eval_readouts(const struct eval_input *in);
 
 extern const struct eval_kind eval_select, eval_generated, eval_behaviour, eval_retention,
-    eval_history, eval_values;
+    eval_history, eval_divergence, eval_values;
 
 #endif

@@ -4,6 +4,7 @@
 #include "common/base/limits.h"
 #include "coordinator/dataset.h"
 #include "coordinator/render.h"
+#include "coordinator/value_vectors.h"
 #include "coordinator/values.h"
 
 uint32_t eval_axis(const struct eval_input *in, const struct data_scenario *s)
@@ -27,6 +28,38 @@ static uint32_t sides_of(uint32_t readouts)
     return sides;
 }
 
+/* The trees of a scenario: a value of `sides` is told by its name in the prompt, or by the vectors
+ * that are added behind a prompt without one. */
+static enum err add_scenario(const struct eval_input *in, struct render *r,
+                             const struct dataset *data, uint32_t part, uint32_t at, uint32_t sides,
+                             bool letters, struct eval_trees *trees, struct errbuf *e)
+{
+    const struct data_scenario *s = &data->scenarios[at];
+    const bool by_vector = in->ask.by_vector;
+    enum err error = OK;
+    for (uint32_t side = 0; side < (by_vector ? READOUT_SIDES : 1) && error == OK; side++) {
+        struct forest_trees made = {0};
+        const uint32_t first = trees->n;
+        if (by_vector && !(sides & 1u << side)) {
+            continue;
+        }
+        error = forest_score(r, s, data->path, by_vector ? 1u << READOUT_NONE : sides, letters, 0,
+                             &made, NULL, e);
+        if (error == OK) {
+            error = eval_trees_add(trees, part, at, &made, e);
+        }
+        forest_trees_free(&made);
+        for (uint32_t t = first; by_vector && t < trees->n; t++) {
+            struct eval_place *place = &trees->places[t];
+            place->vectors = side == READOUT_NONE ? 0 : value_vectors_code(s->axis, side);
+            for (uint32_t k = 0; k < trees->trees[t].n_leaves; k++) {
+                place->leaves[k].side = side;
+            }
+        }
+    }
+    return error;
+}
+
 enum err eval_named_build(const struct eval_input *in, const struct dataset *data, uint32_t part,
                           uint32_t n, uint32_t of, uint32_t readouts, struct eval_trees *trees,
                           struct errbuf *e)
@@ -35,18 +68,11 @@ enum err eval_named_build(const struct eval_input *in, const struct dataset *dat
     bool letters = (readouts & 1u << READOUT_LETTER) != 0;
     enum err error = render_init(&render, in->cfg, in->values, in->tok, e);
     for (uint32_t i = 0; i < n && error == OK; i++) {
-        struct forest_trees made = {0};
         uint32_t at = (uint32_t)((uint64_t)i * of / n);
-        const struct data_scenario *s = &data->scenarios[at];
-        if (!dataset_offers_both(s)) {
-            continue;
+        if (dataset_offers_both(&data->scenarios[at])) {
+            error =
+                add_scenario(in, &render, data, part, at, sides_of(readouts), letters, trees, e);
         }
-        error =
-            forest_score(&render, s, data->path, sides_of(readouts), letters, 0, &made, NULL, e);
-        if (error == OK) {
-            error = eval_trees_add(trees, part, at, &made, e);
-        }
-        forest_trees_free(&made);
     }
     render_free(&render);
     return error;

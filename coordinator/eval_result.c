@@ -54,7 +54,7 @@ enum err eval_results_add(struct eval_results *r, const char *readout, int shots
         return err_set(e, error, "evaluation: no memory for the results");
     }
     *out = &r->items[r->n++];
-    **out = (struct eval_result){.readout = readout, .shots = shots};
+    **out = (struct eval_result){.readout = readout, .shots = shots, .lambda = (double)NAN};
     return OK;
 }
 
@@ -180,6 +180,9 @@ static enum err add_shares(const struct eval_results *r, const struct eval_share
     uint32_t n;
     enum err error =
         base ? add_difference(shares, base, -1, &n, json) : add_figures(shares, -1, &n, json);
+    if (!r->per) {
+        return error;
+    }
     str_addf(json, ",\"%s\":{", r->per);
     const char *comma = "";
     for (uint32_t i = 0; i < r->n_names && error == OK; i++) {
@@ -266,8 +269,8 @@ static void add_questions(const struct eval_series *series, struct str *json)
     str_add(json, ",\"questions\":[");
     for (uint32_t i = 0; i < series->n; i++) {
         const struct eval_answer *a = &series->items[i];
-        str_addf(json, "%s[%u,%u,%u,%lld,%d]", i > 0 ? "," : "", a->scenario, a->axis, a->side,
-                 a->pick == EVAL_NO_PICK ? -1LL : (long long)a->pick, a->gain > 0.0 ? 1 : 0);
+        str_addf(json, "%s[%u,%u,%u,%lld,%.6g]", i > 0 ? "," : "", a->scenario, a->axis, a->side,
+                 a->pick == EVAL_NO_PICK ? -1LL : (long long)a->pick, a->gain / a->weight);
     }
     str_add(json, "]");
 }
@@ -278,6 +281,9 @@ static enum err add_result(const struct eval_results *r, const struct eval_resul
     str_addf(json, "{\"readout\":\"%s\",", result->readout);
     if (result->shots >= 0) {
         str_addf(json, "\"shots\":%d,", result->shots);
+    }
+    if (!isnan(result->lambda)) {
+        str_addf(json, "\"lambda\":%g,", result->lambda);
     }
     enum err error = add_part(r, result, base, EVAL_ONE, json);
     if (error == OK && r->has_bag) {

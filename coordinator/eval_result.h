@@ -3,9 +3,10 @@
  * Owns: the answers, the shape of the JSON. Never: how an answer came about. Loop thread.
  *
  * One result as JSON (docs/evaluation.md):
- *   "readout", "shots" (history), SHARE, "bag_of_words": {SHARE} or null,
+ *   "readout", "shots" (history), "lambda" (mix), SHARE, "bag_of_words": {SHARE} or null,
  *   "select_all": {SHARE, "threshold", "bag_of_words", "scores": [one per question]} (select),
- *   "questions": [[scenario, axis, side, pick, correct], ...]
+ *   "questions": [[scenario, axis, side, pick, correct], ...]; of what has no right and wrong the
+ *   question's own figure in place of correct
  * SHARE = "n", MEASURE, "ci95": [lo, hi], further measures (of a tally "NAME_n" too, the number of
  * questions), "per_value": {name: {...}}, and with a base pass "base": {SHARE} and "paired":
  * {"difference", "ci95", "per_value"}. */
@@ -51,6 +52,7 @@ struct eval_shares {
 struct eval_result {
     const char *readout;
     int shots;                            /* -1: no history */
+    double lambda;                        /* share of the first pole; NaN: not a mix */
     double threshold;                     /* of select-all; NaN: it needs none */
     struct eval_shares parts[EVAL_PARTS]; /* n 0: none */
 };
@@ -59,7 +61,7 @@ struct eval_results {
     uint32_t n;
     size_t capacity, name_capacity;
     struct eval_result *items;
-    const char *per; /* "per_value", "per_category" */
+    const char *per; /* "per_value", "per_category"; NULL: no parts */
     bool has_bag;    /* the kind has a bag of words, if null for want of a training file */
     bool has_all;    /* the kind has select-all */
     uint32_t n_names;

@@ -7,6 +7,7 @@
 #include "coordinator/dataset.h"
 #include "coordinator/eval_all.h"
 #include "coordinator/eval_kind.h"
+#include "coordinator/eval_mix.h"
 #include "coordinator/eval_named.h"
 #include "coordinator/select_all.h"
 
@@ -22,15 +23,28 @@ static bool reads(const struct dataset *d)
 /* Training scenarios that thresholds are fitted on. */
 static uint32_t fit_count(const struct eval_input *in)
 {
-    uint32_t n = in->train && reads(in->train) ? in->train->n_scenarios : 0;
+    const bool fits =
+        in->train && reads(in->train) && (!in->ask.by_vector || in->train->format == DATA_VCD);
+    uint32_t n = fits ? in->train->n_scenarios : 0;
     return n < in->ask.fit ? n : in->ask.fit;
 }
 
 static enum err build(const struct eval_input *in, struct eval_trees *trees, struct errbuf *e)
 {
     uint32_t readouts = eval_readouts(in);
+    if (in->ask.by_vector && in->test->format != DATA_VCD) {
+        return err_set(e, ERR_REFUSED, "%s: vectors stand for named values, which 'vcd' files have",
+                       in->test->path);
+    }
+    if (in->ask.by_vector && (readouts & 1u << READOUT_LETTER)) {
+        return err_set(e, ERR_REFUSED,
+                       "readout letter: with vectors in place of the values' names likelihood, "
+                       "lift, contrast and mix are possible");
+    }
     uint32_t n = eval_limit(in);
-    enum err error = eval_named_build(in, in->test, PART_TEST, n, n, readouts, trees, e);
+    /* a mix reads the trees of likelihood */
+    uint32_t asked = readouts | (in->ask.n_lambdas > 0 ? 1u << READOUT_LIKELIHOOD : 0);
+    enum err error = eval_named_build(in, in->test, PART_TEST, n, n, asked, trees, e);
     if (error == OK && (readouts & BY_THRESHOLD) && fit_count(in) > 0) {
         error = eval_named_build(in, in->train, PART_FIT, fit_count(in), in->train->n_scenarios,
                                  readouts & BY_THRESHOLD, trees, e);
@@ -146,6 +160,9 @@ static enum err answer(const struct eval_input *in, const struct eval_trees *tre
         if (eval_readouts(in) & 1u << r) {
             error = add_readout(in, trees, pass, (enum readout)r, &scores, bag, out, e);
         }
+    }
+    for (uint32_t i = 0; i < in->ask.n_lambdas && error == OK; i++) {
+        error = eval_mix_add(in, &scores, in->ask.lambdas[i], out, e);
     }
     bag_free(&bag);
     eval_scores_free(&scores);

@@ -16,6 +16,7 @@ enum eval_pass { EVAL_MAIN, EVAL_BASE, EVAL_PASSES };
 struct eval_place {
     uint32_t part;     /* the kind's own */
     uint32_t scenario; /* of the data file that the part is about */
+    uint32_t vectors;  /* added while it is scored (value_vectors.h); 0: those of every tree */
     struct forest_leaf *leaves;
     double *logp[EVAL_PASSES]; /* [tree.n_leaves] */
     bool taken[EVAL_PASSES];

@@ -35,7 +35,8 @@ enum err eval_work_count(const struct start *start, struct str *json, struct err
     enum err error = eval_new(&in, &eval, e);
     if (error == OK) {
         const struct tree *trees = eval_trees(eval, &n);
-        double passes = start->ask.paired ? 2.0 : 1.0;
+        /* a divergence is computed with and without the adapter */
+        double passes = start->ask.paired || eval_score(eval) == WIRE_KL ? 2.0 : 1.0;
         const struct generate *answers = eval_generate(eval, EVAL_MAIN);
         for (uint32_t i = 0; !answers && i < n; i++) {
             tree_work_add(&work, &trees[i]);

@@ -146,11 +146,12 @@ enum err forest_new(const struct run_config *cfg, const struct values *values,
                     const struct dataset *data, const struct tokenizer *tok, struct forest **out,
                     struct errbuf *e)
 {
-    if (data->format == DATA_RETENTION) {
+    if (data->format == DATA_RETENTION || data->format == DATA_SFT ||
+        data->format == DATA_QUESTIONS) {
         return err_set(e, ERR_REFUSED,
-                       "%s: retention questions have no two preferences, there is nothing to train "
+                       "%s: %s have no two preferences, there is nothing to train "
                        "on; data.train takes 'vcd', 'pairs' and 'bqd' files",
-                       data->path);
+                       data->path, data_format_info(data->format)->what);
     }
     struct forest *f = mem_calloc(1, sizeof *f);
     if (!f) {

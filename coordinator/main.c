@@ -34,8 +34,10 @@ static const char USAGE[] =
     "usage: pft-coordinator CONFIG --out RUN [--bind ADDRESS] [--status ADDRESS] [--keys DIR]\n"
     "                       [--resume] [--set KEY=VALUE]...\n"
     "       pft-coordinator [CONFIG] --eval-only [--from RUN] --out FOLDER [--bind ADDRESS]\n"
-    "                       [--keys DIR] [--resume] [--steer SPEC]... [--set KEY=VALUE]...\n"
-    "                       [--task NAME] [--shots LIST] [--limit N] [--fit N] [--seed N]\n"
+    "                       [--keys DIR] [--resume] [--steer SPEC]... [--steer-values FILE]\n"
+    "                       [--set KEY=VALUE]...\n"
+    "                       [--task NAME] [--shots LIST] [--mix LIST [--only-mix]] [--limit N] "
+    "[--fit N] [--seed N]\n"
     "                       [--paired] [--own-axis] [--count]\n"
     "       pft-coordinator [CONFIG] --ask [--from RUN] --out FOLDER ...as with --eval-only\n"
     "       pft-coordinator --serve DIR [--bind ADDRESS] [--status ADDRESS] [--keys DIR]\n"
@@ -60,15 +62,21 @@ static const char USAGE[] =
     "  --from RUN         with --eval-only: the adapter of that run (and its config, when no "
     "CONFIG\n"
     "                     is given); without it the bare model is scored\n"
-    "  --task NAME        with --eval-only: select (default), behaviour, retention, history, or\n"
+    "  --task NAME        with --eval-only: select (default), behaviour, retention, history,\n"
+    "                     divergence, or\n"
     "                     values: the score of every option under every value (--own-axis: those\n"
     "                     of the scenario's axis), which pft infer reads;\n"
+    "  --mix LIST         with --task select: shares of the first value, one more result each\n"
+    "                     (--only-mix: and no other readout);\n"
     "  --shots, --limit, --fit, --seed, --paired: what is asked of it (pft eval --help)\n"
     "  --count            with --eval-only: print how much there is to score, score nothing\n"
     "  --ask              answer questions instead: a line of JSON from stdin each, to stdout;\n"
     "                     ends with stdin (docs/generate.md)\n"
     "  --steer SPEC       FILE=MULTIPLIER[@LAYER|@FIRST-LAST]: add a control vector; with\n"
     "                     --eval-only and --ask\n"
+    "  --steer-values F   with --eval-only --task select: the vectors of every axis, added for "
+    "its\n"
+    "                     first value, subtracted for its second, in place of the value's name\n"
     "\n"
     "exit codes: 0 finished (--serve: stopped, nothing was left to do), 1 error, 2 usage,\n"
     "            3 refused, 5 stopped before the end\n";
@@ -78,7 +86,6 @@ struct options {
     const char *sets[SETS_MAX];
     const char *steers[SETS_MAX];
     const char *bind, *status, *keys, *serve;
-    bool count; /* tell what an evaluation would score */
     bool asked; /* an option that says what an evaluation asks */
     struct key_file key;
 };
@@ -95,6 +102,8 @@ enum {
     OPT_SERVE,
     OPT_TASK,
     OPT_SHOTS,
+    OPT_MIX,
+    OPT_ONLY_MIX,
     OPT_LIMIT,
     OPT_FIT,
     OPT_SEED,
@@ -103,9 +112,43 @@ enum {
     OPT_COUNT,
     OPT_ASK,
     OPT_STEER,
+    OPT_STEER_VALUES,
     OPT_HELP,
     OPT_VERSION
 };
+
+/* What an evaluation asks: OPT_TASK to OPT_COUNT. */
+static enum err take_asked(struct options *o, int option, const char *value, struct errbuf *e)
+{
+    switch (option) {
+    case OPT_TASK:
+        return eval_ask_task(&o->start.ask, value, e);
+    case OPT_SHOTS:
+        return eval_ask_shots(&o->start.ask, value, e);
+    case OPT_MIX:
+        return eval_ask_mix(&o->start.ask, value, e);
+    case OPT_ONLY_MIX:
+        o->start.ask.only_mix = true;
+        return OK;
+    case OPT_LIMIT:
+        return eval_ask_limit(&o->start.ask, value, e);
+    case OPT_FIT:
+        return eval_ask_fit(&o->start.ask, value, e);
+    case OPT_SEED:
+        return eval_ask_seed(&o->start.ask, value, e);
+    case OPT_PAIRED:
+        o->start.ask.paired = true;
+        return OK;
+    case OPT_COUNT:
+        o->start.count = true;
+        return OK;
+    case OPT_OWN_AXIS:
+        o->start.ask.own_axis = true;
+        return OK;
+    default:
+        return err_set(e, ERR_USAGE, "see pft-coordinator --help");
+    }
+}
 
 static enum err take_option(struct options *o, int option, const char *value, struct errbuf *e)
 {
@@ -140,25 +183,6 @@ static enum err take_option(struct options *o, int option, const char *value, st
     case OPT_FROM:
         o->start.from = value;
         return OK;
-    case OPT_TASK:
-        return eval_ask_task(&o->start.ask, value, e);
-    case OPT_SHOTS:
-        return eval_ask_shots(&o->start.ask, value, e);
-    case OPT_LIMIT:
-        return eval_ask_limit(&o->start.ask, value, e);
-    case OPT_FIT:
-        return eval_ask_fit(&o->start.ask, value, e);
-    case OPT_SEED:
-        return eval_ask_seed(&o->start.ask, value, e);
-    case OPT_PAIRED:
-        o->start.ask.paired = true;
-        return OK;
-    case OPT_COUNT:
-        o->count = true;
-        return OK;
-    case OPT_OWN_AXIS:
-        o->start.ask.own_axis = true;
-        return OK;
     case OPT_ASK:
         o->start.answers = true;
         o->start.eval_only = true;
@@ -169,40 +193,48 @@ static enum err take_option(struct options *o, int option, const char *value, st
         }
         o->steers[o->start.n_steers++] = value;
         return OK;
+    case OPT_STEER_VALUES:
+        o->start.steer_values = value;
+        o->start.ask.by_vector = true;
+        return OK;
     default:
-        return err_set(e, ERR_USAGE, "see pft-coordinator --help");
+        return take_asked(o, option, value, e);
     }
 }
 
+static const struct option known[] = {
+    {"out", required_argument, NULL, OPT_OUT},
+    {"bind", required_argument, NULL, OPT_BIND},
+    {"status", required_argument, NULL, OPT_STATUS},
+    {"keys", required_argument, NULL, OPT_KEYS},
+    {"resume", no_argument, NULL, OPT_RESUME},
+    {"set", required_argument, NULL, OPT_SET},
+    {"eval-only", no_argument, NULL, OPT_EVAL},
+    {"from", required_argument, NULL, OPT_FROM},
+    {"serve", required_argument, NULL, OPT_SERVE},
+    {"task", required_argument, NULL, OPT_TASK},
+    {"shots", required_argument, NULL, OPT_SHOTS},
+    {"mix", required_argument, NULL, OPT_MIX},
+    {"only-mix", no_argument, NULL, OPT_ONLY_MIX},
+    {"limit", required_argument, NULL, OPT_LIMIT},
+    {"fit", required_argument, NULL, OPT_FIT},
+    {"seed", required_argument, NULL, OPT_SEED},
+    {"paired", no_argument, NULL, OPT_PAIRED},
+    {"count", no_argument, NULL, OPT_COUNT},
+    {"own-axis", no_argument, NULL, OPT_OWN_AXIS},
+    {"ask", no_argument, NULL, OPT_ASK},
+    {"steer", required_argument, NULL, OPT_STEER},
+    {"steer-values", required_argument, NULL, OPT_STEER_VALUES},
+    {"help", no_argument, NULL, OPT_HELP},
+    {"version", no_argument, NULL, OPT_VERSION},
+    {0},
+};
+
 static enum err parse(int argc, char **argv, struct options *o, struct errbuf *e)
 {
-    static const struct option list[] = {
-        {"out", required_argument, NULL, OPT_OUT},
-        {"bind", required_argument, NULL, OPT_BIND},
-        {"status", required_argument, NULL, OPT_STATUS},
-        {"keys", required_argument, NULL, OPT_KEYS},
-        {"resume", no_argument, NULL, OPT_RESUME},
-        {"set", required_argument, NULL, OPT_SET},
-        {"eval-only", no_argument, NULL, OPT_EVAL},
-        {"from", required_argument, NULL, OPT_FROM},
-        {"serve", required_argument, NULL, OPT_SERVE},
-        {"task", required_argument, NULL, OPT_TASK},
-        {"shots", required_argument, NULL, OPT_SHOTS},
-        {"limit", required_argument, NULL, OPT_LIMIT},
-        {"fit", required_argument, NULL, OPT_FIT},
-        {"seed", required_argument, NULL, OPT_SEED},
-        {"paired", no_argument, NULL, OPT_PAIRED},
-        {"count", no_argument, NULL, OPT_COUNT},
-        {"own-axis", no_argument, NULL, OPT_OWN_AXIS},
-        {"ask", no_argument, NULL, OPT_ASK},
-        {"steer", required_argument, NULL, OPT_STEER},
-        {"help", no_argument, NULL, OPT_HELP},
-        {"version", no_argument, NULL, OPT_VERSION},
-        {0},
-    };
     int option;
     o->start.ask = eval_ask_usual();
-    while ((option = getopt_long(argc, argv, "", list, NULL)) != -1) {
+    while ((option = getopt_long(argc, argv, "", known, NULL)) != -1) {
         if (option == OPT_HELP || option == OPT_VERSION) {
             (void)fputs(option == OPT_HELP ? USAGE : "pft-coordinator " PFT_VERSION "\n", stdout);
             exit(EXIT_FINISHED);
@@ -234,7 +266,13 @@ static enum err parse(int argc, char **argv, struct options *o, struct errbuf *e
     if (!o->start.run) {
         return err_set(e, ERR_USAGE, "--out RUN is needed");
     }
-    if ((o->start.from || o->start.n_steers > 0) && !o->start.eval_only) {
+    if (o->start.steer_values && (o->start.answers || o->start.n_steers > 0)) {
+        return err_set(e, ERR_USAGE, "--steer-values goes with --eval-only and without --steer");
+    }
+    if (o->start.steer_values && o->start.ask.task != EVAL_SELECT) {
+        return err_set(e, ERR_USAGE, "--steer-values goes with --task select alone");
+    }
+    if ((o->start.from || o->start.n_steers > 0 || o->start.steer_values) && !o->start.eval_only) {
         return err_set(e, ERR_USAGE, "--from and --steer go with --eval-only or --ask");
     }
     if (o->asked && (!o->start.eval_only || o->start.answers)) {
@@ -377,7 +415,7 @@ int main(int argc, char **argv)
     if (error == OK) {
         error = start_open(&o.start, &start, &e);
     }
-    if (error == OK && o.count) {
+    if (error == OK && o.start.count) {
         error = eval_work_count(&start, &outcome.eval, &e);
         outcome.end = PHASES_FINISHED;
     } else if (error == OK) {

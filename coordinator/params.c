@@ -87,10 +87,10 @@ enum err params_snapshot(const struct params *p, struct params_snapshot **out)
     return new_snapshot(p->version, p->adam.p, p->adam.count, NULL, 0, out);
 }
 
-enum err params_snapshot_with(const struct params_snapshot *s, const float *others, size_t n,
-                              struct params_snapshot **out)
+enum err params_snapshot_with(const struct params_snapshot *s, uint64_t version,
+                              const float *others, size_t n, struct params_snapshot **out)
 {
-    return new_snapshot(s->version, s->flat, s->count, others, n, out);
+    return new_snapshot(version, s->flat, s->count, others, n, out);
 }
 
 struct params_snapshot *params_snapshot_hold(struct params_snapshot *s)

@@ -41,9 +41,9 @@ void params_step(struct params *p, const float *gradient, double lr, double *nor
 
 /* A copy of the current version with one reference, the caller's. */
 MUST_USE enum err params_snapshot(const struct params *p, struct params_snapshot **out);
-/* One more of the same version whose floats are followed by n others. */
-MUST_USE enum err params_snapshot_with(const struct params_snapshot *s, const float *others,
-                                       size_t n, struct params_snapshot **out);
+/* One more, published as `version`, whose floats are followed by n others. */
+MUST_USE enum err params_snapshot_with(const struct params_snapshot *s, uint64_t version,
+                                       const float *others, size_t n, struct params_snapshot **out);
 struct params_snapshot *params_snapshot_hold(struct params_snapshot *s);
 void params_snapshot_release(struct params_snapshot *s); /* the last one frees it */
 

@@ -52,7 +52,7 @@ void phases_open_batch(struct phases *p, bool adapter, uint64_t version)
     struct batch earlier = p->open;
     p->open = p->coming;
     p->coming = (struct batch){0};
-    p->open.steer = p->start->steer != NULL;
+    p->open.steer = p->start->steer != NULL || (p->eval && p->eval_vectors > 0);
     p->opened_ms = clock_now_ms();
     board_batch(&p->board, p->open.tokens, p->open.pairs);
     enum err error = server_batch(p->server, &p->open, adapter, version);

@@ -15,9 +15,22 @@ enum err phases_publish_steered(struct phases *p)
     if (!p->start->steer) {
         return server_publish(p->server, params_snapshot_hold(p->last));
     }
-    enum err error = params_snapshot_with(p->last, p->start->steer,
+    enum err error = params_snapshot_with(p->last, p->last->version, p->start->steer,
                                           (size_t)shape->layers * shape->hidden, &with);
     return error == OK ? server_publish(p->server, with) : error;
+}
+
+enum err phases_publish_value(struct phases *p, uint32_t code)
+{
+    const struct value_vectors *v = p->start->value_vectors;
+    struct params_snapshot *with = NULL;
+    enum err error = params_snapshot_with(p->last, p->published + 1, value_vectors_of(v, code),
+                                          code > 0 ? v->floats : 0, &with);
+    if (error == OK) {
+        p->published = with->version;
+        error = server_publish(p->server, with);
+    }
+    return error;
 }
 
 static void reply(struct phases *p, const struct str *line)

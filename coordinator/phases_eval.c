@@ -46,38 +46,62 @@ void phases_eval_foresee(struct phases *p)
     }
 }
 
-/* Whose scores these are: the parameters' digest, NULL with the adapter off. */
-static const uint8_t *scorer(const struct phases *p)
+static bool adapted(const struct phases *p)
 {
-    return p->eval_adapter && p->pass == EVAL_MAIN ? p->last->digest : NULL;
+    return p->eval_adapter && p->pass == EVAL_MAIN;
 }
 
-/* Takes what is known of the pass; heads of the other trees go to todo [n]. */
-static enum err take_known(struct phases *p, const struct tree *trees, uint32_t n,
+/* What makes the scores of a tree, or the answer to a request. */
+static struct score_maker scorer(const struct phases *p, uint32_t tree)
+{
+    const uint32_t code = eval_generate(p->eval, p->pass) ? 0 : eval_vectors(p->eval, tree);
+    return (struct score_maker){.adapter = adapted(p) ? p->last->digest : NULL,
+                                .vectors = code > 0 ? p->start->value_vectors->digests[code]
+                                           : p->start->steer ? p->start->steer_digest
+                                                             : NULL,
+                                .score = eval_score(p->eval)};
+}
+
+/* Takes what is known of the pass. Of the other trees those with the least vectors from `from` on
+ * go to todo [n] and *vectors; *more: there are later ones. */
+static enum err take_known(struct phases *p, const struct tree *trees, uint32_t n, uint32_t from,
                            struct tree *todo, uint32_t *left)
 {
     struct score_key key;
+    uint32_t least = UINT32_MAX;
     *left = 0;
+    p->eval_more = false;
     for (uint32_t i = 0; i < n; i++) {
-        enum err error = score_book_key(&trees[i], scorer(p), &key);
+        const struct score_maker by = scorer(p, i);
+        const uint32_t code = eval_vectors(p->eval, i);
+        enum err error = score_book_key(&trees[i], &by, &key);
         if (error != OK) {
             return error;
         }
         const double *known = score_book_find(p->start->scores, &key, trees[i].n_leaves);
         if (known) {
             eval_take(p->eval, p->pass, i, known);
-        } else {
+            continue;
+        }
+        p->eval_more = p->eval_more || (least != UINT32_MAX && code != least && code >= from);
+        if (code >= from && code < least) {
+            least = code;
+            *left = 0;
+        }
+        if (code == least) {
             todo[(*left)++] = trees[i];
         }
     }
+    p->eval_vectors = least != UINT32_MAX ? least : 0;
     return OK;
 }
 
-static enum err prepare_scores(struct phases *p, uint32_t *n, uint32_t *left, struct errbuf *e)
+static enum err prepare_scores(struct phases *p, uint32_t from, uint32_t *n, uint32_t *left,
+                               struct errbuf *e)
 {
     const struct tree *trees = eval_trees(p->eval, n);
     struct tree *todo = mem_calloc(*n, sizeof *todo);
-    enum err error = todo ? take_known(p, trees, *n, todo, left) : ERR_NOMEM;
+    enum err error = todo ? take_known(p, trees, *n, from, todo, left) : ERR_NOMEM;
     if (error != OK) {
         mem_free(todo);
         return err_set(e, error, "no memory for an evaluation of %u trees", *n);
@@ -85,8 +109,13 @@ static enum err prepare_scores(struct phases *p, uint32_t *n, uint32_t *left, st
     if (*left > 0) {
         error =
             batch_score(todo, *left, p->start->setup.cfg->unit_tokens, p->evals++, &p->coming, e);
+        p->coming.score = eval_score(p->eval);
     }
     mem_free(todo);
+    if (error == OK && *left > 0 && p->start->value_vectors) {
+        error = phases_publish_value(p, p->eval_vectors);
+        error = error == OK ? OK : err_set(e, error, "no memory to publish the vectors of a value");
+    }
     return error;
 }
 
@@ -95,8 +124,8 @@ static enum err take_known_answer(struct phases *p, struct generate *g, uint32_t
 {
     struct score_key key;
     uint32_t n = 0;
-    enum err error =
-        score_book_answer_key(generate_tree(g, i), generate_request(g, i), scorer(p), &key);
+    const struct score_maker by = scorer(p, 0);
+    enum err error = score_book_answer_key(generate_tree(g, i), generate_request(g, i), &by, &key);
     const double *known = error == OK ? score_book_find_any(p->start->scores, &key, &n) : NULL;
     if (!known) {
         return error;
@@ -124,32 +153,35 @@ static enum err prepare_answers(struct phases *p, struct generate *g, uint32_t *
             return err_set(e, error, "no memory for an evaluation of %u answers", *n);
         }
     }
+    p->eval_more = false;
+    p->eval_vectors = 0;
     *left = generate_left(g);
     return *left > 0 ? generate_batch(g, p->evals++, &p->coming, e) : OK;
 }
 
-static enum err prepare_pass(struct phases *p, uint32_t *left, struct errbuf *e)
+static enum err prepare_pass(struct phases *p, uint32_t from, uint32_t *left, struct errbuf *e)
 {
     uint32_t n = 0;
     struct generate *g = eval_generate(p->eval, p->pass);
     batch_free(&p->coming);
-    enum err error = g ? prepare_answers(p, g, &n, left, e) : prepare_scores(p, &n, left, e);
-    log_event(LOG_INFO, "evaluation", "trees=%u known=%u tokens=%llu adapter=%d", n, n - *left,
-              (unsigned long long)p->coming.tokens, scorer(p) != NULL);
+    enum err error = g ? prepare_answers(p, g, &n, left, e) : prepare_scores(p, from, &n, left, e);
+    log_event(LOG_INFO, "evaluation", "trees=%u known=%u tokens=%llu adapter=%d vectors=%u", n,
+              n - *left, (unsigned long long)p->coming.tokens, adapted(p), p->eval_vectors);
     return error;
 }
 
-static void open_pass(struct phases *p)
+/* Opens the next batch of the pass: trees to which the same is added, vectors from `from` on. */
+static void open_pass(struct phases *p, uint32_t from)
 {
     struct errbuf e;
     uint32_t left = 0;
-    if (prepare_pass(p, &left, &e) != OK) {
+    if (prepare_pass(p, from, &left, &e) != OK) {
         phases_fail(p, e.text);
         return;
     }
     p->eval_tokens += (double)p->coming.tokens;
     if (left > 0) {
-        phases_open_batch(p, scorer(p) != NULL, p->published);
+        phases_open_batch(p, adapted(p), p->published);
     } else {
         phases_eval_scored(p);
     }
@@ -168,15 +200,17 @@ void phases_eval_begin(struct phases *p, bool adapter)
     p->pass = request_of(p).paired ? EVAL_BASE : EVAL_MAIN;
     p->eval_tokens = 0.0;
     p->eval_from_ms = p->kept_ms = clock_now_ms();
-    open_pass(p);
+    open_pass(p, 0);
 }
 
 void phases_eval_scored(struct phases *p)
 {
     phases_eval_keep(p);
-    if (p->pass == EVAL_BASE) {
+    if (p->eval_more) {
+        open_pass(p, p->eval_vectors + 1);
+    } else if (p->pass == EVAL_BASE) {
         p->pass = EVAL_MAIN;
-        open_pass(p);
+        open_pass(p, 0);
     } else {
         phases_evaluated(p);
     }
@@ -232,7 +266,8 @@ void phases_eval_take(struct phases *p, const struct tree *tree, const double *l
     if (!all_finite(leaf_log_p, tree->n_leaves)) {
         return;
     }
-    enum err error = score_book_key(tree, scorer(p), &key);
+    const struct score_maker by = scorer(p, (uint32_t)tree->id);
+    enum err error = score_book_key(tree, &by, &key);
     if (error == OK) {
         error = score_book_put(p->start->scores, &key, leaf_log_p, tree->n_leaves);
     }
@@ -254,8 +289,8 @@ static enum err keep_answer(struct phases *p, const struct generate *g, uint32_t
     for (uint32_t k = 0; k < n; k++) {
         numbers[k + 1] = (double)tokens[k];
     }
-    enum err error =
-        score_book_answer_key(generate_tree(g, i), generate_request(g, i), scorer(p), &key);
+    const struct score_maker by = scorer(p, 0);
+    enum err error = score_book_answer_key(generate_tree(g, i), generate_request(g, i), &by, &key);
     if (error == OK) {
         error = score_book_put(p->start->scores, &key, numbers, n + 1);
     }

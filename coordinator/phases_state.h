@@ -38,6 +38,8 @@ struct phases {
     struct eval *eval, *scored;
     struct eval *foreseen; /* the closing one, made while the first step is computed */
     enum eval_pass pass;   /* of the open evaluation */
+    uint32_t eval_vectors; /* of the value that is added in its open batch (value_vectors.h) */
+    bool eval_more;        /* the pass has trees of later values */
     bool eval_adapter;     /* its main pass is scored with the adapter */
     uint32_t kept_parts;   /* scores written to run.db, of this start */
     uint64_t kept_ms;      /* when last */
@@ -97,6 +99,8 @@ void phases_ask_done(struct phases *p);
 void phases_ask_close(struct phases *p);
 /* Publishes p->last and the vectors that steer behind it. */
 enum err phases_publish_steered(struct phases *p);
+/* The same with the vectors of a value (value_vectors.h; 0: none), as one version more. */
+enum err phases_publish_value(struct phases *p, uint32_t code);
 void phases_finish(struct phases *p);
 /* Opens the first step that is not committed. */
 void phases_train(struct phases *p);

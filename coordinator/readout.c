@@ -55,3 +55,24 @@ uint32_t readout_pick(enum readout r, const struct readout_scores *s, enum reado
     }
     return best;
 }
+
+static double mix_score(const struct readout_scores *s, double lambda, uint32_t option)
+{
+    return (lambda * s->logp[READOUT_A][option] + (1.0 - lambda) * s->logp[READOUT_B][option]) /
+           (double)s->tokens[option];
+}
+
+uint32_t readout_mix_pick(const struct readout_scores *s, double lambda)
+{
+    CHECK(s->n_options > 0);
+    uint32_t best = 0;
+    double best_score = mix_score(s, lambda, 0);
+    for (uint32_t option = 1; option < s->n_options; option++) {
+        double value = mix_score(s, lambda, option);
+        if (value > best_score) {
+            best = option;
+            best_score = value;
+        }
+    }
+    return best;
+}

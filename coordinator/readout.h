@@ -6,6 +6,9 @@
  *   lift        argmax over o of  sum log p(o|v) - sum log p(o|no value named)
  *   contrast    argmax over o of  sum log p(o|v) - sum log p(o|opposite value)
  *   letter      argmax over o of  log p(letter(o)|v, options listed)
+ *   mix         argmax over o of  [l log p(o|a) + (1 - l) log p(o|b)] / tokens(o), for a share l of
+ *               the first pole a: the product of both experts over the options, whose normaliser is
+ *               the same for all of them. It has a share in place of a value (readout_mix_pick).
  * Sums run over the answer's tokens with the end-of-turn token; ties go to the first option. */
 #ifndef PFT_READOUT_H
 #define PFT_READOUT_H
@@ -41,5 +44,8 @@ double readout_score(enum readout r, const struct readout_scores *s, enum readou
 
 /* The picked option for value side (READOUT_A or READOUT_B). The scores it needs must be there. */
 uint32_t readout_pick(enum readout r, const struct readout_scores *s, enum readout_side side);
+
+/* The option that a mix with `lambda` of side a picks; the rows of both sides must be there. */
+uint32_t readout_mix_pick(const struct readout_scores *s, double lambda);
 
 #endif

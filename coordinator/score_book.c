@@ -42,46 +42,56 @@ void score_book_free(struct score_book **b)
     }
 }
 
-/* Of the first n bytes of text, the caller's, with room for the digest behind them; frees it. */
-static void make_key(uint8_t *text, size_t n, const uint8_t adapter[HASH_XXH128_BYTES],
-                     struct score_key *key)
+/* Behind the text of what is asked: the adapter; what is added, and what is made of a leaf. */
+enum { MAKER_BYTES = 2 * HASH_XXH128_BYTES + 1 };
+
+/* Of the first n bytes of text, the caller's, with MAKER_BYTES of zeros behind them; frees it. */
+static void make_key(uint8_t *text, size_t n, const struct score_maker *by, struct score_key *key)
 {
-    if (adapter) {
-        memcpy(text + n, adapter, HASH_XXH128_BYTES);
+    if (by->adapter) {
+        memcpy(text + n, by->adapter, HASH_XXH128_BYTES);
     }
-    hash_xxh128(text, n + HASH_XXH128_BYTES, key->bytes);
+    n += HASH_XXH128_BYTES;
+    if (by->vectors || by->score != WIRE_LOG_P) {
+        if (by->vectors) {
+            memcpy(text + n, by->vectors, HASH_XXH128_BYTES);
+        }
+        text[n + HASH_XXH128_BYTES] = (uint8_t)by->score;
+        n += HASH_XXH128_BYTES + 1;
+    }
+    hash_xxh128(text, n, key->bytes);
     mem_free(text);
 }
 
-enum err score_book_key(const struct tree *tree, const uint8_t adapter[HASH_XXH128_BYTES],
+enum err score_book_key(const struct tree *tree, const struct score_maker *by,
                         struct score_key *key)
 {
     struct tree plain = *tree;
     size_t bytes = tree_bytes(tree);
     plain.id = 0;
-    uint8_t *text = mem_calloc(bytes + HASH_XXH128_BYTES, 1);
+    uint8_t *text = mem_calloc(bytes + MAKER_BYTES, 1);
     if (!text) {
         return ERR_NOMEM;
     }
     tree_write(&plain, text);
-    make_key(text, bytes, adapter, key);
+    make_key(text, bytes, by, key);
     return OK;
 }
 
 enum err score_book_answer_key(const struct tree *tree, const struct answer_request *request,
-                               const uint8_t adapter[HASH_XXH128_BYTES], struct score_key *key)
+                               const struct score_maker *by, struct score_key *key)
 {
     struct tree plain = *tree;
     plain.id = 0;
     const struct unit unit = {.n_trees = 1, .n_rows = tree->n_rows, .trees = &plain};
     const struct unit *units = &unit;
     size_t bytes = answers_frame_bytes(&units, 1);
-    uint8_t *text = mem_calloc(bytes + HASH_XXH128_BYTES, 1);
+    uint8_t *text = mem_calloc(bytes + MAKER_BYTES, 1);
     if (!text) {
         return ERR_NOMEM;
     }
     answers_frame_write(&units, &request, 1, text);
-    make_key(text, bytes, adapter, key);
+    make_key(text, bytes, by, key);
     return OK;
 }
 

@@ -5,9 +5,10 @@
  * put down what comes. Loop thread.
  *
  * A key is XXH3-128 of the tree's byte form with id 0 and, behind it, the digest of the adapter (16
- * zero bytes where it is off); of an answer, the byte form of its request (common/wire/answers.h)
- * stands in the tree's place, and its numbers are how it ended and its tokens. What else decides
- * the bits (model, kernels, precision) is fixed for a run folder. */
+ * zero bytes where it is off), then what was added behind the layers and what was made of the leaf,
+ * where they are not the usual nothing and log p. Of an answer, the byte form of its request
+ * (common/wire/answers.h) stands in the tree's place, and its numbers are how it ended and its
+ * tokens. What else decides the bits (model, kernels, precision) is fixed for a run folder. */
 #ifndef PFT_SCORE_BOOK_H
 #define PFT_SCORE_BOOK_H
 
@@ -19,6 +20,7 @@
 #include "common/base/str.h"
 #include "common/tree/tree.h"
 #include "common/wire/answers.h"
+#include "common/wire/message.h"
 
 /* Names of the parts in the evaluations of run.db begin so. */
 #define SCORE_BOOK_PREFIX "scores/"
@@ -32,15 +34,19 @@ struct score_book;
 MUST_USE enum err score_book_new(struct score_book **out);
 void score_book_free(struct score_book **b); /* NULL inside is fine */
 
-/* adapter: digest of the parameters, or NULL where it is off. */
-MUST_USE enum err score_book_key(const struct tree *tree, const uint8_t adapter[HASH_XXH128_BYTES],
+struct score_maker {
+    const uint8_t *adapter; /* digest of the parameters; NULL where it is off */
+    const uint8_t *vectors; /* digest of what steers; NULL: nothing */
+    enum wire_score score;
+};
+
+MUST_USE enum err score_book_key(const struct tree *tree, const struct score_maker *by,
                                  struct score_key *key);
 
 /* The same for an answer to a request that goes on from a tree. */
 MUST_USE enum err score_book_answer_key(const struct tree *tree,
                                         const struct answer_request *request,
-                                        const uint8_t adapter[HASH_XXH128_BYTES],
-                                        struct score_key *key);
+                                        const struct score_maker *by, struct score_key *key);
 
 /* The leaves' log-probabilities of a key, n of them; NULL when they are not known. Stays valid
  * until the next put or load. */

@@ -108,11 +108,14 @@ static enum err open_data(struct setup *s, bool train, struct errbuf *e)
     if (error == OK && cfg->data_test[0] != '\0') {
         error = dataset_load(cfg->data_test, s->values, grouping, &s->test, e);
     }
-    if (error == OK && train && s->test && s->test->format == DATA_RETENTION) {
+    const enum data_format format = s->test ? s->test->format : DATA_VCD;
+    if (error == OK && train &&
+        (format == DATA_RETENTION || format == DATA_SFT || format == DATA_QUESTIONS)) {
         error = err_set(e, ERR_REFUSED,
-                        "data.test: %s holds retention questions, which a run does not ask; pft "
-                        "eval RUN --task retention does",
-                        cfg->data_test);
+                        "data.test: %s holds %s, which a run does not ask; pft "
+                        "eval RUN --task %s does",
+                        cfg->data_test, data_format_info(format)->what,
+                        format == DATA_RETENTION ? "retention" : "divergence");
     }
     return error;
 }

@@ -308,12 +308,22 @@ static enum err open_all(const struct start_options *o, struct run_config **cfg,
 static enum err load_vectors(const struct start_options *o, struct start *s, struct errbuf *e)
 {
     const struct model_shape *shape = model_shape(s->setup.model);
+    if (o->steer_values && !o->count) {
+        return value_vectors_load(o->steer_values, s->setup.values, s->setup.test,
+                                  o->ask.fit > 0 ? s->setup.train : NULL, shape, &s->value_vectors,
+                                  e);
+    }
     if (o->n_steers == 0) {
         return OK;
     }
-    s->steer = mem_calloc((size_t)shape->layers * shape->hidden, sizeof *s->steer);
-    return s->steer ? control_vector_load(o->steers, o->n_steers, shape, s->steer, e)
-                    : err_set(e, ERR_NOMEM, "no memory for a vector per layer");
+    const size_t n = (size_t)shape->layers * shape->hidden;
+    s->steer = mem_calloc(n, sizeof *s->steer);
+    enum err error = s->steer ? control_vector_load(o->steers, o->n_steers, shape, s->steer, e)
+                              : err_set(e, ERR_NOMEM, "no memory for a vector per layer");
+    if (error == OK) {
+        hash_xxh128(s->steer, n * sizeof *s->steer, s->steer_digest);
+    }
+    return error;
 }
 
 enum err start_open(const struct start_options *o, struct start *s, struct errbuf *e)
@@ -348,6 +358,7 @@ void start_free(struct start *s)
     params_free(&s->params);
     score_book_free(&s->scores);
     mem_free(s->steer);
+    value_vectors_free(&s->value_vectors);
     journal_close(&s->journal);
     setup_free(&s->setup);
     *s = (struct start){0};

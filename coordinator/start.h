@@ -13,11 +13,13 @@
 #include <stdint.h>
 
 #include "common/base/err.h"
+#include "common/base/hash.h"
 #include "coordinator/eval_kind.h"
 #include "coordinator/journal.h"
 #include "coordinator/params.h"
 #include "coordinator/score_book.h"
 #include "coordinator/setup.h"
+#include "coordinator/value_vectors.h"
 
 struct start_options {
     const char *config; /* path; NULL with from: the config of that run */
@@ -31,6 +33,8 @@ struct start_options {
     bool answers; /* with eval_only: no evaluation either, questions from stdin (ask.h) */
     const char *const *steers; /* eval_only: specs of control_vector_load */
     int n_steers;
+    const char *steer_values; /* eval_only: a file of value_vectors_load; NULL: none */
+    bool count;               /* eval_only: nothing will be scored */
 };
 
 struct start {
@@ -43,6 +47,8 @@ struct start {
     struct score_book *scores; /* what run.db holds of earlier evaluations */
     bool answers;              /* as in the options */
     float *steer;              /* [L][D] that is added behind the layers; NULL: nothing */
+    uint8_t steer_digest[HASH_XXH128_BYTES];
+    struct value_vectors *value_vectors; /* added for the value that is asked about; NULL: none */
     char run_id[WIRE_NAME_BYTES];
     uint64_t starts;
     bool has_before, has_after; /* evaluations that run.db holds */

@@ -96,6 +96,91 @@ class Evals(FleetCase):
         self.assertEqual(table.returncode, 0, table.stderr)
         self.assertIn("lift, 2 earlier choices", table.stdout)
 
+    def test_a_run_says_how_far_it_is_from_its_base_on_neutral_prompts(self):
+        self.train()
+        words = ("--task", "divergence", "--data", f"{ROOT}/configs/prompts/neutral.json", "--limit", "6")
+        out = os.path.join(self.folder, "kept")
+        apart = self.evaluate(self.run_folder, *words, "--out", out)
+        self.assertEqual([r["readout"] for r in apart["results"]], ["all", "prompt", "answer"])
+        for r in apart["results"]:
+            self.assertEqual(r["n"], 6)
+            self.assertGreater(r["kl"], 1e-6)
+            self.assertTrue(r["ci95"][0] <= r["kl"] <= r["ci95"][1])
+        low, high = sorted(r["kl"] for r in apart["results"][1:])
+        self.assertTrue(low <= apart["results"][0]["kl"] <= high)
+        self.assertEqual(self.evaluate(self.run_folder, *words, "--out", out), apart)  # all of it kept
+        self.assertGreater(self.kept(out), 0)
+        self.assertEqual({r["kl"] for r in self.bare(*words)["results"]}, {0})
+        table = self.pft(self.run_folder, *words)
+        self.assertEqual(table.returncode, 0, table.stderr)
+        self.assertIn("KL", table.stdout)
+        counted = json.loads(self.pft(self.run_folder, *words, "--count").stdout)
+        self.assertEqual(counted["trees"], 12)  # with and without the adapter
+
+    def test_a_mix_shares_its_trees_with_likelihood_and_meets_it_at_both_ends(self):
+        self.train()
+        words = (self.run_folder, "--data", TEST, "--limit", "12", "--fit", "0")
+        both = self.evaluate(*words, "--readout", "likelihood,mix", "--lambda", "0,.5,1")
+        alone = self.evaluate(*words, "--readout", "mix")
+        named, *mixes = both["results"]
+        self.assertEqual([r["lambda"] for r in mixes], [0, 0.5, 1])
+        self.assertEqual([r["lambda"] for r in alone["results"]], [0, 0.25, 0.5, 0.75, 1])
+        self.assertEqual([alone["results"][i] for i in (0, 2, 4)], mixes)
+        for name, share in mixes[2]["per_value"].items():  # first values alone
+            self.assertEqual(share["accuracy"], named["per_value"][name]["accuracy"])
+        seconds = [s["accuracy"] for n, s in named["per_value"].items() if n not in mixes[0]["per_value"]]
+        firsts = [s["accuracy"] for s in mixes[0]["per_value"].values()]
+        for first, second in zip(firsts, seconds):
+            self.assertAlmostEqual(first, 1 - second, places=5)
+        self.assertIs(both["mix"]["monotone"], sorted(r["accuracy"] for r in mixes) ==
+                      [r["accuracy"] for r in mixes])
+        counts = [json.loads(self.pft(*words, "--readout", r, "--count").stdout)
+                  for r in ("likelihood", "mix", "likelihood,mix")]
+        self.assertEqual(counts[0], counts[1])
+        self.assertEqual(counts[0], counts[2])
+        table = self.pft(*words, "--readout", "mix")
+        self.assertIn("mix, lambda 0.25", table.stdout)
+        self.assertIn("with lambda", table.stdout)
+
+    def test_vectors_in_place_of_names_are_chosen_on_training_scenarios_and_turn_with_the_value(self):
+        folder, model = os.path.join(self.folder, "caa"), ("--model", MODEL, "--values", VALUES)
+        words = [os.path.join(BIN, "pft"), "capture", *model, "--data", TRAIN, "--sweep", "1", "--multipliers",
+                 "20,60", "--limit", "24", "--out", folder, "--workers", "1", "--json"]
+        done = subprocess.run(words, capture_output=True, text=True, timeout=2 * DEADLINE, check=False)
+        self.assertEqual(done.returncode, 0, done.stderr[-3000:])
+        chosen = json.loads(done.stdout)
+        self.assertEqual([(t["layer"], t["multiplier"], t["n"]) for t in chosen["sweep"]],
+                         [(1, 20, 48), (1, 60, 48)])
+        best = max(chosen["sweep"], key=lambda t: t["accuracy"])
+        self.assertEqual((chosen["layer"], chosen["multiplier"]), (best["layer"], best["multiplier"]))
+        again = subprocess.run(words, capture_output=True, text=True, timeout=DEADLINE, check=False)
+        self.assertEqual((again.stdout, again.stderr), (done.stdout, ""))  # made before: nothing is done
+
+        def picks(name, multiplier, out):
+            specs = {"axes": {a: f"{folder}/{s.split('=')[0]}={multiplier}@1" for a, s in chosen["axes"].items()}}
+            file = self.write(name, json.dumps(specs))
+            result = self.bare("--values", VALUES, "--data", TEST, "--readout", "likelihood", "--fit", "0",
+                               "--steer-values", file, "--out", out)
+            with open(os.path.join(out, "result.json"), encoding="utf-8") as f:
+                questions = json.load(f)["results"][0]["questions"]
+            return result, {(q[0], q[2]): q[3] for q in questions}
+        out = os.path.join(self.folder, "kept")
+        added, more = picks("added.json", 60, out)
+        _, less = picks("less.json", -60, out)  # the same folder: other vectors are other scores
+        self.assertEqual(len(more), 48)
+        for (scenario, side), pick in more.items():
+            self.assertEqual(less[scenario, 1 - side], pick)
+        self.assertTrue(any(more[s, 0] != more[s, 1] for s, _ in more))
+        self.assertEqual(picks("added.json", 60, os.path.join(self.folder, "fresh"))[0], added)
+        self.assertEqual(picks("added.json", 60, out)[0], added)
+        _, none = picks("none.json", 0, out)
+        self.assertTrue(all(none[s, 0] == none[s, 1] for s, _ in none))
+        self.write("empty.json", json.dumps({"axes": {}}))
+        for readout, file, said in (("letter", "added.json", "likelihood, lift, contrast and mix"),
+                                    ("contrast", "empty.json", "has no vectors for 'Risk Orientation'")):
+            done = self.pft(*model, "--data", TEST, "--readout", readout, "--steer-values", file, "--fit", "0")
+            self.assertEqual((done.returncode, said in done.stderr), (1, True), done.stderr)
+
     def test_a_run_on_behaviour_questions_reports_them_and_refuses_retention(self):
         data = os.path.join(self.folder, "myopic-reward_ab.json")
         sets = ["--set", f"data.train={data}", "--set", f"data.values={BEHAVIOURS}",
@@ -230,6 +315,11 @@ class Evals(FleetCase):
                 ((*data, "--readout", "generated", "--fit", "3"), "--fit says nothing to --task"),
                 ((*data, "--task", "generated"), "--task select --readout generated"),
                 ((*data, "--readout", ""), "--task select has no ''"),
+                ((*data, "--task", "history", "--steer-values", "x"), "--steer-values goes with --task select"),
+                ((*data, "--lambda", "0,1"), "--lambda says something to --readout mix alone"),
+                ((*data, "--readout", "mix", "--lambda", "1,0"), "each more than the one before"),
+                ((*data, "--readout", "mix", "--lambda", "0,4"), "numbers from -2 to 3"),
+                ((*data, "--task", "behaviour", "--readout", "mix"), "has no 'mix'"),
                 ((*data, "--limit", "0"), "--limit: '0' is no whole number from 1"),
                 ((*data, "--paired"), "has no adapter to switch off"),
                 (("--model", MODEL, "--task", "retention"), "--model needs --data FILE"),

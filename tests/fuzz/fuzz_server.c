@@ -214,7 +214,7 @@ static void on_batch_done(void *ctx, uint32_t tag)
     for (uint32_t i = 0; i < UNITS; i++) {
         CHECK(w.counted[i] == 1);
     }
-    CHECK(w.batch.kind != JOB_GENERATE || generate_complete(w.generate));
+    CHECK(w.batch.kind != JOB_GENERATE || generate_left(w.generate) == 0);
     w.done = true;
 }
 

@@ -150,7 +150,8 @@ static void test_files_that_cannot_be_trained_on_say_what_they_are(void **state)
     expect_refused(
         "[{\"prompt\": \"p\", \"chosen\": \"c\", \"rejected\": \"r\"}]", ERR_UNSUPPORTED,
         "d.json:1:2: the items look like dpo (chosen and rejected answers); training and "
-        "evaluation read 'vcd', 'pairs' and 'bqd' files, evaluation 'retention' files too");
+        "evaluation read 'vcd', 'pairs' and 'bqd' files, evaluation 'retention', 'sft' and "
+        "'questions' files too");
     expect_refused(
         "[{\"x\": 1}]", ERR_PARSE,
         "d.json:1:2: the first item has no field of a known format: vcd (scenario, "

@@ -26,6 +26,9 @@ static void test_good_words_are_taken(void **state)
     assert_int_equal(ask.fit, 0);
     assert_int_equal(eval_ask_seed(&ask, "9007199254740992", &e), OK);
     assert_true(ask.seed == (uint64_t)1 << 53);
+    assert_int_equal(eval_ask_mix(&ask, "-2,0,.25,1,3", &e), OK);
+    assert_int_equal(ask.n_lambdas, 5);
+    assert_true(ask.lambdas[0] == -2.0 && ask.lambdas[2] == 0.25 && ask.lambdas[4] == 3.0);
 }
 
 static void test_wrong_words_name_the_option_and_what_is_possible(void **state)
@@ -34,8 +37,10 @@ static void test_wrong_words_name_the_option_and_what_is_possible(void **state)
     struct errbuf e = {0};
     struct eval_request ask = eval_ask_usual();
     assert_int_equal(eval_ask_task(&ask, "choose", &e), ERR_USAGE);
-    assert_string_equal(e.text, "--task: 'choose' is unknown; there are select, behaviour, "
-                                "retention, history, values, generated");
+    assert_string_equal(
+        e.text,
+        "--task: 'choose' is unknown; there are select, behaviour, retention, history, divergence, "
+        "values, generated");
     static const char *const shots[] = {"",
                                         ",",
                                         "1,",
@@ -57,6 +62,23 @@ static void test_wrong_words_name_the_option_and_what_is_possible(void **state)
         assert_non_null(strstr(e.text, "is no whole number from 1 to 4294967295"));
     }
     assert_int_equal(eval_ask_seed(&ask, "9007199254740993", &e), ERR_USAGE);
+    static const char *const mixes[] = {"",
+                                        ",",
+                                        "0,",
+                                        "0,0",
+                                        "1,.5",
+                                        "-2.1",
+                                        "3.01",
+                                        "nan",
+                                        "inf",
+                                        " 0",
+                                        "0;1",
+                                        "x",
+                                        "0,.1,.2,.3,.4,.5,.6,.7,.8,.9,1,1.1,1.2,1.3,1.4,1.5,1.6"};
+    for (size_t i = 0; i < sizeof mixes / sizeof mixes[0]; i++) {
+        assert_int_equal(eval_ask_mix(&ask, mixes[i], &e), ERR_USAGE);
+        assert_non_null(strstr(e.text, "up to 16 numbers from -2 to 3"));
+    }
 }
 
 int main(void)

@@ -188,7 +188,7 @@ static void test_only_what_is_not_known_is_opened_and_units_name_their_requests(
     dataset_free(&data);
 }
 
-static void test_a_key_of_an_answer_is_of_prompt_request_and_adapter(void **state)
+static void test_a_key_of_an_answer_is_of_prompt_request_adapter_and_vectors(void **state)
 {
     (void)state;
     struct dataset *data = world_data(&world, "d", two_scenarios);
@@ -197,20 +197,22 @@ static void test_a_key_of_an_answer_is_of_prompt_request_and_adapter(void **stat
     struct generate *g = eval_generate(ev, EVAL_MAIN);
     const uint8_t adapter[HASH_XXH128_BYTES] = {1};
     struct answer_request longer = *generate_request(g, 0);
-    struct score_key key, same, others[3];
+    struct score_key key, same, others[4];
     longer.max_new_tokens++;
     struct tree numbered = *generate_tree(g, 0);
     numbered.id = 99;
-    assert_int_equal(score_book_answer_key(generate_tree(g, 0), generate_request(g, 0), NULL, &key),
-                     OK);
-    assert_int_equal(score_book_answer_key(&numbered, generate_request(g, 0), NULL, &same), OK);
-    assert_int_equal(score_book_answer_key(&numbered, &longer, NULL, &others[0]), OK);
-    assert_int_equal(score_book_answer_key(&numbered, generate_request(g, 0), adapter, &others[1]),
-                     OK);
-    assert_int_equal(
-        score_book_answer_key(generate_tree(g, 1), generate_request(g, 0), NULL, &others[2]), OK);
+    const struct score_maker base = {.adapter = NULL}, adapted = {.adapter = adapter},
+                             steered = {.vectors = adapter};
+    const struct tree *tree = generate_tree(g, 0);
+    const struct answer_request *request = generate_request(g, 0);
+    assert_int_equal(score_book_answer_key(tree, request, &base, &key), OK);
+    assert_int_equal(score_book_answer_key(&numbered, request, &base, &same), OK);
+    assert_int_equal(score_book_answer_key(&numbered, &longer, &base, &others[0]), OK);
+    assert_int_equal(score_book_answer_key(&numbered, request, &adapted, &others[1]), OK);
+    assert_int_equal(score_book_answer_key(generate_tree(g, 1), request, &base, &others[2]), OK);
+    assert_int_equal(score_book_answer_key(&numbered, request, &steered, &others[3]), OK);
     assert_memory_equal(&key, &same, sizeof key);
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < 4; i++) {
         assert_memory_not_equal(&key, &others[i], sizeof key);
     }
     eval_free(&ev);
@@ -224,7 +226,7 @@ int main(void)
         cmocka_unit_test(test_replies_are_counted_and_those_not_read_are_wrong),
         cmocka_unit_test(test_a_pair_of_passes_is_compared_question_by_question),
         cmocka_unit_test(test_only_what_is_not_known_is_opened_and_units_name_their_requests),
-        cmocka_unit_test(test_a_key_of_an_answer_is_of_prompt_request_and_adapter),
+        cmocka_unit_test(test_a_key_of_an_answer_is_of_prompt_request_adapter_and_vectors),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -221,6 +221,105 @@ static void test_history_reads_the_right_length_and_lift_compares_with_none(void
     dataset_free(&data);
 }
 
+static void test_a_divergence_is_a_mean_over_tokens_whole_and_by_part(void **state)
+{
+    (void)state;
+    static const char text[] = "[{\"instruction\":\"Say two words.\",\"response\":\"A b.\"},"
+                               "{\"instruction\":\"Go.\",\"response\":\"On we go now.\"}]";
+    struct dataset *data = world_data(&world, "d", text);
+    struct eval_input in = world_input(&world, EVAL_DIVERGENCE, data, NULL);
+    struct eval *ev = world_eval(&in);
+    uint32_t n = 0;
+    const struct tree *trees = eval_trees(ev, &n);
+    uint32_t tokens[2][2] = {{0}};
+    assert_int_equal(n, 2);
+    assert_int_equal(eval_score(ev), WIRE_KL);
+    for (uint32_t t = 0; t < n; t++) {
+        assert_int_equal(trees[t].n_leaves, 2);
+        for (uint32_t i = 0; i < trees[t].n_labels; i++) {
+            tokens[t][trees[t].labels[i].leaf]++;
+            assert_true(i == 0 || trees[t].labels[i].row == trees[t].labels[i - 1].row + 1);
+        }
+    }
+    eval_take(ev, EVAL_MAIN, 0, (const double[]){0.25, 1.0});
+    eval_take(ev, EVAL_MAIN, 1, (const double[]){0.5, 2.0});
+    json_t *root = world_finish(ev);
+    const double prompt = 0.25 * tokens[0][0] + 0.5 * tokens[1][0];
+    const double answer = 1.0 * tokens[0][1] + 2.0 * tokens[1][1];
+    const double prompts = (double)tokens[0][0] + tokens[1][0];
+    const double answers = (double)tokens[0][1] + tokens[1][1];
+    assert_string_equal(json_string_value(json_object_get(result_of(root, 0), "readout")), "all");
+    expect_figure(result_of(root, 0), "n", 2.0);
+    expect_figure(result_of(root, 0), "kl", (prompt + answer) / (prompts + answers));
+    expect_figure(result_of(root, 1), "kl", prompt / prompts);
+    expect_figure(result_of(root, 2), "kl", answer / answers);
+    assert_null(json_object_get(result_of(root, 0), "per_value"));
+    json_t *own = json_array_get(json_object_get(result_of(root, 2), "questions"), 1);
+    assert_true(json_number_value(json_array_get(own, 4)) == 2.0);
+    json_decref(root);
+    eval_free(&ev);
+    dataset_free(&data);
+}
+
+static void test_a_prompt_without_an_answer_has_the_place_of_its_first_token(void **state)
+{
+    (void)state;
+    struct dataset *data = world_data(&world, "d", "[{\"question\":\"Say two words.\"}]");
+    struct eval_input in = world_input(&world, EVAL_DIVERGENCE, data, NULL);
+    struct errbuf e = {0};
+    struct eval *ev = world_eval(&in);
+    uint32_t n = 0;
+    const struct tree *tree = eval_trees(ev, &n);
+    assert_int_equal(n, 1);
+    assert_int_equal(tree->labels[tree->n_labels - 1].leaf, 1);
+    assert_int_equal(tree->labels[tree->n_labels - 1].row, tree->n_rows - 1);
+    assert_int_equal(tree->labels[tree->n_labels - 2].leaf, 0);
+    eval_free(&ev);
+    in.ask.paired = true;
+    assert_int_equal(eval_new(&in, &ev, &e), ERR_REFUSED);
+    assert_non_null(strstr(e.text, "compares with the base itself"));
+    dataset_free(&data);
+}
+
+static void test_a_mix_counts_the_picks_of_the_first_value_at_every_share(void **state)
+{
+    (void)state;
+    struct dataset *data = world_data(&world, "d", one_scenario);
+    struct eval_input in = world_input(&world, EVAL_SELECT, data, NULL);
+    in.ask.only_mix = true;
+    in.ask.n_lambdas = 3;
+    in.ask.lambdas[1] = 0.5;
+    in.ask.lambdas[2] = 1.0;
+    struct eval *ev = world_eval(&in);
+    uint32_t n = 0;
+    assert_int_equal(eval_trees(ev, &n)->n_leaves, 6); /* those of likelihood */
+    /* every answer has two tokens; Fast, Slow, Fast */
+    const double rising[] = {-1.0, -3.0, -9.0, -8.0, -2.0, -9.0};
+    eval_take(ev, EVAL_MAIN, 0, rising);
+    json_t *root = world_finish(ev);
+    assert_int_equal(json_array_size(json_object_get(root, "results")), 3);
+    expect_figure(result_of(root, 0), "lambda", 0.0);
+    expect_figure(result_of(root, 0), "accuracy", 0.0);
+    expect_figure(result_of(root, 1), "accuracy", 0.0);
+    expect_figure(result_of(root, 2), "lambda", 1.0);
+    expect_figure(result_of(root, 2), "accuracy", 1.0);
+    expect_figure(result_of(root, 2), "n", 1.0);
+    expect_figure(result_of(root, 2), "per_value/Fast/accuracy", 1.0);
+    json_t *mix = json_object_get(root, "mix");
+    assert_true(json_is_true(json_object_get(mix, "monotone")));
+    assert_true(json_is_true(json_object_get(json_object_get(mix, "values"), "Fast")));
+    json_decref(root);
+    const double falling[] = {-8.0, -2.0, -9.0, -1.0, -3.0, -9.0};
+    eval_take(ev, EVAL_MAIN, 0, falling);
+    root = world_finish(ev);
+    mix = json_object_get(root, "mix");
+    assert_true(json_is_false(json_object_get(mix, "monotone")));
+    assert_true(json_is_false(json_object_get(json_object_get(mix, "values"), "Fast")));
+    json_decref(root);
+    eval_free(&ev);
+    dataset_free(&data);
+}
+
 static void test_a_file_of_another_kind_and_readouts_of_another_kind_are_refused(void **state)
 {
     (void)state;
@@ -257,6 +356,9 @@ int main(void)
         cmocka_unit_test(test_behaviour_asks_both_poles_of_the_axis_of_the_file),
         cmocka_unit_test(test_retention_is_right_by_sum_or_by_mean),
         cmocka_unit_test(test_history_reads_the_right_length_and_lift_compares_with_none),
+        cmocka_unit_test(test_a_divergence_is_a_mean_over_tokens_whole_and_by_part),
+        cmocka_unit_test(test_a_prompt_without_an_answer_has_the_place_of_its_first_token),
+        cmocka_unit_test(test_a_mix_counts_the_picks_of_the_first_value_at_every_share),
         cmocka_unit_test(test_a_file_of_another_kind_and_readouts_of_another_kind_are_refused),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);

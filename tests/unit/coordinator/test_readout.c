@@ -28,6 +28,21 @@ static void test_each_readout_picks_by_its_own_formula(void **state)
     assert_int_equal(readout_pick(READOUT_LETTER, &s, READOUT_B), 2);
 }
 
+static void test_a_mix_weighs_both_sides_by_token(void **state)
+{
+    (void)state;
+    const double a[] = {-2.0, -9.0, -4.0};
+    const double b[] = {-9.0, -3.0, -8.0};
+    const uint32_t tokens[] = {2, 2, 4};
+    const struct readout_scores s = {.n_options = 3, .logp = {a, b}, .tokens = tokens};
+    /* lambda 1: -1, -4.5, -1; 0: -4.5, -1.5, -2; .5: -2.75, -3, -1.5; 2: 2.5, -7.5, 0 */
+    assert_int_equal(readout_mix_pick(&s, 1.0), 0);
+    assert_int_equal(readout_mix_pick(&s, 0.0), 1);
+    assert_int_equal(readout_mix_pick(&s, 0.5), 2);
+    assert_int_equal(readout_mix_pick(&s, 2.0), 0);
+    assert_int_equal(readout_mix_pick(&s, -2.0), 1); /* -12, 4.5, -4 */
+}
+
 static void test_ties_go_to_the_first_option(void **state)
 {
     (void)state;
@@ -66,6 +81,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_each_readout_picks_by_its_own_formula),
+        cmocka_unit_test(test_a_mix_weighs_both_sides_by_token),
         cmocka_unit_test(test_ties_go_to_the_first_option),
         cmocka_unit_test(test_bag_of_words_learns_words_and_pairs_per_axis),
     };

@@ -26,9 +26,37 @@ static struct score_key key_of(uint32_t token, uint64_t id, const uint8_t *adapt
 {
     struct score_key key;
     struct tree t = make_tree(token, id);
-    assert_int_equal(score_book_key(&t, adapter, &key), OK);
+    const struct score_maker by = {.adapter = adapter};
+    assert_int_equal(score_book_key(&t, &by, &key), OK);
     tree_free(&t);
     return key;
+}
+
+static struct score_key key_by(const struct score_maker *by)
+{
+    struct score_key key;
+    struct tree t = make_tree(2, 0);
+    assert_int_equal(score_book_key(&t, by, &key), OK);
+    tree_free(&t);
+    return key;
+}
+
+static void test_a_key_tells_what_steers_and_what_is_made_of_a_leaf(void **state)
+{
+    (void)state;
+    const uint8_t one[HASH_XXH128_BYTES] = {1};
+    const uint8_t two[HASH_XXH128_BYTES] = {2};
+    const struct score_maker makers[] = {{.adapter = NULL},  {.adapter = one},
+                                         {.vectors = one},   {.vectors = two},
+                                         {.score = WIRE_KL}, {.adapter = one, .score = WIRE_KL}};
+    const size_t n = sizeof makers / sizeof makers[0];
+    for (size_t i = 0; i < n; i++) {
+        for (size_t k = 0; k < i; k++) {
+            const struct score_key a = key_by(&makers[i]);
+            const struct score_key b = key_by(&makers[k]);
+            assert_memory_not_equal(&a, &b, sizeof a);
+        }
+    }
 }
 
 static void test_a_key_is_of_the_tree_and_the_adapter_not_of_its_number(void **state)
@@ -136,6 +164,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_key_is_of_the_tree_and_the_adapter_not_of_its_number),
+        cmocka_unit_test(test_a_key_tells_what_steers_and_what_is_made_of_a_leaf),
         cmocka_unit_test(test_what_is_written_and_loaded_is_found_bit_for_bit),
         cmocka_unit_test(test_a_key_that_comes_twice_stays_and_is_written_once),
         cmocka_unit_test(test_damaged_texts_are_refused),
