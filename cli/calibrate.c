@@ -2,6 +2,7 @@
 #include "cli/calibrate.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #include "cli/cli.h"
 #include "coordinator/score_table.h"
@@ -22,9 +23,27 @@ static enum err fit_both(const struct scoring *s, const struct dataset *data, co
     return error;
 }
 
+/* The first scenarios of the file that serve. Those of the run's own file that were trained on give
+ * too high an opinion of the adapter: with none held out they are all there is. */
+static uint32_t serving(const struct scoring *s, const char *path, const struct dataset *data)
+{
+    const struct run_config *cfg = s->info->cfg;
+    const bool own = strcmp(path, cfg->data_train) == 0;
+    const uint32_t held_out = own ? cfg->data_hold_out : 0;
+    uint32_t n = held_out > 0 ? held_out : CALIBRATION_SCENARIOS;
+    n = n < CALIBRATION_SCENARIOS ? n : CALIBRATION_SCENARIOS;
+    (void)fprintf(stderr, "pft: calibrating on %s%s\n", path,
+                  !own           ? ""
+                  : held_out > 0 ? ", the scenarios that were held out"
+                                 : ", which the adapter was trained on: data.hold_out of the run's "
+                                   "config keeps scenarios for this");
+    return n < data->n_scenarios ? n : data->n_scenarios;
+}
+
 static enum err make(const struct scoring *s, const char *path, struct calibration both[2],
                      int *code, struct errbuf *e)
 {
+    uint32_t n = 0;
     struct dataset *data = NULL;
     json_t *table = NULL;
     enum config_group grouping = (enum config_group)s->info->cfg->data_group;
@@ -36,15 +55,13 @@ static enum err make(const struct scoring *s, const char *path, struct calibrati
                         path);
     }
     if (error == OK) {
-        (void)fprintf(stderr, "pft: calibrating on %s\n", path);
-        error = scoring_run(s, "calibration", path, CALIBRATION_SCENARIOS, true, &table, code, e);
+        n = serving(s, path, data);
+        error = scoring_run(s, "calibration", path, n, true, &table, code, e);
     }
     if (error == OK && *code == CLI_OK) {
         error = fit_both(s, data, table, both, e);
     }
     if (error == OK && *code == CLI_OK) {
-        uint32_t n = data->n_scenarios;
-        n = n < CALIBRATION_SCENARIOS ? n : CALIBRATION_SCENARIOS;
         error = calibration_save(s->run, s->info->adapter.data, path, n, both, e);
     }
     json_decref(table);

@@ -45,6 +45,13 @@ static const struct conf_key keys[] = {
      .fallback = "",
      .max = PATH_BYTES,
      .meaning = "VCD, pair or behaviour file to evaluate on; empty: no evaluation."},
+    {.name = "data.hold_out",
+     .type = CONF_U32,
+     .offset = AT(data_hold_out),
+     .fallback = "0",
+     .max = LIMIT_GROUPS,
+     .meaning = "So many scenarios at the beginning of data.train are not trained on: thresholds, "
+                "the temperature and the change flag are fitted on them."},
     {.name = "data.values",
      .type = CONF_PATH,
      .offset = AT(data_values),

@@ -38,6 +38,7 @@ struct run_config {
     char *data_test;          /* "" = none: no evaluation */
     char *data_values;        /* "" = none: enough for pair files */
     char *data_system;        /* content of a system turn; "" = no such turn */
+    uint32_t data_hold_out;   /* scenarios of data_train that are not trained on */
     uint32_t data_layout;     /* enum config_layout */
     uint32_t data_group;      /* enum config_group */
     uint32_t data_max_length; /* tokens of a root-to-leaf path */

@@ -431,6 +431,16 @@ enum err dataset_parse(const char *text, size_t bytes, const char *name,
     return OK;
 }
 
+void dataset_hold_out(struct dataset *d, uint32_t n)
+{
+    d->held_out = n < d->n_scenarios ? n : d->n_scenarios;
+    while (d->n_groups > 0 && d->groups[0].scenario < d->held_out) {
+        d->n_pairs -= d->groups[0].n_pairs;
+        d->groups++;
+        d->n_groups--;
+    }
+}
+
 enum err dataset_load(const char *path, const struct values *values, enum config_group grouping,
                       struct dataset **out, struct errbuf *e)
 {

@@ -67,6 +67,7 @@ struct dataset {
     uint32_t n_pairs;
     const struct data_pair *pairs;
     uint32_t one_sided; /* scenarios without options of both sides: evaluated, never in a group */
+    uint32_t held_out;  /* the first ones, in no group either: what is fitted is fitted on them */
 };
 
 /* Reads a data file (JSON array or JSON Lines, the format told by content). values may be NULL for
@@ -80,6 +81,9 @@ MUST_USE enum err dataset_load(const char *path, const struct values *values,
 MUST_USE enum err dataset_parse(const char *text, size_t bytes, const char *name,
                                 const struct values *values, enum config_group grouping,
                                 struct dataset **out, struct errbuf *e);
+
+/* Takes the first n scenarios, or all there are, out of the groups. */
+void dataset_hold_out(struct dataset *d, uint32_t n);
 
 /* How many options of a scenario carry pole `side`, and the nth of them, n from 0 below that. */
 uint32_t dataset_side_count(const struct data_scenario *s, uint32_t side);

@@ -99,7 +99,13 @@ static enum err open_data(struct setup *s, bool train, struct errbuf *e)
     if (error == OK && cfg->data_train[0] != '\0') {
         error = dataset_load(cfg->data_train, s->values, grouping, &s->train, e);
         if (error == OK) {
+            dataset_hold_out(s->train, cfg->data_hold_out);
             error = hash_file_sha256_hex(cfg->data_train, s->train_hash, e);
+        }
+        if (error == OK && train && s->train->n_groups == 0 && s->train->held_out > 0) {
+            error = err_set(e, ERR_REFUSED,
+                            "data.hold_out: %u leaves none of the %u scenarios of %s to train on",
+                            cfg->data_hold_out, s->train->n_scenarios, cfg->data_train);
         }
     } else if (error == OK && train) {
         error = err_set(e, ERR_REFUSED,

@@ -20,6 +20,7 @@ data:
   train: {ROOT}/data/starter_train.json
   test: {ROOT}/data/starter_test.json
   values: {ROOT}/configs/values/vcd.yaml
+  hold_out: 40
 train:
   max_steps: 3
   batch_groups: 4
@@ -114,6 +115,22 @@ class Infer(unittest.TestCase):
         alone = self.infer(history, "--axis", axis, "--temperature", "5")
         self.assertEqual(list(alone["axes"]), [axis])
         self.assertEqual(len(alone["values"]), 2)
+
+    def test_a_calibration_says_whether_the_adapter_was_trained_on_its_scenarios(self):
+        train = os.path.join(ROOT, "data", "starter_train.json")
+        test = os.path.join(ROOT, "data", "starter_test.json")
+        for words, says, n in [(["--data", test], f"calibrating on {test}\n", 24),
+                               ([], f"calibrating on {train}, the scenarios that were held out", 40)]:
+            done = self.pft("infer", self.run_folder, "--calibrate", *words)
+            self.assertIn(says, done.stderr)
+            with open(os.path.join(self.run_folder, "inference.json"), encoding="utf-8") as f:
+                self.assertEqual(json.load(f)["scenarios"], n)
+
+    def test_a_run_that_holds_every_scenario_out_is_refused(self):
+        done = self.pft("run", self.config, "--set", "data.hold_out=96",
+                        "--out", os.path.join(self.folder, "nothing"))
+        self.assertEqual(done.returncode, 3, done.stderr)
+        self.assertIn("data.hold_out: 96 leaves none of the 96 scenarios", done.stderr)
 
     def test_a_prior_that_rules_a_value_out_keeps_it_out(self):
         axis = self.items[0]["preference domain"]

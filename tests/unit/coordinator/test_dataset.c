@@ -86,6 +86,31 @@ static void test_pairs_are_all_a_with_all_b_in_file_order(void **state)
     dataset_free(&d);
 }
 
+static void test_scenarios_that_are_held_out_are_in_no_group(void **state)
+{
+    (void)state;
+    static const char one[] = ITEM("[" OPTION("c", "Careful") "," OPTION("b", "Bold") "]");
+    static const char two[] =
+        ITEM("[" OPTION("b", "Bold") "," OPTION("c", "Careful") "," OPTION("d", "Careful") "]");
+    char text[1024];
+    (void)snprintf(text, sizeof text, "[%s,%s,%s]", two, one, two);
+    for (int grouping = GROUP_SCENARIO; grouping <= GROUP_PAIR; grouping++) {
+        struct dataset *d = parse(text, (enum config_group)grouping);
+        dataset_hold_out(d, 1);
+        assert_int_equal(d->held_out, 1);
+        assert_int_equal(d->n_scenarios, 3);
+        assert_int_equal(d->n_pairs, 3);
+        assert_int_equal(d->n_groups, grouping == GROUP_PAIR ? 3 : 2);
+        assert_int_equal(d->groups[0].scenario, 1);
+        assert_int_equal(d->pairs[d->groups[0].first_pair].a, 1);
+        dataset_hold_out(d, 7);
+        assert_int_equal(d->held_out, 3);
+        assert_int_equal(d->n_groups, 0);
+        assert_int_equal(d->n_pairs, 0);
+        dataset_free(&d);
+    }
+}
+
 static void test_pair_files_need_no_values(void **state)
 {
     (void)state;
@@ -378,6 +403,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_pairs_are_all_a_with_all_b_in_file_order),
+        cmocka_unit_test(test_scenarios_that_are_held_out_are_in_no_group),
         cmocka_unit_test(test_pair_files_need_no_values),
         cmocka_unit_test(test_wrong_fields_name_file_line_column_field_and_expectation),
         cmocka_unit_test(test_files_that_cannot_be_trained_on_say_what_they_are),

@@ -97,6 +97,36 @@ static void test_a_threshold_is_fitted_on_training_scenarios_or_there_is_no_sele
     dataset_free(&data);
 }
 
+static void test_where_scenarios_are_held_out_thresholds_are_fitted_on_them_alone(void **state)
+{
+    (void)state;
+    static const char three[] =
+        "[" ITEM("First.", OPTION("Run.", "Fast") "," OPTION("Sit.", "Slow")) "," ITEM(
+            "Second.",
+            OPTION("Go.", "Fast") "," OPTION("Stay.", "Slow") "," OPTION(
+                "On.", "Fast")) "," ITEM("Third.",
+                                         OPTION("Up.", "Fast") "," OPTION(
+                                             "Down.", "Slow") "," OPTION("Off.", "Slow")) "]";
+    struct dataset *data = world_data(&world, "d", one_scenario);
+    struct dataset *train = world_data(&world, "t", three);
+    struct eval_input in = world_input(&world, EVAL_SELECT, data, NULL);
+    world.cfg->eval_readouts = 1u << READOUT_LETTER;
+    in.train = train;
+    in.ask.fit = 60;
+    const uint32_t trees[] = {1 + 3, 1 + 1};
+    for (int held = 0; held < 2; held++) {
+        uint32_t n = 0;
+        dataset_hold_out(train, held ? 1 : 0);
+        struct eval *ev = world_eval(&in);
+        const struct tree *made = eval_trees(ev, &n);
+        assert_int_equal(n, trees[held]);
+        assert_int_equal(made[1].n_leaves, 2 * train->scenarios[0].n_options);
+        eval_free(&ev);
+    }
+    dataset_free(&train);
+    dataset_free(&data);
+}
+
 static void test_a_paired_evaluation_gives_base_and_difference(void **state)
 {
     (void)state;
@@ -352,6 +382,7 @@ int main(void)
         cmocka_unit_test(test_select_one_and_select_all_come_from_one_scoring),
         cmocka_unit_test(
             test_a_threshold_is_fitted_on_training_scenarios_or_there_is_no_select_all),
+        cmocka_unit_test(test_where_scenarios_are_held_out_thresholds_are_fitted_on_them_alone),
         cmocka_unit_test(test_a_paired_evaluation_gives_base_and_difference),
         cmocka_unit_test(test_behaviour_asks_both_poles_of_the_axis_of_the_file),
         cmocka_unit_test(test_retention_is_right_by_sum_or_by_mean),
