@@ -13,10 +13,11 @@
 #include "coordinator/journal.h"
 
 enum { MEASURE_STEPS = 5 };
-/* Scenarios of the shorter measured evaluation, of the longer one, of those that are answered. */
+/* Scenarios of the shorter measured evaluation, of the longer one, of one that is answered: as many
+ * as fill a job of answers for each of two workers. */
 static const char FEW[] = "4";
 static const char MORE[] = "24";
-static const char ANSWERED[] = "2";
+static const char ANSWERED[] = "8";
 
 double matrix_rates_flops(const struct matrix_work *work, const struct tree_work *read)
 {
@@ -220,35 +221,51 @@ static uint32_t find_scored(const struct matrix_measuring *r)
     return found;
 }
 
+/* limited: the words of ANSWERED scenarios instead of as many as they say. */
 static enum err answered_words(const struct matrix_measuring *r, uint32_t cell, uint32_t entry,
-                               struct matrix_words *out, struct errbuf *e)
+                               bool limited, struct matrix_words *out, struct errbuf *e)
 {
     enum err error = matrix_count_entry(r->counter, &r->cells[cell], entry, out, e);
-    return error == OK ? add_limit(out, ANSWERED, e) : error;
+    return error == OK && limited ? add_limit(out, ANSWERED, e) : error;
 }
 
-/* Times an entry if it decodes anything: what is longer than start and prompts is the decoding. */
+static enum err count_answers(const struct matrix_measuring *r, uint32_t cell, uint32_t entry,
+                              bool limited, struct matrix_count *out, struct errbuf *e)
+{
+    struct matrix_words words = {0};
+    *out = (struct matrix_count){0};
+    enum err error = answered_words(r, cell, entry, limited, &words, e);
+    if (error == OK) {
+        error = matrix_count_words(r->counter, &words, out, &out->known, e);
+    }
+    matrix_words_free(&words);
+    return error;
+}
+
+/* Times an entry if it decodes anything: what is longer than start and prompts is the decoding. One
+ * of few scenarios is measured as it is: a job decodes many answers in the time of one. */
 static enum err time_answers(const struct matrix_measuring *r, uint32_t cell, uint32_t entry,
                              struct matrix_rates *out, struct errbuf *e)
 {
-    struct matrix_count count = {0};
+    struct matrix_count whole;
+    struct matrix_count few;
     struct matrix_words words = {0};
-    bool known = false;
     double seconds = 0.0;
-    enum err error = answered_words(r, cell, entry, &words, e);
-    error = error == OK ? matrix_count_words(r->counter, &words, &count, &known, e) : error;
-    matrix_words_free(&words);
-    if (error != OK || !known || !(count.decoded > 0.0)) {
+    enum err error = count_answers(r, cell, entry, false, &whole, e);
+    if (error != OK || !whole.known || !(whole.decoded > 0.0)) {
         return error;
     }
-    error = answered_words(r, cell, entry, &words, e);
+    error = count_answers(r, cell, entry, true, &few, e);
+    const bool limited = few.known && few.decoded < whole.decoded;
+    const struct matrix_count *timed = limited ? &few : &whole;
+    error = error == OK ? answered_words(r, cell, entry, limited, &words, e) : error;
     error = error == OK ? matrix_words_add(&words, "--json", e) : error;
     error = error == OK ? run_child(r, &words, &seconds, e) : error;
     if (error == OK) {
         const struct matrix_amount rest = {
-            .scored = matrix_rates_flops(r->work, &count.read), .starts = 1, .known = true};
+            .scored = matrix_rates_flops(r->work, &timed->read), .starts = 1, .known = true};
         const double own_s = seconds - matrix_rates_seconds(out, &rest);
-        out->decode_tokens_s = count.decoded / (own_s > 0.0 ? own_s : seconds);
+        out->decode_tokens_s = timed->decoded / (own_s > 0.0 ? own_s : seconds);
     }
     return error;
 }
