@@ -121,6 +121,9 @@ void asking_say(const struct asking *a, struct talk *talk, const char *key, json
     json_t *line = json_object();
     json_object_set_new(line, key, what);
     json_object_set_new(line, "adapter", json_boolean(!a->bare));
+    if (a->count) {
+        json_object_set_new(line, "count", json_true());
+    }
     char *text = json_dumps(line, JSON_COMPACT);
     if (text) {
         talk_say(talk, text, strlen(text));

@@ -16,6 +16,7 @@ struct asking {
     const char *value, *mix; /* whose preference the prompts name */
     const char *temperature, *top_p, *max_new, *seed;
     bool bare;
+    bool count; /* how much there is to compute is all that is asked */
 };
 
 /* Options of the model (ASKING_MODEL) and those of a request too (ASKING_ALL), into list. */
@@ -30,7 +31,7 @@ MUST_USE enum err asking_request(const struct asking *a, json_t **out, struct er
 /* "mix" from AXIS=LAMBDA into the request. */
 MUST_USE enum err asking_mix(json_t *request, const char *text, struct errbuf *e);
 
-/* Sends {key: what} (what is taken) and whether the adapter is wanted. */
+/* Sends {key: what} (what is taken), whether the adapter is wanted, and what is to be counted. */
 void asking_say(const struct asking *a, struct talk *talk, const char *key, json_t *what);
 
 /* Starts coordinator and workers, lets talk run, ends them; *code as local_run's. */

@@ -139,6 +139,18 @@ static enum err write_answers(const struct generate_command *c, struct errbuf *e
     return error;
 }
 
+/* One line, as pft eval --count prints it. */
+static enum err print_count(const struct generate_command *c, struct errbuf *e)
+{
+    const char *why = json_string_value(json_object_get(c->answers, "error"));
+    if (!json_object_get(c->answers, "decoded")) {
+        return err_set(e, ERR_PARSE, "%s", why ? why : "the coordinator gave no answer");
+    }
+    (void)json_dumpf(c->answers, stdout, JSON_COMPACT);
+    (void)puts("");
+    return OK;
+}
+
 static enum err print_answers(const struct generate_command *c, struct errbuf *e)
 {
     json_t *list = json_object_get(c->answers, "answers");
@@ -174,7 +186,7 @@ static enum err print_answers(const struct generate_command *c, struct errbuf *e
 
 static enum err read_options(struct generate_command *c, int argc, char **argv, struct errbuf *e)
 {
-    struct args_option options[ASKING_ALL + 6];
+    struct args_option options[ASKING_ALL + 7];
     asking_options(&c->asking, options);
     options[ASKING_ALL] = (struct args_option){
         "--prompt", "TEXT",        "what is to be answered; may come several times",
@@ -195,13 +207,16 @@ static enum err read_options(struct generate_command *c, int argc, char **argv, 
         (struct args_option){"--out", "FILE", "write the JSON there", &c->out, NULL, NULL};
     options[ASKING_ALL + 5] =
         (struct args_option){"--json", NULL, "print JSON", NULL, NULL, &c->json};
+    options[ASKING_ALL + 6] =
+        (struct args_option){"--count", NULL, "print how much there is to compute, compute nothing",
+                             NULL,      NULL, &c->asking.count};
     struct args a = {.usage =
                          "pft generate RUN|--model FILE --prompt TEXT|--prompts FILE|--data FILE "
                          "[options]",
                      .what = "Answers prompts with an adapter or a bare model, worded as in "
                              "training.",
                      .options = options,
-                     .n_options = ASKING_ALL + 6};
+                     .n_options = ASKING_ALL + 7};
     enum err error = args_parse(&a, argc, argv, e);
     if (error == OK) {
         error = asking_take(&c->asking, &a, e);
@@ -219,6 +234,9 @@ static enum err read_options(struct generate_command *c, int argc, char **argv, 
     }
     if (error == OK && c->limit && !data) {
         error = err_set(e, ERR_USAGE, "--limit goes with --data FILE");
+    }
+    if (error == OK && c->asking.count) {
+        c->asking.workers = "1"; /* it has nothing to do */
     }
     c->asking.served.no_data = true; /* of the coordinator */
     return error;
@@ -241,7 +259,7 @@ int cli_generate(int argc, char **argv)
         error = asking_run(&c.asking, &c.talk, false, &code, &e);
     }
     if (error == OK && code == CLI_OK) {
-        error = print_answers(&c, &e);
+        error = c.asking.count ? print_count(&c, &e) : print_answers(&c, &e);
     }
     json_decref(c.requests);
     json_decref(c.answers);

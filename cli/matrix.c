@@ -51,6 +51,7 @@ static const struct matrix_field variant_fields[] = {
     AT(matrix_variant, "args", FIELD_WORDS, args),
     AT(matrix_variant, "evaluations", FIELD_NAMES, evaluations),
     AT(matrix_variant, "before", FIELD_COMMANDS, before),
+    AT(matrix_variant, "counts", FIELD_COMMANDS, counts),
     AT(matrix_variant, "seeds", FIELD_SEEDS, n_seeds),
 };
 static const struct matrix_field evaluation_fields[] = {

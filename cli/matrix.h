@@ -41,7 +41,8 @@ struct matrix_variant {
     struct matrix_words set;         /* "KEY=VALUE" of the run config */
     struct matrix_words args;        /* more words of each of its evaluations */
     struct matrix_words evaluations; /* names; none: all that do not name their variants */
-    struct matrix_commands before;   /* once, before its first evaluation */
+    struct matrix_commands before;   /* before each of its evaluations */
+    struct matrix_commands counts;   /* what they compute the first time: see matrix_evaluation */
     uint32_t n_seeds;                /* of a trained one */
     uint64_t seeds[MATRIX_SEEDS];
 };
@@ -55,7 +56,8 @@ struct matrix_evaluation {
     struct matrix_words needs;    /* variables without which there is no such evaluation */
     struct matrix_words figures;  /* "change.within_3": single numbers of the answer, as columns */
     struct matrix_commands before;
-    struct matrix_commands counts; /* words of pft eval --count instead of its own; none: its own */
+    struct matrix_commands counts; /* what it computes, with --count: words of pft eval or a command
+                                    * that is named; none: its own words, when it is an eval */
     char *list;                    /* field of the answer that holds its results: "results" */
     char *measure;                 /* field of a result: "accuracy" */
     char *x;                       /* field of a result that a line plot runs over, "" = none */

@@ -288,6 +288,20 @@ enum err matrix_bare_evaluation(const struct matrix *m, const struct matrix_cell
     return error == OK ? add_words(&bare.args, &bare, p, out, e) : error;
 }
 
+enum err matrix_bare_command(const struct matrix *m, const struct matrix_cell *c,
+                             const struct matrix_place *p, const struct matrix_words *entry,
+                             struct matrix_words *out, struct errbuf *e)
+{
+    struct matrix_variant bare = m->variants[c->variant];
+    enum err error = OK;
+    bare.trained = false;
+    if (entry->n == 0 || entry->items[0][0] == '-') {
+        error = matrix_words_add(out, "eval", e);
+        error = error == OK ? add_bare(&bare, entry, out, e) : error;
+    }
+    return error == OK ? add_words(entry, &bare, p, out, e) : error;
+}
+
 static enum err add_before(const struct matrix_commands *before, const struct matrix_variant *v,
                            const struct matrix_place *p, struct matrix_commands *out,
                            struct errbuf *e)

@@ -56,10 +56,17 @@ MUST_USE enum err matrix_key(const struct matrix *m, const struct matrix_cell *c
 
 /* Appends "eval" and its words for the bare model of a variant: the model, everything of its config
  * that an evaluation reads, the words of the evaluation (or those of instead, when not NULL) and of
- * the variant. --paired, which needs an adapter, is left out. */
+ * the variant. --paired, which needs an adapter, is left out. c: an evaluation. */
 MUST_USE enum err matrix_bare_evaluation(const struct matrix *m, const struct matrix_cell *c,
                                          const struct matrix_place *p,
                                          const struct matrix_words *instead,
                                          struct matrix_words *out, struct errbuf *e);
+
+/* Appends an entry of `counts`, for the bare model too: a pft command with its words, or, when it
+ * begins with an option, words of eval. */
+MUST_USE enum err matrix_bare_command(const struct matrix *m, const struct matrix_cell *c,
+                                      const struct matrix_place *p,
+                                      const struct matrix_words *entry, struct matrix_words *out,
+                                      struct errbuf *e);
 
 #endif

@@ -94,12 +94,12 @@ static enum err show_estimate(const struct reproduce_options *o, const struct re
             json_decref(list);
             return error;
         }
-        rows += r->cost.rows[i];
+        rows += r->cost.amounts[i].rows;
         all += b->cells[i].estimate_s;
         left += done ? 0.0 : b->cells[i].estimate_s;
         n_left += !done;
         (void)json_array_append_new(list, json_pack("{s:s,s:f,s:f,s:b}", "cell", b->cells[i].name,
-                                                    "tokens", r->cost.rows[i], "seconds",
+                                                    "tokens", r->cost.amounts[i].rows, "seconds",
                                                     b->cells[i].estimate_s, "done", (int)done));
     }
     (void)fprintf(stderr,
@@ -119,8 +119,8 @@ static enum err show_estimate(const struct reproduce_options *o, const struct re
         (void)puts("");
     } else if (o->dry_run) {
         for (uint32_t i = 0; i < b->n; i++) {
-            (void)printf("  %-44s %12.0f tokens %9.1f s\n", b->cells[i].name, r->cost.rows[i],
-                         b->cells[i].estimate_s);
+            (void)printf("  %-44s %12.0f tokens %9.1f s\n", b->cells[i].name,
+                         r->cost.amounts[i].rows, b->cells[i].estimate_s);
         }
     }
     json_decref(shown);

@@ -12,10 +12,11 @@
 #include "coordinator/capture.h"
 #include "coordinator/control_vector.h"
 #include "coordinator/generate.h"
+#include "coordinator/work_count.h"
 
 struct ask {
     const struct setup *s;
-    bool bare;
+    bool bare, count;
     struct generate *generate; /* one of the three */
     struct capture *capture;
     struct adapter_kl *divergence;
@@ -112,6 +113,7 @@ static enum err read_line(struct ask *a, const json_t *doc, struct errbuf *e)
     const json_t *capture = json_object_get(doc, "capture");
     const json_t *divergence = json_object_get(doc, "divergence");
     const json_t *adapter = json_object_get(doc, "adapter");
+    const json_t *count = json_object_get(doc, "count");
     const int kinds = json_is_array(generate) + json_is_object(capture) + json_is_array(divergence);
     if (kinds != 1 || (adapter && !json_is_boolean(adapter))) {
         return err_set(
@@ -119,7 +121,11 @@ static enum err read_line(struct ask *a, const json_t *doc, struct errbuf *e)
             "one of \"generate\" (an array), \"capture\" (an object) and \"divergence\" (an "
             "array) is wanted, and \"adapter\" is true or false");
     }
+    if (count && (!json_is_true(count) || !generate)) {
+        return err_set(e, ERR_PARSE, "\"count\" is true, and goes with \"generate\" alone");
+    }
     a->bare = json_is_false(adapter);
+    a->count = count != NULL;
     return generate  ? read_generate(a, generate, e)
            : capture ? read_capture(a, capture, e)
                      : read_divergence(a, divergence, e);
@@ -158,6 +164,19 @@ enum err ask_batch(const struct ask *a, uint32_t number, struct batch *b, struct
 bool ask_bare(const struct ask *a)
 {
     return a->bare;
+}
+
+bool ask_counts(const struct ask *a)
+{
+    return a->count;
+}
+
+enum err ask_count(const struct ask *a, struct str *out, struct errbuf *e)
+{
+    struct work_count work = {0};
+    work_count_answers(&work, a->generate);
+    work_count_json(&work, 1.0, out);
+    return str_ok(out) == OK ? OK : err_set(e, str_ok(out), "no memory for an answer");
 }
 
 enum err ask_take(struct ask *a, const struct job *job, const struct blob *payload,

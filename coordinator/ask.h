@@ -11,7 +11,8 @@
  *                "out": FILE}}
  *                                  -> {"out", "scenarios", "rows": [A, B], "norms": [per layer]}
  *   {"divergence": [TEXT, ...]}         -> {"kl", "tokens", "texts": [KL, ...]}
- * Any of them with "adapter": false is answered by the bare model. What cannot be answered gets
+ * {"generate": [...], "count": true}    -> how much there is to compute (work_count.h); none of it
+ * is Any of them with "adapter": false is answered by the bare model. What cannot be answered gets
  * {"error": TEXT}. */
 #ifndef PFT_ASK_H
 #define PFT_ASK_H
@@ -34,6 +35,9 @@ MUST_USE enum err ask_new(const struct setup *s, const char *line, size_t bytes,
 MUST_USE enum err ask_batch(const struct ask *ask, uint32_t number, struct batch *b,
                             struct errbuf *e);
 bool ask_bare(const struct ask *ask); /* "adapter": false */
+/* "count": true: nothing is computed, ask_count appends the answer's JSON. */
+bool ask_counts(const struct ask *ask);
+MUST_USE enum err ask_count(const struct ask *ask, struct str *out, struct errbuf *e);
 
 /* What comes of the batch: a payload of answers or sums, the leaves of a tree, a new beginning. */
 MUST_USE enum err ask_take(struct ask *ask, const struct job *job, const struct blob *payload,

@@ -2,7 +2,7 @@
 #include "coordinator/eval_work.h"
 
 #include "coordinator/eval.h"
-#include "coordinator/tree_work.h"
+#include "coordinator/work_count.h"
 
 struct eval_input eval_work_input(const struct setup *s, struct eval_request ask)
 {
@@ -15,21 +15,10 @@ struct eval_input eval_work_input(const struct setup *s, struct eval_request ask
                                .vocab = s->model ? model_shape(s->model)->vocab : 0};
 }
 
-/* An answer counts at its longest: what is decoded cannot be known. */
-static void add_request(struct tree_work *work, const struct generate *g, uint32_t i)
-{
-    const struct tree *tree = generate_tree(g, i);
-    const double more = generate_request(g, i)->max_new_tokens;
-    tree_work_add(work, tree);
-    work->rows += more;
-    work->context += more * (tree->n_rows + more / 2.0);
-    work->label_rows += more;
-}
-
 enum err eval_work_count(const struct start *start, struct str *json, struct errbuf *e)
 {
     const struct eval_input in = eval_work_input(&start->setup, start->ask);
-    struct tree_work work = {0};
+    struct work_count work = {0};
     struct eval *eval = NULL;
     uint32_t n = 0;
     enum err error = eval_new(&in, &eval, e);
@@ -39,14 +28,12 @@ enum err eval_work_count(const struct start *start, struct str *json, struct err
         double passes = start->ask.paired || eval_score(eval) == WIRE_KL ? 2.0 : 1.0;
         const struct generate *answers = eval_generate(eval, EVAL_MAIN);
         for (uint32_t i = 0; !answers && i < n; i++) {
-            tree_work_add(&work, &trees[i]);
+            work_count_tree(&work, &trees[i]);
         }
-        n = answers ? generate_count(answers) : n;
-        for (uint32_t i = 0; answers && i < n; i++) {
-            add_request(&work, answers, i);
+        if (answers) {
+            work_count_answers(&work, answers);
         }
-        str_addf(json, "{\"trees\":%.0f,\"rows\":%.0f,\"context\":%.0f,\"label_rows\":%.0f}",
-                 passes * n, passes * work.rows, passes * work.context, passes * work.label_rows);
+        work_count_json(&work, passes, json);
         error = str_ok(json);
     }
     eval_free(&eval);

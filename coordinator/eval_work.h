@@ -11,7 +11,7 @@
 /* Borrows the setup. */
 struct eval_input eval_work_input(const struct setup *s, struct eval_request ask);
 
-/* Appends {"trees", "rows", "context", "label_rows"}: sums over all passes (tree_work.h). */
+/* Appends the sums over all passes (work_count.h). */
 MUST_USE enum err eval_work_count(const struct start *start, struct str *json, struct errbuf *e);
 
 #endif

@@ -55,6 +55,19 @@ static void reply_error(struct phases *p, const char *why)
     str_free(&line);
 }
 
+/* Answers what is counted alone. */
+static void reply_count(struct phases *p, const struct ask *ask)
+{
+    struct errbuf e;
+    struct str line = {0};
+    if (ask_count(ask, &line, &e) == OK) {
+        reply(p, &line);
+    } else {
+        reply_error(p, e.text);
+    }
+    str_free(&line);
+}
+
 /* Opens the batch of a line, or says at once why not. */
 static void open_question(struct phases *p, const struct str *text)
 {
@@ -62,6 +75,11 @@ static void open_question(struct phases *p, const struct str *text)
     struct ask *ask = NULL;
     enum err error = ask_new(&p->start->setup, text->data ? text->data : "", text->len, &ask, &e);
     batch_free(&p->coming);
+    if (error == OK && ask_counts(ask)) {
+        reply_count(p, ask);
+        ask_free(&ask);
+        return;
+    }
     if (error == OK) {
         error = ask_batch(ask, p->evals++, &p->coming, &e);
     }

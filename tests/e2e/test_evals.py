@@ -252,6 +252,10 @@ class Evals(FleetCase):
         few = self.evaluate(*words, "--limit", "2", "--out", out)
         self.assertEqual((few["readout"], few["n"]), ("generated", 4))
         self.assertEqual(self.kept(out), 8)  # select one and select all of four questions
+        counted = json.loads(self.pft(*words, "--limit", "2", "--count").stdout)
+        self.assertEqual((counted["trees"], counted["decoded"]), (8, 8 * 64))
+        self.assertEqual(json.loads(self.pft(*words, "--limit", "2", "--paired", "--count").stdout),
+                         {name: 2 * n for name, n in counted.items()})
         more = self.evaluate(*words, "--limit", "5", "--paired", "--out", out)
         with open(os.path.join(out, "logs", "coordinator.log"), encoding="utf-8") as f:
             known = [int(line.split("known=")[1].split()[0]) for line in f if " evaluation trees=" in line]

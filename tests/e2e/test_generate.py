@@ -222,6 +222,10 @@ class Generate(unittest.TestCase):
     def test_a_data_file_is_answered_under_both_values_and_judged(self):
         out = os.path.join(self.folder, "open.json")
         words = ["--data", DATA, "--limit", "3", "--max-new-tokens", "9"]
+        counted = json.loads(self.fine(pft("generate", *BARE, *words, "--count", "--out", out)))
+        self.assertEqual((counted["trees"], counted["decoded"]), (6, 6 * 9))
+        self.assertGreater(counted["rows"], 6)
+        self.assertFalse(os.path.exists(out))  # nothing was answered
         self.assertEqual(self.fine(pft("generate", *BARE, *words, "--out", out)), "")
         with open(out, encoding="utf-8") as f:
             answers = json.load(f)["answers"]
@@ -248,8 +252,12 @@ class Generate(unittest.TestCase):
                                ({"generate": [{"prompt": "a", "max_new_tokens": 1e6}]}, "max_new_tokens"),
                                ({"generate": [{"prompt": "a", "history": [{"role": "x"}]}]}, "history"),
                                ({"capture": {"axis": "Nothing", "out": "x"}}, "Nothing"),
-                               ({"divergence": [1]}, "divergence"), ({"divergence": []}, "no text"), ({}, "wanted")]:
+                               ({"divergence": [1]}, "divergence"), ({"divergence": []}, "no text"), ({}, "wanted"),
+                               ({"divergence": ["a"], "count": True}, "count"),
+                               ({"generate": [{"prompt": "a"}], "count": 1}, "count")]:
             self.assertIn(word, asked.ask(**question)["error"])
+        mixed = {"prompt": "a", "mix": {"axis": AXIS, "lambda": 0.5}, "max_new_tokens": 3}
+        self.assertEqual(asked.ask(generate=[mixed], count=True)["decoded"], 2 * 3)  # a row of either value
         asked.process.stdin.write("no JSON\n")
         asked.process.stdin.flush()
         self.assertIn("error", asked.hear())

@@ -146,6 +146,7 @@ evaluations:
   - name: open
     command: judge
     before: [generate @model --limit 2 --max-new-tokens 8 --out $CELL/open.json]
+    counts: [generate @model --limit 2 --max-new-tokens 8]
     args: $CELL/open.json {words}
     measure: score
     figures: [swap.lower, swap.opposite]
@@ -158,6 +159,30 @@ evaluations:
         self.assertEqual({name.split(".")[1] for name in results}, {"train", "generated", "open"})
         self.assertEqual(results["base.open"]["n"], 4)
         self.assertEqual(results["pft-seed0.generated"]["results"][0]["n"], 4)
+        measured = json.loads(self.read("out", "measure.json"))
+        self.assertGreater(measured["decode_tokens_s"], 0)
+        estimate = json.loads(self.run_matrix("out", "--dry-run", "--json").stdout)
+        self.assertEqual(estimate["uncounted"], 0)
+        for cell in estimate["cells"]:
+            self.assertGreater(cell["seconds"], 0, cell)
+
+    def test_what_runs_before_an_evaluation_is_in_the_estimate_once_it_is_counted(self):
+        def estimate(out, before, counts):
+            self.write("matrix.yaml", MATRIX[:MATRIX.index("variants:")] + f"""
+variants:
+  - {{name: base, train: false, before: [{before}], counts: [{counts}]}}
+evaluations:
+  - {{name: select, args: --readout likelihood --limit 6 --fit 0}}
+  - {{name: open, command: judge, before: [generate @model --limit 2 --out $CELL/open.json]}}
+""")
+            return json.loads(self.run_matrix(out, "--dry-run", "--json").stdout)
+        before = "capture @model --axis Risk --out $CELL/v.gguf"
+        left_out = estimate("left-out", before, "")
+        self.assertEqual(left_out["uncounted"], 2)
+        self.assertEqual([c["seconds"] for c in left_out["cells"]], [0, 0])
+        alone, counted = estimate("alone", "", ""), estimate("counted", before, "--readout likelihood --fit 0 --limit 6")
+        self.assertEqual((alone["uncounted"], counted["uncounted"]), (1, 1))
+        self.assertEqual(counted["cells"][0]["tokens"], 2 * alone["cells"][0]["tokens"])
 
     def test_a_dry_run_counts_and_runs_no_cell(self):
         estimate = json.loads(self.run_matrix("dry", "--dry-run", "--json").stdout)

@@ -178,6 +178,38 @@ static void test_the_model_of_a_word_is_named_without_a_training_file(void **sta
     matrix_free(&m);
 }
 
+static void test_what_is_counted_names_a_command_or_is_asked_of_eval(void **state)
+{
+    (void)state;
+    struct matrix *m = NULL;
+    struct errbuf e = {0};
+    struct matrix_place p;
+    const struct matrix_cell cell = {.variant = 0, .evaluation = 1};
+    static const char text[] =
+        "base: run.yaml\nset: {data.values: v.yaml}\n"
+        "variants:\n  - {name: pft, args: --fit 0, before: [capture @model],\n"
+        "     counts: [--limit 9 --paired]}\n"
+        "evaluations:\n  - {name: select}\n"
+        "  - {name: open, command: judge, counts: [generate @model]}\n";
+    assert_int_equal(load(text, &m, &e), OK);
+    assert_int_equal(m->variants[0].counts.n, 1);
+    assert_int_equal(matrix_place(m, &cell, "/d", &p, &e), OK);
+    struct matrix_words open = {0};
+    assert_int_equal(
+        matrix_bare_command(m, &cell, &p, &m->evaluations[1].counts.items[0], &open, &e), OK);
+    assert_string_equal(open.items[0], "generate");
+    assert_true(has(&open, "--model") && has(&open, "--data") && !has(&open, p.run));
+    matrix_words_free(&open);
+    struct matrix_words sweep = {0};
+    assert_int_equal(matrix_bare_command(m, &cell, &p, &m->variants[0].counts.items[0], &sweep, &e),
+                     OK);
+    assert_string_equal(sweep.items[0], "eval");
+    assert_true(has(&sweep, "--limit") && has(&sweep, "--model"));
+    assert_false(has(&sweep, "--paired") || has(&sweep, "--fit")); /* no adapter; no variant's */
+    matrix_words_free(&sweep);
+    matrix_free(&m);
+}
+
 static void test_wrong_files_are_refused_with_their_place(void **state)
 {
     (void)state;
@@ -262,6 +294,7 @@ int main(void)
         cmocka_unit_test(test_a_cell_becomes_commands_of_pft),
         cmocka_unit_test(test_an_evaluation_that_needs_a_variable_is_there_only_with_it),
         cmocka_unit_test(test_the_model_of_a_word_is_named_without_a_training_file),
+        cmocka_unit_test(test_what_is_counted_names_a_command_or_is_asked_of_eval),
         cmocka_unit_test(test_wrong_files_are_refused_with_their_place),
         cmocka_unit_test(test_every_truncation_is_refused_or_read_without_harm),
         cmocka_unit_test(test_the_committed_matrices_are_read),
