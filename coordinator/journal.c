@@ -15,7 +15,7 @@
 #include "common/base/mem.h"
 #include "coordinator/journal_log.h"
 
-enum { SCHEMA_VERSION = 2, BUSY_MS = 5000, COST_COLUMN = 12 };
+enum { SCHEMA_VERSION = 3, BUSY_MS = 5000, COST_COLUMN = 12, KL_COLUMN = 17 };
 
 static const char schema[] =
     "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; BEGIN;"
@@ -23,15 +23,17 @@ static const char schema[] =
     "CREATE TABLE IF NOT EXISTS steps(step INTEGER PRIMARY KEY, loss REAL, norm REAL, lr REAL,"
     " seconds REAL, tokens INTEGER, pairs INTEGER, labels INTEGER, segment INTEGER,"
     " offset INTEGER, bytes INTEGER, digest BLOB, slots INTEGER, jobs INTEGER, compute REAL,"
-    " adding REAL, finishing REAL);"
+    " adding REAL, finishing REAL, kl REAL);"
     "CREATE TABLE IF NOT EXISTS events(id INTEGER PRIMARY KEY, at TEXT, name TEXT, detail TEXT);"
     "CREATE TABLE IF NOT EXISTS evals(name TEXT PRIMARY KEY, json TEXT NOT NULL) WITHOUT ROWID;"
-    "PRAGMA user_version=2; COMMIT;";
+    "PRAGMA user_version=3; COMMIT;";
 
 static const char from_version_1[] =
     "BEGIN; ALTER TABLE steps ADD COLUMN slots INTEGER; ALTER TABLE steps ADD COLUMN jobs INTEGER;"
     "ALTER TABLE steps ADD COLUMN compute REAL; ALTER TABLE steps ADD COLUMN adding REAL;"
     "ALTER TABLE steps ADD COLUMN finishing REAL; PRAGMA user_version=2; COMMIT;";
+static const char from_version_2[] =
+    "BEGIN; ALTER TABLE steps ADD COLUMN kl REAL; PRAGMA user_version=3; COMMIT;";
 
 struct journal {
     char folder[FILE_PATH_BYTES];
@@ -165,7 +167,11 @@ static enum err open_db(struct journal *j, int flags, struct errbuf *e)
     if (!(flags & SQLITE_OPEN_CREATE)) {
         return OK;
     }
-    if (version == 1 && sqlite3_exec(j->db, from_version_1, NULL, NULL, NULL) != SQLITE_OK) {
+    bool later = version < 1 || version > 1 ||
+                 sqlite3_exec(j->db, from_version_1, NULL, NULL, NULL) == SQLITE_OK;
+    later = later && (version < 1 || version > 2 ||
+                      sqlite3_exec(j->db, from_version_2, NULL, NULL, NULL) == SQLITE_OK);
+    if (!later) {
         return db_fail(j, e, "bring its tables up to date");
     }
     if (FAILPOINT_FAILS("journal.open")) {
@@ -311,7 +317,7 @@ static enum err insert_row(struct journal *j, const struct journal_step *step,
 {
     sqlite3_stmt *s = NULL;
     enum err error =
-        prepare(j, "INSERT INTO steps VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)", NULL, &s, e);
+        prepare(j, "INSERT INTO steps VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)", NULL, &s, e);
     if (error != OK) {
         return error;
     }
@@ -331,6 +337,7 @@ static enum err insert_row(struct journal *j, const struct journal_step *step,
     bad |= sqlite3_bind_double(s, COST_COLUMN + 3, step->cost.compute_s);
     bad |= sqlite3_bind_double(s, COST_COLUMN + 4, step->cost.adding_s);
     bad |= sqlite3_bind_double(s, COST_COLUMN + 5, step->cost.finishing_s);
+    bad |= sqlite3_bind_double(s, KL_COLUMN + 1, step->kl);
     if (FAILPOINT_FAILS("journal.commit")) {
         error = err_set(e, err_from_errno(errno), "%s/run.db: cannot commit a step: %s", j->folder,
                         strerror(errno));
@@ -402,6 +409,9 @@ static void step_of(sqlite3_stmt *s, struct journal_step *out)
                                   .compute_s = sqlite3_column_double(s, COST_COLUMN + 2),
                                   .adding_s = sqlite3_column_double(s, COST_COLUMN + 3),
                                   .finishing_s = sqlite3_column_double(s, COST_COLUMN + 4)};
+    }
+    if (sqlite3_column_count(s) > KL_COLUMN) {
+        out->kl = sqlite3_column_double(s, KL_COLUMN);
     }
 }
 
