@@ -28,12 +28,13 @@ static const char schema[] =
     "CREATE TABLE IF NOT EXISTS evals(name TEXT PRIMARY KEY, json TEXT NOT NULL) WITHOUT ROWID;"
     "PRAGMA user_version=3; COMMIT;";
 
-static const char from_version_1[] =
+/* From version 1 on, each to the next. */
+static const char *const upgrades[] = {
     "BEGIN; ALTER TABLE steps ADD COLUMN slots INTEGER; ALTER TABLE steps ADD COLUMN jobs INTEGER;"
     "ALTER TABLE steps ADD COLUMN compute REAL; ALTER TABLE steps ADD COLUMN adding REAL;"
-    "ALTER TABLE steps ADD COLUMN finishing REAL; PRAGMA user_version=2; COMMIT;";
-static const char from_version_2[] =
-    "BEGIN; ALTER TABLE steps ADD COLUMN kl REAL; PRAGMA user_version=3; COMMIT;";
+    "ALTER TABLE steps ADD COLUMN finishing REAL; PRAGMA user_version=2; COMMIT;",
+    "BEGIN; ALTER TABLE steps ADD COLUMN kl REAL; PRAGMA user_version=3; COMMIT;",
+};
 
 struct journal {
     char folder[FILE_PATH_BYTES];
@@ -167,12 +168,10 @@ static enum err open_db(struct journal *j, int flags, struct errbuf *e)
     if (!(flags & SQLITE_OPEN_CREATE)) {
         return OK;
     }
-    bool later = version < 1 || version > 1 ||
-                 sqlite3_exec(j->db, from_version_1, NULL, NULL, NULL) == SQLITE_OK;
-    later = later && (version < 1 || version > 2 ||
-                      sqlite3_exec(j->db, from_version_2, NULL, NULL, NULL) == SQLITE_OK);
-    if (!later) {
-        return db_fail(j, e, "bring its tables up to date");
+    for (int v = version; v >= 1 && v < SCHEMA_VERSION; v++) {
+        if (sqlite3_exec(j->db, upgrades[v - 1], NULL, NULL, NULL) != SQLITE_OK) {
+            return db_fail(j, e, "bring its tables up to date");
+        }
     }
     if (FAILPOINT_FAILS("journal.open")) {
         return err_set(e, err_from_errno(errno), "%s: cannot get its tables: %s", path,
