@@ -260,7 +260,7 @@ static enum err predict(const struct plan_options *o, struct plan_room *p, struc
         error = find_saturation(p, r, e);
     }
     r->one_slot_s = one.total_s;
-    r->useful_slots = plan_useful_slots(p->setup.plan);
+    r->useful_slots = setup_useful_slots(&p->setup);
     r->lora = lora;
     return error;
 }

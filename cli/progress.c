@@ -57,6 +57,7 @@ static void render(char line[LINE_BYTES], const struct status *s)
     char cells[BAR_CELLS + 1];
     char eta[16];
     char loss[32] = "";
+    char kl[32] = "";
     char pairs[48] = "";
     char busy[24] = "";
     uint64_t done;
@@ -67,16 +68,20 @@ static void render(char line[LINE_BYTES], const struct status *s)
     duration(eta, s->eta_s);
     if (!isnan(s->loss) && strcmp(s->task, "train") == 0) {
         (void)snprintf(loss, sizeof loss, "loss %.4f  ", s->loss);
+        if (!isnan(s->kl)) {
+            (void)snprintf(kl, sizeof kl, "KL %.4f  ", s->kl);
+        }
         (void)snprintf(pairs, sizeof pairs, "%.2f pairs/s  ", s->pairs_per_s);
     }
     if (!isnan(s->utilisation)) {
         (void)snprintf(busy, sizeof busy, " %.0f%% busy", 100.0 * s->utilisation);
     }
-    (void)snprintf(
-        line, LINE_BYTES, "%-12s [%s] %s %llu/%llu  %s%s%.0f tokens/s  %u worker%s%s  ETA %s%s%s%s",
-        s->task, cells, what, (unsigned long long)done, (unsigned long long)total, loss, pairs,
-        s->tokens_per_s, s->n_workers, s->n_workers == 1 ? "" : "s", busy, eta,
-        s->text[0] ? "  " : "", strcmp(s->state, "degraded") == 0 ? "degraded: " : "", s->text);
+    (void)snprintf(line, LINE_BYTES,
+                   "%-12s [%s] %s %llu/%llu  %s%s%s%.0f tokens/s  %u worker%s%s  ETA %s%s%s%s",
+                   s->task, cells, what, (unsigned long long)done, (unsigned long long)total, loss,
+                   kl, pairs, s->tokens_per_s, s->n_workers, s->n_workers == 1 ? "" : "s", busy,
+                   eta, s->text[0] ? "  " : "",
+                   strcmp(s->state, "degraded") == 0 ? "degraded: " : "", s->text);
 }
 
 void progress_show(struct progress *p, const struct status *s, uint64_t now_ms)

@@ -146,6 +146,7 @@ void status_json(const struct status *s, struct str *out)
              ",\"step\":{\"open\":%" PRIu64 ",\"committed\":%" PRIu64 ",\"total\":%" PRIu64 "}",
              s->step_open, s->step_committed, s->step_total);
     add_number(out, "loss", s->loss);
+    add_number(out, "kl", s->kl);
     add_number(out, "pairs_per_s", s->pairs_per_s);
     add_number(out, "tokens_per_s", s->tokens_per_s);
     add_number(out, "eta_s", s->eta_s);
@@ -203,7 +204,11 @@ void status_table(const struct status *s, struct str *out)
     str_addf(out, "step     %" PRIu64 " open, %" PRIu64 " committed of %" PRIu64 "\n", s->step_open,
              s->step_committed, s->step_total);
     if (isfinite(s->loss)) {
-        str_addf(out, "loss     %.4f\n", s->loss);
+        str_addf(out, "loss     %.4f", s->loss);
+        if (isfinite(s->kl)) {
+            str_addf(out, ", KL to the base on the anchor's texts %.4f", s->kl);
+        }
+        str_add(out, "\n");
     }
     str_addf(out, "speed    %.2f pairs/s, %.0f tokens/s, to go ", s->pairs_per_s, s->tokens_per_s);
     add_duration(out, s->eta_s);

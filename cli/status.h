@@ -4,6 +4,7 @@
  * JSON, one object: schema, run, task, state (starting running degraded draining finished failed
  * waiting),
  * text (why degraded or failed; else ""), step {open, committed, total}, loss (null: none yet),
+ * kl (of the anchor, nats a token; null: none),
  * pairs_per_s, tokens_per_s (means of the last 30 s), eta_s (null: unknown), units {queued, leased,
  * done}, useful_slots, refused,
  * workers [{id, host, slots, state, units_done, tokens_per_s, last_heard_ms,

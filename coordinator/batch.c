@@ -31,8 +31,9 @@ static enum err alloc_units(struct batch *b, struct errbuf *e)
                : err_set(e, ERR_NOMEM, "no memory for %u units", b->n_units);
 }
 
-/* Packs b->trees[n] into units and fills the lists of the queue. */
-static enum err pack(struct batch *b, uint32_t n, uint32_t unit_tokens, struct errbuf *e)
+/* Packs b->trees[n], anchors from `anchors` on, into units and fills the lists of the queue. */
+static enum err pack(struct batch *b, uint32_t n, uint32_t anchors, uint32_t unit_tokens,
+                     struct errbuf *e)
 {
     struct plan_unit *units = NULL;
     uint32_t *rows = mem_calloc(n, sizeof *rows);
@@ -44,7 +45,7 @@ static enum err pack(struct batch *b, uint32_t n, uint32_t unit_tokens, struct e
         b->tokens += rows[i];
         b->labels += b->trees[i].n_labels;
     }
-    enum err error = plan_pack(rows, n, unit_tokens, b->tag, &units, &b->n_units, e);
+    enum err error = plan_pack(rows, n, anchors, unit_tokens, b->tag, &units, &b->n_units, e);
     mem_free(rows);
     if (error == OK) {
         error = alloc_units(b, e);
@@ -53,7 +54,9 @@ static enum err pack(struct batch *b, uint32_t n, uint32_t unit_tokens, struct e
         b->units[i] = (struct unit){.id = units[i].id,
                                     .n_trees = units[i].count,
                                     .n_rows = units[i].rows,
-                                    .trees = b->trees + units[i].first};
+                                    .trees = b->trees + units[i].first,
+                                    .anchor = units[i].first >= anchors};
+        b->first_anchor += units[i].first < anchors;
         b->ids[i] = units[i].id;
         b->rows[i] = units[i].rows;
     }
@@ -61,16 +64,18 @@ static enum err pack(struct batch *b, uint32_t n, uint32_t unit_tokens, struct e
     return error;
 }
 
-static enum err build_groups(const struct setup *s, const struct plan_item *items, uint32_t n,
-                             struct batch *b, struct errbuf *e)
+/* The trees of the step's groups, then those of its anchors, into b->owned. */
+static enum err build_all(const struct setup *s, const struct plan_item *items, uint32_t n,
+                          uint64_t step, struct batch *b, struct errbuf *e)
 {
     uint32_t n_groups;
     const struct forest_group *groups = forest_groups(s->forest, &n_groups);
-    b->owned = mem_calloc(n, sizeof *b->owned);
+    const uint32_t texts = s->anchor ? anchor_texts(s->anchor) : 0;
+    b->owned = mem_calloc(n + texts, sizeof *b->owned);
     if (!b->owned) {
-        return err_set(e, ERR_NOMEM, "no memory for %u groups", n);
+        return err_set(e, ERR_NOMEM, "no memory for %u groups", n + texts);
     }
-    uint32_t trees = 0;
+    b->n_owned = n + texts;
     for (uint32_t i = 0; i < n; i++) {
         const struct plan_item *item = &items[i];
         const double *known = s->reference ? reference_of(s->reference, item->group) : NULL;
@@ -80,21 +85,32 @@ static enum err build_groups(const struct setup *s, const struct plan_item *item
         if (error != OK) {
             return error;
         }
-        b->n_owned = i + 1;
-        trees += b->owned[i].n;
         b->pairs += groups[item->group].pairs;
     }
+    return s->anchor ? anchor_build(s->anchor, step, b->owned + n, e) : OK;
+}
+
+static enum err build_step(const struct setup *s, const struct plan_item *items, uint32_t n,
+                           uint64_t step, struct batch *b, struct errbuf *e)
+{
+    enum err error = build_all(s, items, n, step, b, e);
+    uint32_t trees = 0;
+    uint32_t anchors = 0;
+    for (uint32_t i = 0; i < b->n_owned && error == OK; i++) {
+        trees += b->owned[i].n;
+        anchors += i < n ? b->owned[i].n : 0;
+    }
     b->trees = mem_calloc(trees, sizeof *b->trees);
-    if (!b->trees) {
-        return err_set(e, ERR_NOMEM, "no memory for %u trees", trees);
+    if (error == OK && !b->trees) {
+        error = err_set(e, ERR_NOMEM, "no memory for %u trees", trees);
     }
     uint32_t at = 0;
-    for (uint32_t i = 0; i < n; i++) {
+    for (uint32_t i = 0; i < b->n_owned && error == OK; i++) {
         for (uint32_t t = 0; t < b->owned[i].n; t++) {
             b->trees[at++] = b->owned[i].items[t].tree;
         }
     }
-    return pack(b, trees, s->cfg->unit_tokens, e);
+    return error == OK ? pack(b, trees, anchors, s->cfg->unit_tokens, e) : error;
 }
 
 enum err batch_train(const struct setup *s, uint64_t step, struct batch *b, struct errbuf *e)
@@ -106,7 +122,7 @@ enum err batch_train(const struct setup *s, uint64_t step, struct batch *b, stru
     }
     uint32_t n;
     plan_step(s->plan, step, items, &n);
-    enum err error = build_groups(s, items, n, b, e);
+    enum err error = build_step(s, items, n, step, b, e);
     mem_free(items);
     if (error != OK) {
         batch_free(b);
@@ -131,7 +147,7 @@ static enum err pack_trees(struct batch *b, const struct tree *trees, uint32_t n
 {
     enum err error = copy_trees(b, trees, n, e);
     if (error == OK) {
-        error = pack(b, n, unit_tokens, e);
+        error = pack(b, n, n, unit_tokens, e);
     }
     if (error != OK) {
         batch_free(b);
@@ -167,6 +183,7 @@ enum err batch_generate(const struct tree *trees, const struct answer_request *r
     *b = (struct batch){.kind = JOB_GENERATE,
                         .tag = PLAN_EVAL_TAG | number,
                         .n_units = n,
+                        .first_anchor = n,
                         .requests = requests,
                         .vocab = vocab};
     enum err error = copy_trees(b, trees, n, e);

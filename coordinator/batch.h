@@ -17,10 +17,11 @@ struct batch {
     enum job_kind kind;
     uint32_t tag; /* step, or PLAN_EVAL_TAG | number */
     uint32_t n_units;
-    struct unit *units; /* [n_units]; their trees are consecutive in `trees` */
-    uint64_t *ids;      /* [n_units] */
-    uint32_t *rows;     /* [n_units] tokens */
-    struct tree *trees; /* copies of the heads; the memory behind is of `owned` or borrowed */
+    uint32_t first_anchor; /* units from here on are anchors; n_units: none */
+    struct unit *units;    /* [n_units]; their trees are consecutive in `trees` */
+    uint64_t *ids;         /* [n_units] */
+    uint32_t *rows;        /* [n_units] tokens */
+    struct tree *trees;    /* copies of the heads; the memory behind is of `owned` or borrowed */
     struct forest_trees *owned;
     uint32_t n_owned;
     uint64_t tokens, pairs, labels;        /* of the whole batch */

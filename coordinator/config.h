@@ -64,6 +64,10 @@ struct run_config {
     double pft_contrast_beta, pft_contrast_weight;
     double ranking_beta, ranking_weight;
 
+    char *anchor_data; /* "" = no anchor */
+    double anchor_weight;
+    uint32_t anchor_texts; /* of a step */
+
     uint32_t unit_tokens;          /* rows of a unit of several trees */
     uint32_t tree_tokens_max;      /* rows of a tree before it is cut by leaves */
     uint32_t tile_rows, tile_cols; /* of a matrix product; 0 = by precision */

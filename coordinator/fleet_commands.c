@@ -178,7 +178,7 @@ void fleet_status(void *ctx, struct status *status)
         f->events.status(f->events.ctx, status);
     } else {
         bool between = f->state == FLEET_IDLE;
-        status->loss = status->eta_s = (double)NAN;
+        status->loss = status->kl = status->eta_s = (double)NAN;
         (void)snprintf(status->run, sizeof status->run, "%s", f->dir);
         (void)snprintf(status->task, sizeof status->task, "%s", between ? "none" : "open");
         (void)snprintf(status->state, sizeof status->state, "%s",

@@ -235,34 +235,6 @@ void forest_report_text(const struct forest_report *r, struct str *out)
     }
 }
 
-static enum err copy_trees(const struct forest_trees *from, struct forest_trees *to,
-                           struct errbuf *e)
-{
-    *to = (struct forest_trees){.items = mem_calloc(from->n, sizeof *to->items)};
-    bool ok = to->items != NULL;
-    for (uint32_t i = 0; i < from->n && ok; i++) {
-        const struct tree *a = &from->items[i].tree;
-        struct forest_tree *part = &to->items[to->n];
-        part->leaves = mem_calloc(a->n_leaves, sizeof *part->leaves);
-        ok = part->leaves &&
-             tree_alloc(&part->tree, a->n_nodes, a->n_rows, a->n_labels, a->n_leaves) == OK;
-        to->n++;
-        if (ok) {
-            struct tree *b = &part->tree;
-            b->id = a->id;
-            memcpy(b->nodes, a->nodes, a->n_nodes * sizeof *a->nodes);
-            memcpy(b->tokens, a->tokens, a->n_rows * sizeof *a->tokens);
-            memcpy(b->labels, a->labels, a->n_labels * sizeof *a->labels);
-            memcpy(part->leaves, from->items[i].leaves, a->n_leaves * sizeof *part->leaves);
-        }
-    }
-    if (!ok) {
-        forest_trees_free(to);
-        return err_set(e, ERR_NOMEM, "no memory for the trees of a group");
-    }
-    return OK;
-}
-
 static void weigh_labels(const struct forest *f, const struct forest_group *g, float w_a, float w_b,
                          struct forest_tree *part)
 {
@@ -286,7 +258,7 @@ enum err forest_build(struct forest *f, uint32_t i, float w_a, float w_b, const 
     struct layout_counts counts;
     uint64_t unused = 0;
     const struct forest_group *g = &f->groups[i];
-    enum err error = f->cached[i].n > 0 ? copy_trees(&f->cached[i], out, e)
+    enum err error = f->cached[i].n > 0 ? forest_trees_copy(&f->cached[i], out, e)
                                         : build_group(f, g->data_group, g->sides, i, out, &counts,
                                                       &unused, &unused, e);
     if (error != OK) {

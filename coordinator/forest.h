@@ -44,6 +44,9 @@ struct forest_trees {
     struct forest_tree *items;
 };
 void forest_trees_free(struct forest_trees *trees);
+/* Copies trees that have no terms yet. */
+MUST_USE enum err forest_trees_copy(const struct forest_trees *from, struct forest_trees *to,
+                                    struct errbuf *e);
 
 /* What the plan needs of a group; groups are numbered as in the array, tree.id is that number. */
 struct forest_group {

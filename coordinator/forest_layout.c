@@ -155,6 +155,34 @@ void forest_trees_free(struct forest_trees *trees)
     *trees = (struct forest_trees){0};
 }
 
+enum err forest_trees_copy(const struct forest_trees *from, struct forest_trees *to,
+                           struct errbuf *e)
+{
+    *to = (struct forest_trees){.items = mem_calloc(from->n, sizeof *to->items)};
+    bool ok = to->items != NULL;
+    for (uint32_t i = 0; i < from->n && ok; i++) {
+        const struct tree *a = &from->items[i].tree;
+        struct forest_tree *part = &to->items[to->n];
+        part->leaves = mem_calloc(a->n_leaves, sizeof *part->leaves);
+        ok = part->leaves &&
+             tree_alloc(&part->tree, a->n_nodes, a->n_rows, a->n_labels, a->n_leaves) == OK;
+        to->n++;
+        if (ok) {
+            struct tree *b = &part->tree;
+            b->id = a->id;
+            memcpy(b->nodes, a->nodes, a->n_nodes * sizeof *a->nodes);
+            memcpy(b->tokens, a->tokens, a->n_rows * sizeof *a->tokens);
+            memcpy(b->labels, a->labels, a->n_labels * sizeof *a->labels);
+            memcpy(part->leaves, from->items[i].leaves, a->n_leaves * sizeof *part->leaves);
+        }
+    }
+    if (!ok) {
+        forest_trees_free(to);
+        return err_set(e, ERR_NOMEM, "no memory for the trees of a group");
+    }
+    return OK;
+}
+
 /* Appends the tree of leaves [first, end) to out. */
 static enum err add_part(const struct render *r, const struct laid_leaf *leaves,
                          const struct trie_sequence *sequences, uint32_t first, uint32_t end,

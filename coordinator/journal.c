@@ -15,7 +15,7 @@
 #include "common/base/mem.h"
 #include "coordinator/journal_log.h"
 
-enum { SCHEMA_VERSION = 2, BUSY_MS = 5000, COST_COLUMN = 12 };
+enum { SCHEMA_VERSION = 3, BUSY_MS = 5000, COST_COLUMN = 12, KL_COLUMN = 17 };
 
 static const char schema[] =
     "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; BEGIN;"
@@ -23,15 +23,18 @@ static const char schema[] =
     "CREATE TABLE IF NOT EXISTS steps(step INTEGER PRIMARY KEY, loss REAL, norm REAL, lr REAL,"
     " seconds REAL, tokens INTEGER, pairs INTEGER, labels INTEGER, segment INTEGER,"
     " offset INTEGER, bytes INTEGER, digest BLOB, slots INTEGER, jobs INTEGER, compute REAL,"
-    " adding REAL, finishing REAL);"
+    " adding REAL, finishing REAL, kl REAL);"
     "CREATE TABLE IF NOT EXISTS events(id INTEGER PRIMARY KEY, at TEXT, name TEXT, detail TEXT);"
     "CREATE TABLE IF NOT EXISTS evals(name TEXT PRIMARY KEY, json TEXT NOT NULL) WITHOUT ROWID;"
-    "PRAGMA user_version=2; COMMIT;";
+    "PRAGMA user_version=3; COMMIT;";
 
-static const char from_version_1[] =
+/* From version 1 on, each to the next. */
+static const char *const upgrades[] = {
     "BEGIN; ALTER TABLE steps ADD COLUMN slots INTEGER; ALTER TABLE steps ADD COLUMN jobs INTEGER;"
     "ALTER TABLE steps ADD COLUMN compute REAL; ALTER TABLE steps ADD COLUMN adding REAL;"
-    "ALTER TABLE steps ADD COLUMN finishing REAL; PRAGMA user_version=2; COMMIT;";
+    "ALTER TABLE steps ADD COLUMN finishing REAL; PRAGMA user_version=2; COMMIT;",
+    "BEGIN; ALTER TABLE steps ADD COLUMN kl REAL; PRAGMA user_version=3; COMMIT;",
+};
 
 struct journal {
     char folder[FILE_PATH_BYTES];
@@ -165,8 +168,10 @@ static enum err open_db(struct journal *j, int flags, struct errbuf *e)
     if (!(flags & SQLITE_OPEN_CREATE)) {
         return OK;
     }
-    if (version == 1 && sqlite3_exec(j->db, from_version_1, NULL, NULL, NULL) != SQLITE_OK) {
-        return db_fail(j, e, "bring its tables up to date");
+    for (int v = version; v >= 1 && v < SCHEMA_VERSION; v++) {
+        if (sqlite3_exec(j->db, upgrades[v - 1], NULL, NULL, NULL) != SQLITE_OK) {
+            return db_fail(j, e, "bring its tables up to date");
+        }
     }
     if (FAILPOINT_FAILS("journal.open")) {
         return err_set(e, err_from_errno(errno), "%s: cannot get its tables: %s", path,
@@ -311,7 +316,7 @@ static enum err insert_row(struct journal *j, const struct journal_step *step,
 {
     sqlite3_stmt *s = NULL;
     enum err error =
-        prepare(j, "INSERT INTO steps VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)", NULL, &s, e);
+        prepare(j, "INSERT INTO steps VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)", NULL, &s, e);
     if (error != OK) {
         return error;
     }
@@ -331,6 +336,7 @@ static enum err insert_row(struct journal *j, const struct journal_step *step,
     bad |= sqlite3_bind_double(s, COST_COLUMN + 3, step->cost.compute_s);
     bad |= sqlite3_bind_double(s, COST_COLUMN + 4, step->cost.adding_s);
     bad |= sqlite3_bind_double(s, COST_COLUMN + 5, step->cost.finishing_s);
+    bad |= sqlite3_bind_double(s, KL_COLUMN + 1, step->kl);
     if (FAILPOINT_FAILS("journal.commit")) {
         error = err_set(e, err_from_errno(errno), "%s/run.db: cannot commit a step: %s", j->folder,
                         strerror(errno));
@@ -402,6 +408,9 @@ static void step_of(sqlite3_stmt *s, struct journal_step *out)
                                   .compute_s = sqlite3_column_double(s, COST_COLUMN + 2),
                                   .adding_s = sqlite3_column_double(s, COST_COLUMN + 3),
                                   .finishing_s = sqlite3_column_double(s, COST_COLUMN + 4)};
+    }
+    if (sqlite3_column_count(s) > KL_COLUMN) {
+        out->kl = sqlite3_column_double(s, KL_COLUMN);
     }
 }
 

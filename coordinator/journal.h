@@ -18,9 +18,10 @@
  * (number of its first step), and segments that no kept checkpoint needs are deleted.
  *
  * run.db: meta(key, value) · steps(step, loss, norm, lr, seconds, tokens, pairs, labels, segment,
- * offset, bytes, digest, slots, jobs, compute, adding, finishing) · events(id, at, name, detail) ·
- * evals(name, json). WAL, synchronous FULL. The last five columns, what the step cost, came with
- * version 2; a database of version 1 gets them when it is opened for writing.
+ * offset, bytes, digest, slots, jobs, compute, adding, finishing, kl) · events(id, at, name,
+ * detail) · evals(name, json). WAL, synchronous FULL. The five columns that say what the step cost
+ * came with version 2, kl with version 3; an older database gets them when it is opened for
+ * writing.
  *
  * ERR_NOSPACE: nothing is committed, the same call may be made again later. ERR_IO from a write or
  * an fsync: the state of the disk is unknown, the process must exit and recover; the step may turn
@@ -47,6 +48,7 @@ struct journal_step {
     uint64_t step; /* 0, 1, ...; must be the next one */
     double loss, norm, lr;
     double seconds; /* wall time of the step */
+    double kl;      /* of the anchor, nats a token; 0 without one */
     uint64_t tokens, pairs, labels;
     struct journal_cost cost;
 };

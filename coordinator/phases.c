@@ -76,7 +76,8 @@ static void open_step(struct phases *p)
     uint64_t step = p->step;
     build_coming(p, step);
     if (p->phase == PHASE_DONE ||
-        failed(p, reducer_begin(p->reducer, step, p->coming.n_units), "reducer")) {
+        failed(p, reducer_begin(p->reducer, step, p->coming.n_units, p->coming.first_anchor),
+               "reducer")) {
         return;
     }
     p->step_open = true;
@@ -141,7 +142,7 @@ static void begin_training(struct phases *p)
 void phases_begin(struct phases *p)
 {
     const struct setup *s = &p->start->setup;
-    p->useful_slots = s->plan ? plan_useful_slots(s->plan) : 0;
+    p->useful_slots = s->plan ? setup_useful_slots(s) : 0;
     if (p->start->answers) {
         phases_ask_begin(p);
     } else if (p->eval_only) {
@@ -255,12 +256,15 @@ static void on_stepped(struct phases *p, struct reducer_report *r)
                                 .tokens = p->open.tokens,
                                 .pairs = p->open.pairs,
                                 .labels = r->total.labels,
+                                .kl = s->anchor ? r->total.anchor / s->cfg->anchor_weight : 0.0,
                                 .cost = p->cost};
     step.cost.slots = server_slots(p->server);
     step.cost.finishing_s = r->seconds;
-    log_event(LOG_INFO, "step", "step=%llu loss=%.6f norm=%.4f seconds=%.2f units=%u",
-              (unsigned long long)r->step, step.loss, step.norm, step.seconds, p->open.n_units);
+    log_event(LOG_INFO, "step", "step=%llu loss=%.6f kl=%.6f norm=%.4f seconds=%.2f units=%u",
+              (unsigned long long)r->step, step.loss, step.kl, step.norm, step.seconds,
+              p->open.n_units);
     p->loss = step.loss;
+    p->kl = s->anchor ? step.kl : NAN;
     p->trained_tokens += (double)p->open.tokens;
     p->step = r->step + 1;
     p->step_open = false;
@@ -425,7 +429,8 @@ static void on_restart(void *ctx)
     phases_ask_restart(p);
     p->cost = (struct journal_cost){0};
     if (p->open.kind == JOB_GRADIENT) {
-        (void)failed(p, reducer_begin(p->reducer, p->step, p->open.n_units), "reducer");
+        (void)failed(p, reducer_begin(p->reducer, p->step, p->open.n_units, p->open.first_anchor),
+                     "reducer");
     }
 }
 
@@ -504,7 +509,7 @@ enum err phases_open(struct start *start, const char *run, bool eval_only, struc
     p->start = start;
     p->run = run;
     p->eval_only = eval_only;
-    p->loss = NAN;
+    p->loss = p->kl = NAN;
     p->from_ms = clock_now_ms();
     p->committed = p->published = start->params->version;
     enum err error = params_snapshot(start->params, &p->last);

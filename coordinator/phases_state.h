@@ -58,7 +58,7 @@ struct phases {
     uint32_t warned_slots;
     bool stopping, degraded, disk_failed;
     char trouble[WIRE_TEXT_BYTES];
-    double loss, trained_tokens, eval_seconds;
+    double loss, kl, trained_tokens, eval_seconds;
     double eval_tokens; /* of one evaluation; 0 while unknown, and when there is none */
     double score_s;     /* of a token in the last evaluation; 0 while none is done */
     uint64_t opened_ms, eval_from_ms, from_ms;

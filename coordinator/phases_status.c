@@ -68,6 +68,7 @@ void phases_status(void *ctx, struct status *status)
     status->step_committed = p->committed;
     status->step_total = s->steps;
     status->loss = p->loss;
+    status->kl = p->kl;
     board_rates(&p->board, &status->tokens_per_s, &status->pairs_per_s);
     status->eta_s = eta(p);
     status->units_queued = counts.units - counts.done - counts.leased;

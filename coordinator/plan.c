@@ -203,8 +203,8 @@ uint32_t plan_useful_slots(struct plan *plan)
     return most;
 }
 
-enum err plan_pack(const uint32_t *rows, uint32_t n, uint32_t unit_tokens, uint32_t tag,
-                   struct plan_unit **units, uint32_t *n_units, struct errbuf *e)
+enum err plan_pack(const uint32_t *rows, uint32_t n, uint32_t edge, uint32_t unit_tokens,
+                   uint32_t tag, struct plan_unit **units, uint32_t *n_units, struct errbuf *e)
 {
     const uint32_t limit = tag < PLAN_EVAL_TAG ? LIMIT_STEP_UNITS : PLAN_PACK_UNITS;
     struct plan_unit *list = NULL;
@@ -223,7 +223,7 @@ enum err plan_pack(const uint32_t *rows, uint32_t n, uint32_t unit_tokens, uint3
                        : error;
         }
         uint64_t sum;
-        uint32_t end = unit_end(rows, n, at, unit_tokens, &sum);
+        uint32_t end = unit_end(rows, at < edge ? edge : n, at, unit_tokens, &sum);
         list[count] = (struct plan_unit){.id = (uint64_t)tag << 32 | count,
                                          .first = at,
                                          .count = end - at,

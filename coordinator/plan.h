@@ -71,10 +71,12 @@ void plan_step(struct plan *plan, uint64_t step, struct plan_item *items, uint32
 /* The most slots a step can keep busy: the largest unit count over the steps of the first epoch. */
 uint32_t plan_useful_slots(struct plan *plan);
 
-/* Packs n trees of rows[i] tokens into units; *units is the caller's (mem_free). A training tag
- * with more than LIMIT_STEP_UNITS units is ERR_RANGE, naming unit_tokens and train.batch_groups. */
-MUST_USE enum err plan_pack(const uint32_t *rows, uint32_t n, uint32_t unit_tokens, uint32_t tag,
-                            struct plan_unit **units, uint32_t *n_units, struct errbuf *e);
+/* Packs n trees of rows[i] tokens into units, none of them with trees on both sides of tree `edge`
+ * (n: no edge); *units is the caller's (mem_free). A training tag with more than LIMIT_STEP_UNITS
+ * units is ERR_RANGE, naming unit_tokens and train.batch_groups. */
+MUST_USE enum err plan_pack(const uint32_t *rows, uint32_t n, uint32_t edge, uint32_t unit_tokens,
+                            uint32_t tag, struct plan_unit **units, uint32_t *n_units,
+                            struct errbuf *e);
 
 /* What the size of the next job is decided from. */
 struct plan_load {

@@ -17,7 +17,8 @@ struct reduce {
     uint64_t step;
     uint32_t n_units, n_counted;
     uint64_t counted[(LIMIT_STEP_UNITS + 63) / 64]; /* a bit per unit */
-    int64_t loss;
+    uint32_t first_anchor;
+    int64_t loss, anchor;
     uint64_t labels;
 };
 
@@ -44,7 +45,7 @@ void reduce_free(struct reduce **r)
     }
 }
 
-enum err reduce_begin(struct reduce *r, uint64_t step, uint32_t n_units)
+enum err reduce_begin(struct reduce *r, uint64_t step, uint32_t n_units, uint32_t first_anchor)
 {
     if (n_units == 0 || n_units > LIMIT_STEP_UNITS) {
         return ERR_RANGE;
@@ -54,7 +55,8 @@ enum err reduce_begin(struct reduce *r, uint64_t step, uint32_t n_units)
     r->step = step;
     r->n_units = n_units;
     r->n_counted = 0;
-    r->loss = 0;
+    r->first_anchor = first_anchor;
+    r->loss = r->anchor = 0;
     r->labels = 0;
     return OK;
 }
@@ -129,7 +131,8 @@ enum err reduce_add(struct reduce *r, uint64_t step, const struct reduce_job *jo
     for (uint32_t i = 0; i < job->n_units; i++) {
         uint32_t unit = job->units[i];
         r->counted[unit / 64] |= (uint64_t)1 << (unit % 64);
-        r->loss = (int64_t)((uint64_t)r->loss + (uint64_t)job->loss[i]);
+        int64_t *loss = unit < r->first_anchor ? &r->loss : &r->anchor;
+        *loss = (int64_t)((uint64_t)*loss + (uint64_t)job->loss[i]);
         r->labels += job->labels[i];
     }
     r->n_counted += job->n_units;
@@ -144,7 +147,9 @@ enum err reduce_finish(struct reduce *r, float *gradient, struct reduce_total *t
     for (size_t i = 0; i < r->count; i++) {
         gradient[i] = (float)r->sum[i] * 0x1p-40f;
     }
-    *total = (struct reduce_total){
-        .loss = (double)r->loss * 0x1p-40, .labels = r->labels, .units = r->n_units};
+    *total = (struct reduce_total){.loss = (double)r->loss * 0x1p-40,
+                                   .anchor = (double)r->anchor * 0x1p-40,
+                                   .labels = r->labels,
+                                   .units = r->n_units};
     return OK;
 }

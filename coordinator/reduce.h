@@ -29,7 +29,8 @@ struct reduce_job {
 };
 
 struct reduce_total {
-    double loss; /* sum of the units' losses: the step's loss */
+    double loss;   /* sum of the units' losses, anchors left out: the step's loss */
+    double anchor; /* sum of the anchors' losses */
     uint64_t labels;
     uint32_t units;
 };
@@ -40,8 +41,10 @@ struct reduce;
 MUST_USE enum err reduce_new(size_t count, struct reduce **out);
 void reduce_free(struct reduce **r);
 
-/* Starts a step (or starts it again): everything zero, none of n_units counted. */
-MUST_USE enum err reduce_begin(struct reduce *r, uint64_t step, uint32_t n_units);
+/* Starts a step (or starts it again): everything zero, none of n_units counted; those from
+ * first_anchor on are anchors. */
+MUST_USE enum err reduce_begin(struct reduce *r, uint64_t step, uint32_t n_units,
+                               uint32_t first_anchor);
 
 /* Adds a job's sum, all or nothing. ERR_STALE another step; ERR_RANGE wrong size, unknown unit or
  * an element beyond n_units * 2^52; ERR_STATE a unit is counted already; ERR_CORRUPT other digest.

@@ -17,7 +17,7 @@ struct order {
     struct letter letter; /* first */
     enum order_kind kind;
     uint64_t step, job;
-    uint32_t n_units;
+    uint32_t n_units, first_anchor;
     double lr;
     bool checkpoint;
     struct blob *payload;
@@ -134,7 +134,7 @@ static uint32_t carry_out(void *ctx, struct letter *letter, bool closing)
     const struct order *order = (struct order *)letter;
     (void)closing;
     if (order->kind == ORDER_BEGIN) {
-        CHECK(reduce_begin(r->reduce, order->step, order->n_units) == OK);
+        CHECK(reduce_begin(r->reduce, order->step, order->n_units, order->first_anchor) == OK);
         return 0;
     }
     struct reducer_report *report = mem_calloc(1, sizeof *report);
@@ -175,11 +175,12 @@ enum err reducer_open(struct params **params, struct mailbox *reports, struct re
     return OK;
 }
 
-enum err reducer_begin(struct reducer *r, uint64_t step, uint32_t n_units)
+enum err reducer_begin(struct reducer *r, uint64_t step, uint32_t n_units, uint32_t first_anchor)
 {
     struct order *order = new_order(ORDER_BEGIN, step);
     if (order) {
         order->n_units = n_units;
+        order->first_anchor = first_anchor;
     }
     return post_order(r, order);
 }

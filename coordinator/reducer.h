@@ -36,8 +36,9 @@ void reducer_report_free(struct reducer_report *report);
 MUST_USE enum err reducer_open(struct params **params, struct mailbox *reports,
                                struct reducer **out, struct errbuf *e);
 
-/* Everything zero for a step of n_units. */
-MUST_USE enum err reducer_begin(struct reducer *r, uint64_t step, uint32_t n_units);
+/* Everything zero for a step of n_units, those from first_anchor on anchors. */
+MUST_USE enum err reducer_begin(struct reducer *r, uint64_t step, uint32_t n_units,
+                                uint32_t first_anchor);
 
 /* A payload: REDUCER_SUMMED follows. Copies job's lists (job->payload and bytes are set from the
  * blob); takes a reference of payload. */

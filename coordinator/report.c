@@ -284,6 +284,10 @@ static void add_training(const struct report_input *in, const char *start, struc
         start, (unsigned long long)in->steps, (unsigned long long)in->pairs,
         (unsigned long long)in->tokens, in->train_seconds, (double)in->pairs / seconds,
         (double)in->tokens / seconds, in->first_loss, in->last_loss);
+    if (in->anchored) {
+        str_addf(out, "%sKL to the base on the anchor's texts %.4f at most, %.4f at last\n", start,
+                 in->most_kl, in->last_kl);
+    }
     str_addf(out, "%sevaluation %.0f s, everything %.0f s\n", start, in->eval_seconds,
              in->total_seconds);
 }

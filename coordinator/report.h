@@ -3,6 +3,7 @@
 #ifndef PFT_REPORT_H
 #define PFT_REPORT_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "common/base/err.h"
@@ -20,6 +21,8 @@ struct report_input {
     const char *kernels, *precision;
     uint64_t steps, pairs, tokens; /* trained */
     double first_loss, last_loss;
+    bool anchored;
+    double most_kl, last_kl; /* of the anchor, over the steps */
     double train_seconds, eval_seconds, total_seconds;
 };
 

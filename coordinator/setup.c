@@ -199,6 +199,9 @@ enum err setup_open(struct run_config *cfg, const struct setup_known *known, boo
     if (error == OK && train && objective_needs_reference(cfg)) {
         error = reference_new(s->forest, s->plan, &s->reference, e);
     }
+    if (error == OK && train && cfg->anchor_data[0] != '\0') {
+        error = anchor_new(cfg, s->values, s->tok, &s->anchor, e);
+    }
     if (error == OK) {
         error = setup_fix(s, e);
     }
@@ -211,6 +214,7 @@ enum err setup_open(struct run_config *cfg, const struct setup_known *known, boo
 void setup_free(struct setup *s)
 {
     str_free(&s->fixed_text);
+    anchor_free(&s->anchor);
     reference_free(&s->reference);
     plan_free(&s->plan);
     forest_free(&s->forest);
@@ -228,6 +232,11 @@ void setup_free(struct setup *s)
 size_t setup_floats(const struct setup *s)
 {
     return lora_count(model_shape(s->model), &s->cfg->lora);
+}
+
+uint32_t setup_useful_slots(const struct setup *s)
+{
+    return plan_useful_slots(s->plan) + (s->anchor ? anchor_step_units(s->anchor) : 0);
 }
 
 double setup_rate(const struct setup *s, uint64_t step)

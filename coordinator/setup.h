@@ -14,6 +14,7 @@
 #include "common/format/model_file.h"
 #include "common/text/tokenizer.h"
 #include "common/wire/message.h"
+#include "coordinator/anchor.h"
 #include "coordinator/config.h"
 #include "coordinator/dataset.h"
 #include "coordinator/forest.h"
@@ -35,6 +36,7 @@ struct setup {
     struct forest *forest;       /* NULL without train */
     struct plan *plan;           /* NULL without train */
     struct reference *reference; /* NULL: the objective needs none */
+    struct anchor *anchor;       /* NULL: anchor.data is not set, or nothing to train */
     struct schedule schedule;
     struct adamw_config adamw;
     uint64_t steps;                /* T; 0 without training */
@@ -67,6 +69,9 @@ void setup_difference(const char *earlier, const char *now, struct str *out);
 
 /* Floats of the adapter. */
 size_t setup_floats(const struct setup *s);
+
+/* The most slots a step can keep busy. */
+uint32_t setup_useful_slots(const struct setup *s);
 
 /* Learning rate of a step. */
 double setup_rate(const struct setup *s, uint64_t step);

@@ -52,6 +52,10 @@ enum err setup_fix(struct setup *s, struct errbuf *e)
         (void)config_value(s->cfg, keys[i], text);
         str_add(text, "\n");
     }
+    if (s->anchor) { /* a run without one is as it was before there were any */
+        str_addf(text, "anchor.weight: %.17g\nanchor.texts: %u\nanchor: %s\n",
+                 s->cfg->anchor_weight, s->cfg->anchor_texts, anchor_hash(s->anchor));
+    }
     str_addf(text, "kernels: %s\nprecision: %s\nmodel: %s\ntrain: %s\nvalues: ", s->kernels,
              s->precision, s->model_hash, s->train_hash);
     if (s->values) {
@@ -106,6 +110,7 @@ static void add_name(const struct line *line, struct str *out)
         const char *name, *words;
     } files[] = {{"model", "the model (model.path), SHA-256"},
                  {"train", "the training data (data.train), SHA-256"},
+                 {"anchor", "the texts of the anchor (anchor.data), SHA-256"},
                  {"values", "the values file (data.values)"}};
     for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
         if (strlen(files[i].name) == line->name_bytes &&

@@ -36,6 +36,8 @@ static enum err add_steps(struct journal *j, struct report_input *in, struct err
             in->train_seconds += step.seconds;
             in->first_loss = i == 0 ? step.loss : in->first_loss;
             in->last_loss = step.loss;
+            in->most_kl = step.kl > in->most_kl ? step.kl : in->most_kl;
+            in->last_kl = step.kl;
         }
     }
     return error;
@@ -49,6 +51,7 @@ static enum err gather(struct start *start, const char *run, const struct phases
                                 .model_hash = start->setup.model_hash,
                                 .kernels = start->setup.kernels,
                                 .precision = start->setup.precision,
+                                .anchored = start->setup.anchor != NULL,
                                 .eval_seconds = outcome->eval_seconds,
                                 .total_seconds = outcome->total_seconds};
     config_dump(start->setup.cfg, &t->config);

@@ -83,9 +83,10 @@ void client_prepare(struct client *c, uint64_t now)
                                          .precision = precision,
                                          .threads = c->cfg.threads,
                                          .checkpointing = c->cfg.checkpointing};
-    enum err error =
-        slots_prepare(c->slots, &config, w->unit_rows > 0 ? w->unit_rows : w->unit_tokens,
-                      w->tree_tokens_max, &c->engine);
+    const struct engine_rows rows = {.train = w->unit_rows > 0 ? w->unit_rows : w->unit_tokens,
+                                     .anchor = w->anchor_rows,
+                                     .score = w->tree_tokens_max};
+    enum err error = slots_prepare(c->slots, &config, &rows, &c->engine);
     if (error != OK) {
         agent_prepared(c->agent, error, "the loading thread takes no more work", now);
     }

@@ -8,6 +8,7 @@
 #include "worker/backend/bf16.h"
 #include "worker/backend/kernels.h"
 #include "worker/engine_slot.h"
+#include "worker/model/anchor_base.h"
 #include "worker/model/head.h"
 #include "worker/model/terms.h"
 #include "worker/model/weights.h"
@@ -106,18 +107,27 @@ static struct pass_sizes sizes_of(const struct engine_config *c, uint32_t rows, 
                                .dropout = train && c->lora.dropout > 0.0f};
 }
 
-enum err engine_need(const struct engine_config *config, uint32_t train_rows, uint32_t score_rows,
+/* Every row of an anchor carries a label. */
+static struct pass_sizes anchor_sizes(const struct engine_config *c, uint32_t rows)
+{
+    struct pass_sizes sizes = sizes_of(c, rows, true);
+    sizes.labelled = rows;
+    sizes.anchor = true;
+    return sizes;
+}
+
+enum err engine_need(const struct engine_config *config, const struct engine_rows *rows,
                      struct engine_need *need, struct errbuf *e)
 {
     const struct model_shape *s = &config->shape;
     const bool bf16 = config->precision == ENGINE_BF16;
     struct model m = {.shape = *s,
                       .precision = bf16 ? PRECISION_BF16_PRODUCTS : PRECISION_FP32_PRODUCTS};
-    const struct pass_sizes train = sizes_of(config, train_rows, true);
-    const struct pass_sizes score = sizes_of(config, score_rows, false);
+    const struct pass_sizes kinds[] = {sizes_of(config, rows->train, true),
+                                       sizes_of(config, rows->score, false),
+                                       anchor_sizes(config, rows->anchor)};
     const size_t embed = (size_t)s->vocab * s->hidden;
-    size_t gradient = 0;
-    size_t scores = 0;
+    size_t most = 0;
     adapter_init(&m.adapter, s, &config->lora);
     *need = (struct engine_need){.weights = weights_floats(s) * sizeof(float)};
     need->resident = bf16 ? embed * sizeof(float) : need->weights;
@@ -125,12 +135,15 @@ enum err engine_need(const struct engine_config *config, uint32_t train_rows, ui
         size_t matrices = need->weights / sizeof(float) - (s->tied_head ? 0 : embed);
         need->packed = 2 * sizeof(uint16_t) * matrices;
     }
-    enum err error = pass_measure(&m, &train, &gradient, e);
-    if (error == OK) {
-        error = pass_measure(&m, &score, &scores, e);
+    enum err error = OK;
+    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0] && error == OK; i++) {
+        size_t bytes = 0;
+        error = kinds[i].rows > 0 ? pass_measure(&m, &kinds[i], &bytes, e) : OK;
+        bytes += kinds[i].anchor ? anchor_base_bytes(s, kinds[i].rows) : 0;
+        most = bytes > most ? bytes : most;
     }
     /* a slot holds the sum of its job, and the one that is on its way to the coordinator */
-    need->slot = (gradient > scores ? gradient : scores) + 2 * m.adapter.words * sizeof(int64_t);
+    need->slot = most + 2 * m.adapter.words * sizeof(int64_t);
     return error;
 }
 
@@ -238,7 +251,7 @@ static enum err forward(struct engine_slot *slot, const struct unit *unit, const
     }
     if (error == OK && labels > 0) {
         network_forward(p);
-        head_forward(p, keep, slot->log_p);
+        head_forward(p, keep && !unit->anchor, slot->log_p);
     }
     return error;
 }
@@ -254,25 +267,69 @@ static bool loss_fits(double loss)
     return fabs(loss) < (double)(1 << LIMIT_GRADIENT_BITS);
 }
 
+static bool goes_back(const struct engine_slot *slot, const float *lora_flat)
+{
+    return lora_flat && slot->pass.model->adapter.words > 0;
+}
+
+/* Forward, loss, and backward through the head where there is one. */
+static enum err compute_head(struct engine_slot *slot, const struct unit *unit,
+                             const float *lora_flat, uint64_t step, double *loss, struct errbuf *e)
+{
+    struct pass *p = &slot->pass;
+    const bool backward = goes_back(slot, lora_flat);
+    enum err error = forward(slot, unit, lora_flat, backward, step, e);
+    if (error == OK) {
+        *loss = terms_weigh(unit, &p->rows, slot->log_p, slot->leaves, slot->label_weights);
+        if (backward && p->rows.n_labels > 0 && loss_fits(*loss)) {
+            head_backward(p, slot->label_weights);
+        }
+    }
+    return error;
+}
+
+/* The same of an anchor: the pass without adapter, then the one with it. */
+static enum err compute_anchor(struct engine_slot *slot, const struct unit *unit,
+                               const float *lora_flat, uint64_t step, double *loss,
+                               struct errbuf *e)
+{
+    struct pass *p = &slot->pass;
+    struct anchor_base base = {0};
+    enum err error = forward(slot, unit, NULL, false, step, e);
+    *loss = 0.0;
+    if (error != OK || !goes_back(slot, lora_flat) || p->rows.n_labels == 0) {
+        return error;
+    }
+    error = anchor_base_take(p, &base);
+    if (error == OK) {
+        error = forward(slot, unit, lora_flat, true, step, e);
+    }
+    if (error == OK) {
+        error = anchor_base_gradient(p, &base, loss);
+    }
+    anchor_base_free(&base);
+    return error == ERR_NOMEM
+               ? err_set(e, error, "engine: no memory for an anchor of %u rows", unit->n_rows)
+               : error;
+}
+
 /* Forward, loss and backward; tells whether everything can be rounded. */
 static enum err compute(struct engine_slot *slot, const struct unit *unit, const float *lora_flat,
                         uint64_t step, double *loss, struct errbuf *e)
 {
     struct pass *p = &slot->pass;
-    bool backward = lora_flat && p->model->adapter.words > 0;
-    enum err error = forward(slot, unit, lora_flat, backward, step, e);
+    enum err error = unit->anchor ? compute_anchor(slot, unit, lora_flat, step, loss, e)
+                                  : compute_head(slot, unit, lora_flat, step, loss, e);
     if (error != OK) {
         return error;
     }
-    *loss = terms_weigh(unit, &p->rows, slot->log_p, slot->leaves, slot->label_weights);
     if (!loss_fits(*loss)) {
         return err_set(e, ERR_RANGE, "loss %g of the output layer cannot be rounded (bound 2^%d)",
                        *loss, LIMIT_GRADIENT_BITS);
     }
-    if (!backward || p->rows.n_labels == 0) {
+    if (!goes_back(slot, lora_flat) || p->rows.n_labels == 0) {
         return OK;
     }
-    head_backward(p, slot->label_weights);
     network_backward(p);
     struct adapter_refusal bad;
     team_enter(&p->team, PROFILE_ROUND);
@@ -292,7 +349,7 @@ static enum err name_tree(struct engine_slot *slot, const struct unit *unit, con
 {
     const unsigned long long id = unit->id;
     for (uint32_t i = 0; unit->n_trees > 1 && i < unit->n_trees; i++) {
-        const struct unit one = {unit->id, 1, unit->trees[i].n_rows, &unit->trees[i]};
+        const struct unit one = {unit->id, 1, unit->trees[i].n_rows, &unit->trees[i], unit->anchor};
         struct errbuf found = {0};
         double loss;
         if (compute(slot, &one, lora_flat, step, &loss, &found) == ERR_RANGE) {

@@ -53,7 +53,8 @@ struct engine_config {
 };
 
 struct unit_result {
-    int64_t loss;    /* sum of weight * CE over the unit's labels and of its terms, at scale 2^40 */
+    int64_t loss;    /* sum of weight * CE over the unit's labels and of its terms, or of weight *
+                        KL(base || model) of an anchor, at scale 2^40 */
     double sumsq;    /* sum of squares of the rounded gradient, in a fixed order; 0 for scores */
     uint32_t labels; /* labels of the unit */
 };
@@ -72,12 +73,19 @@ struct engine_need {
     size_t weights;  /* the fp32 block; one for all processes where it is mapped */
     size_t resident; /* of it, what passes read again and again */
     size_t packed;   /* copies in bf16 */
-    size_t slot;     /* for gradients of train_rows rows and scores of score_rows rows */
+    size_t slot;     /* for units of the rows given */
+};
+
+/* Tokens of the largest unit of each kind; 0: none. */
+struct engine_rows {
+    uint32_t train; /* gradients */
+    uint32_t anchor;
+    uint32_t score;
 };
 
 /* Pure, nothing is taken. ERR_NOMEM. */
-MUST_USE enum err engine_need(const struct engine_config *config, uint32_t train_rows,
-                              uint32_t score_rows, struct engine_need *need, struct errbuf *e);
+MUST_USE enum err engine_need(const struct engine_config *config, const struct engine_rows *rows,
+                              struct engine_need *need, struct errbuf *e);
 
 /* Makes a slot whose memory is planned for units of unit_rows rows (the run's unit_tokens; 0: wait
  * for the first unit). A larger unit makes it grow, between units only. */
@@ -86,8 +94,9 @@ MUST_USE enum err engine_slot_new(const struct engine *engine, uint32_t unit_row
 void engine_slot_free(struct engine_slot **slot); /* NULL inside is fine */
 
 /* Loss and gradient of a unit. lora_flat [engine_lora_count] may be NULL = adapter off (then sum
- * is untouched). step keys the dropout masks. Adds to sum [engine_lora_count]. The trees must have
- * passed tree_finish. Errors: ERR_RANGE (an element was refused), ERR_NOMEM. */
+ * is untouched, and the loss of an anchor 0). The base of an anchor is computed here as well. step
+ * keys the dropout masks. Adds to sum [engine_lora_count]. The trees must have passed tree_finish.
+ * Errors: ERR_RANGE (an element was refused), ERR_NOMEM. */
 MUST_USE enum err engine_gradient(struct engine_slot *slot, const struct unit *unit,
                                   const float *lora_flat, uint64_t step, int64_t *sum,
                                   struct unit_result *result, struct errbuf *e);

@@ -101,11 +101,11 @@ size_t memory_available(const char *root)
     return machine < groups ? machine : groups;
 }
 
-enum err memory_fits(const struct engine_config *config, uint32_t slots, uint32_t train_rows,
-                     uint32_t score_rows, size_t available, struct engine_need *need,
+enum err memory_fits(const struct engine_config *config, uint32_t slots,
+                     const struct engine_rows *rows, size_t available, struct engine_need *need,
                      struct errbuf *e)
 {
-    enum err error = engine_need(config, train_rows, score_rows, need, e);
+    enum err error = engine_need(config, rows, need, e);
     if (error != OK) {
         return error;
     }
@@ -118,6 +118,6 @@ enum err memory_fits(const struct engine_config *config, uint32_t slots, uint32_
                    "%zu are free: use fewer --slots%s, or lower unit_tokens and tree_tokens_max in "
                    "the run's config",
                    all >> MIB, (need->resident + need->packed) >> MIB, slots, need->slot >> MIB,
-                   train_rows, available >> MIB,
+                   rows->train, available >> MIB,
                    config->checkpointing ? "" : ", --gradient-checkpointing");
 }

@@ -13,11 +13,11 @@
  * machine's). SIZE_MAX when nothing can be read. */
 size_t memory_available(const char *root);
 
-/* ERR_NOMEM, with what is needed, what there is and what to change, when slots for gradients of
- * train_rows and scores of score_rows rows do not fit into `available` bytes; need is filled in any
- * case. The weights that are mapped already count as far as passes keep reading them. */
+/* ERR_NOMEM, with what is needed, what there is and what to change, when slots for units of
+ * these rows do not fit into `available` bytes; need is filled in any case. The weights that are
+ * mapped already count as far as passes keep reading them. */
 MUST_USE enum err memory_fits(const struct engine_config *config, uint32_t slots,
-                              uint32_t train_rows, uint32_t score_rows, size_t available,
+                              const struct engine_rows *rows, size_t available,
                               struct engine_need *need, struct errbuf *e);
 
 #endif

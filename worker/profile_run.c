@@ -268,11 +268,13 @@ static enum err read_units(struct bench *b, struct errbuf *e)
     return error;
 }
 
-static uint32_t most_rows(const struct bench *b)
+static struct engine_rows most_rows(const struct bench *b)
 {
-    uint32_t most = 1;
+    struct engine_rows most = {.train = 1};
     for (uint32_t i = 0; i < b->n_units; i++) {
-        most = b->units[i].n_rows > most ? b->units[i].n_rows : most;
+        const struct unit *unit = &b->units[i];
+        uint32_t *rows = unit->anchor ? &most.anchor : &most.train;
+        *rows = unit->n_rows > *rows ? unit->n_rows : *rows;
     }
     return most;
 }
@@ -290,8 +292,8 @@ enum err profile_run(const struct profile_options *o, struct errbuf *e)
         error = weights_open(&b.weights, o->model, hash, NULL, WEIGHTS_SHARE_FLOATS, &note, e);
     }
     if (error == OK) {
-        error = memory_fits(&o->config, o->slots, most_rows(&b), most_rows(&b),
-                            memory_available(""), &b.need, e);
+        const struct engine_rows rows = most_rows(&b);
+        error = memory_fits(&o->config, o->slots, &rows, memory_available(""), &b.need, e);
     }
     if (error == OK) {
         error = engine_new(&o->config, &b.weights, &b.engine, e);

@@ -24,7 +24,7 @@ struct task {
     struct letter letter; /* first */
     enum task_kind kind;
     struct engine_config config; /* TASK_PREPARE */
-    uint32_t unit_rows, score_rows;
+    struct engine_rows rows;
     uint64_t number;
     struct wire_job job; /* TASK_JOB */
     struct unit *units;
@@ -60,7 +60,7 @@ struct slots {
     struct errbuf loaded_text;
     struct engine *engine;
     struct engine_config config;
-    uint32_t unit_rows, score_rows;
+    struct engine_rows rows;
     uint64_t asked;            /* calls of slots_prepare */
     atomic_uint_fast64_t made; /* the call that the engine is of */
     uint32_t count;
@@ -206,18 +206,22 @@ static bool same_config(const struct engine_config *a, const struct engine_confi
            a->tile_cols == b->tile_cols && a->seed == b->seed && a->precision == b->precision;
 }
 
+static bool same_rows(const struct engine_rows *a, const struct engine_rows *b)
+{
+    return a->train == b->train && a->anchor == b->anchor && a->score == b->score;
+}
+
 /* Before anything is taken. */
 static enum err check_memory(const struct slots *s, const struct task *task, struct errbuf *e)
 {
     struct engine_need need;
     const size_t available = memory_available("");
-    enum err error = memory_fits(&task->config, s->count, task->unit_rows, task->score_rows,
-                                 available, &need, e);
+    enum err error = memory_fits(&task->config, s->count, &task->rows, available, &need, e);
     if (error == OK) {
         log_event(LOG_INFO, "memory_planned",
                   "mib=%zu weights_mib=%zu slot_mib=%zu slots=%u unit_tokens=%u free_mib=%zu",
                   (need.resident + need.packed + s->count * need.slot) >> 20,
-                  (need.resident + need.packed) >> 20, need.slot >> 20, s->count, task->unit_rows,
+                  (need.resident + need.packed) >> 20, need.slot >> 20, s->count, task->rows.train,
                   available >> 20);
     }
     return error;
@@ -229,8 +233,7 @@ static enum err make_engine(struct slots *s, const struct task *task, bool *fres
         *e = s->loaded_text;
         return s->loaded;
     }
-    if (s->engine && same_config(&s->config, &task->config) && s->unit_rows == task->unit_rows &&
-        s->score_rows == task->score_rows) {
+    if (s->engine && same_config(&s->config, &task->config) && same_rows(&s->rows, &task->rows)) {
         atomic_store(&s->made, task->number);
         return OK;
     }
@@ -244,7 +247,7 @@ static enum err make_engine(struct slots *s, const struct task *task, bool *fres
     for (uint32_t i = 0; i < s->count && error == OK; i++) {
         struct slot_thread *t = &s->threads[i];
         pthread_mutex_lock(&t->busy);
-        error = engine_slot_new(s->engine, task->unit_rows, &t->slot, e);
+        error = engine_slot_new(s->engine, task->rows.train, &t->slot, e);
         atomic_store(&t->watched, t->slot);
         pthread_mutex_unlock(&t->busy);
     }
@@ -253,8 +256,7 @@ static enum err make_engine(struct slots *s, const struct task *task, bool *fres
         return error;
     }
     s->config = task->config;
-    s->unit_rows = task->unit_rows;
-    s->score_rows = task->score_rows;
+    s->rows = task->rows;
     atomic_store(&s->made, task->number);
     return OK;
 }
@@ -333,16 +335,15 @@ enum err slots_open(const struct model_file *mf, const char *model_hash, uint32_
     return OK;
 }
 
-enum err slots_prepare(struct slots *s, const struct engine_config *config, uint32_t unit_rows,
-                       uint32_t score_rows, uint64_t *engine)
+enum err slots_prepare(struct slots *s, const struct engine_config *config,
+                       const struct engine_rows *rows, uint64_t *engine)
 {
     struct task *task = new_task(TASK_PREPARE);
     *engine = ++s->asked;
     if (task) {
         task->number = *engine;
         task->config = *config;
-        task->unit_rows = unit_rows;
-        task->score_rows = score_rows;
+        task->rows = *rows;
     }
     return post_task(s->tasks, task);
 }

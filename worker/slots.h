@@ -39,12 +39,12 @@ void slot_report_free(struct slot_report *report);
 MUST_USE enum err slots_open(const struct model_file *mf, const char *model_hash, uint32_t count,
                              struct mailbox *reports, struct slots **out, struct errbuf *e);
 
-/* Makes an engine of these settings and the slots' memory for gradients of unit_rows and scores of
- * score_rows, after what runs has stopped; SLOT_PREPARED follows, ERR_NOMEM in it when that does
- * not fit into what is free. Same settings as before: SLOT_PREPARED at no cost. *engine is the
- * number of this call, so that reports about an earlier one can be told apart. */
+/* Makes an engine of these settings and the slots' memory for units of these rows, after what runs
+ * has stopped; SLOT_PREPARED follows, ERR_NOMEM in it when that does not fit into what is free.
+ * Same settings as before: SLOT_PREPARED at no cost. *engine is the number of this call, so that
+ * reports about an earlier one can be told apart. */
 MUST_USE enum err slots_prepare(struct slots *s, const struct engine_config *config,
-                                uint32_t unit_rows, uint32_t score_rows, uint64_t *engine);
+                                const struct engine_rows *rows, uint64_t *engine);
 
 /* SLOT_PROBED follows, computed by slot 0 after what it has to do. */
 MUST_USE enum err slots_probe(struct slots *s);

@@ -22,6 +22,7 @@
 #ifndef PFT_TREE_H
 #define PFT_TREE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -68,6 +69,8 @@ struct unit {
     uint32_t n_trees;
     uint32_t n_rows; /* of all its trees */
     struct tree *trees;
+    bool anchor; /* its loss is not CE: sum over labels of weight * KL(base || model) at their rows,
+                    in nats, base being the model without adapter; no terms, targets mean nothing */
 };
 
 /* Makes an empty tree of these sizes, without terms; the caller fills it. tree_free frees it. */

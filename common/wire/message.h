@@ -13,7 +13,7 @@
 #include "common/base/limits.h"
 
 /* proto/README.md says when it changes. */
-enum { WIRE_PROTOCOL = 3 };
+enum { WIRE_PROTOCOL = 4 };
 
 enum {
     WIRE_NAME_BYTES = 64,  /* worker, run, levels, core type: with the NUL */
@@ -126,7 +126,8 @@ struct wire_welcome {
     char tensor_endpoint[WIRE_ADDRESS_BYTES];
     bool probe;
     uint32_t unit_tokens;
-    uint32_t unit_rows; /* of the largest unit of training; 0 = unit_tokens */
+    uint32_t unit_rows;   /* of the largest unit of training; 0 = unit_tokens */
+    uint32_t anchor_rows; /* of the largest unit of anchors; 0 = none */
     uint32_t tree_tokens_max;
     char precision[WIRE_NAME_BYTES];
 };

@@ -81,6 +81,8 @@ static enum err check_welcome(const struct wire_welcome *m, struct errbuf *e)
          "welcome.unit_tokens: %u, 1 to %d are possible", m->unit_tokens, LIMIT_TREE_TOKENS);
     NEED(m->unit_rows <= LIMIT_TREE_TOKENS, "welcome.unit_rows: %u, at most %d", m->unit_rows,
          LIMIT_TREE_TOKENS);
+    NEED(m->anchor_rows <= LIMIT_TREE_TOKENS, "welcome.anchor_rows: %u, at most %d", m->anchor_rows,
+         LIMIT_TREE_TOKENS);
     NEED(m->tree_tokens_max >= 1 && m->tree_tokens_max <= LIMIT_TREE_TOKENS,
          "welcome.tree_tokens_max: %u, 1 to %d are possible", m->tree_tokens_max,
          LIMIT_TREE_TOKENS);

@@ -49,6 +49,7 @@ static void pack_welcome(const struct wire_welcome *m, Pft__Welcome *p)
     p->probe = m->probe;
     p->unit_tokens = m->unit_tokens;
     p->unit_rows = m->unit_rows;
+    p->anchor_rows = m->anchor_rows;
     p->tree_tokens_max = m->tree_tokens_max;
     p->precision = text(m->precision);
 }

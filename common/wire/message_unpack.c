@@ -75,6 +75,7 @@ static enum err unpack_welcome(const Pft__Welcome *p, struct wire_welcome *m, st
     m->probe = p->probe != 0;
     m->unit_tokens = p->unit_tokens;
     m->unit_rows = p->unit_rows;
+    m->anchor_rows = p->anchor_rows;
     m->tree_tokens_max = p->tree_tokens_max;
     TEXT(m->run, p->run, "welcome.run");
     TEXT(m->kernels, p->kernels, "welcome.kernels");

@@ -109,6 +109,7 @@ static void pack_reply(const struct status *s, Pft__StatusReply *p)
     p->step_committed = s->step_committed;
     p->step_total = s->step_total;
     p->loss = s->loss;
+    p->kl = s->kl;
     p->pairs_per_s = s->pairs_per_s;
     p->tokens_per_s = s->tokens_per_s;
     p->eta_s = s->eta_s;
@@ -224,6 +225,7 @@ static enum err unpack_reply(const Pft__StatusReply *p, struct status *s, struct
                          .step_committed = p->step_committed,
                          .step_total = p->step_total,
                          .loss = p->loss,
+                         .kl = p->kl,
                          .pairs_per_s = p->pairs_per_s,
                          .tokens_per_s = p->tokens_per_s,
                          .eta_s = p->eta_s,

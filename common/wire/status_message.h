@@ -67,6 +67,7 @@ struct status {
     char state[STATUS_STATE_BYTES]; /* starting running degraded draining finished failed */
     uint64_t step_open, step_committed, step_total;
     double loss;         /* NaN: none yet */
+    double kl;           /* of the anchor, nats a token; NaN: none (yet) */
     double pairs_per_s;  /* mean of the last 30 s */
     double tokens_per_s; /* mean of the last 30 s */
     double eta_s;        /* NaN: unknown */

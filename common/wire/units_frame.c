@@ -5,7 +5,7 @@
 #include "common/base/limits.h"
 #include "common/base/mem.h"
 
-enum { UNIT_HEAD_BYTES = 12, TREE_BYTES_MIN = 40 };
+enum { UNIT_HEAD_BYTES = 16, TREE_BYTES_MIN = 40 };
 
 size_t units_frame_bytes(const struct unit *const *units, uint32_t n)
 {
@@ -26,6 +26,7 @@ void units_frame_write(const struct unit *const *units, uint32_t n, uint8_t *out
     for (uint32_t i = 0; i < n; i++) {
         bytes_put_u64(out, units[i]->id);
         bytes_put_u32(out + 8, units[i]->n_trees);
+        bytes_put_u32(out + 12, units[i]->anchor);
         out += UNIT_HEAD_BYTES;
         for (uint32_t t = 0; t < units[i]->n_trees; t++) {
             tree_write(&units[i]->trees[t], out);
@@ -53,6 +54,11 @@ static enum err read_unit(struct unit *unit, const uint8_t *data, size_t bytes, 
     }
     unit->id = bytes_get_u64(data);
     uint32_t n_trees = bytes_get_u32(data + 8);
+    uint32_t anchor = bytes_get_u32(data + 12);
+    if (anchor > 1) {
+        return err_set(e, ERR_RANGE, "anchor is %u; 0 and 1 are possible", anchor);
+    }
+    unit->anchor = anchor == 1;
     size_t at = UNIT_HEAD_BYTES;
     if (n_trees == 0 || n_trees > LIMIT_UNIT_TREES || n_trees > (bytes - at) / TREE_BYTES_MIN) {
         return err_set(e, ERR_RANGE, "%u trees in %zu bytes; 1 to %d are possible", n_trees,
@@ -69,6 +75,9 @@ static enum err read_unit(struct unit *unit, const uint8_t *data, size_t bytes, 
         enum err error = tree_read(&unit->trees[t], data + at, bytes - at, vocab, &tree_used, e);
         if (error != OK) {
             return err_prefix(e, error, "tree %u", t);
+        }
+        if (anchor && unit->trees[t].n_terms > 0) {
+            return err_set(e, ERR_RANGE, "tree %u of an anchor has terms", t);
         }
         at += tree_used;
         rows += unit->trees[t].n_rows;

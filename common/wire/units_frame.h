@@ -1,7 +1,7 @@
 /* units_frame.h - the frame that carries a job's units: token ids, labels, tree shapes.
- * Byte form (little-endian): u32 n_units; per unit u64 id, u32 n_trees, then its trees in the byte
- * form of tree.h. Every count is checked against its limit and the bytes left before memory is
- * taken. Pure, any thread. */
+ * Byte form (little-endian): u32 n_units; per unit u64 id, u32 n_trees, u32 anchor (0 or 1), then
+ * its trees in the byte form of tree.h. Every count is checked against its limit and the bytes left
+ * before memory is taken. Pure, any thread. */
 #ifndef PFT_UNITS_FRAME_H
 #define PFT_UNITS_FRAME_H
 

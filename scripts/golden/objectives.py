@@ -50,6 +50,31 @@ def sequences(folder):
     return found
 
 
+ANCHORS = [  # (instruction, response)
+    ("What is a wind?", "Air"),
+    ("Name odds, then wait at the old bridge.", "Odds. Then turn back home."),
+    ("Creaks?", "It creaks in the wind"),
+]
+ANCHOR_WEIGHT = 2.0
+
+
+def anchor_kl(model, folder):
+    """Mean KL(base || model) over the rows from the first token of a text to the last but one."""
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    head, rows = "<|im_start|>user\n", []
+    for instruction, response in ANCHORS:
+        user = f"{instruction}\n\nAnswer as you see fit."
+        text = f"{head}{user}<|im_end|>\n<|im_start|>assistant\n{response}<|im_end|>"
+        whole = tokenizer.encode(text, add_special_tokens=False)
+        begin = next(i for i, (at, _) in enumerate(whole.offsets) if at >= len(head))
+        ids = torch.tensor([whole.ids])
+        p = torch.log_softmax(model(input_ids=ids, use_cache=False).logits[0, begin:-1], dim=-1)
+        with torch.no_grad(), model.disable_adapter():
+            q = torch.log_softmax(model(input_ids=ids, use_cache=False).logits[0, begin:-1], dim=-1)
+        rows.append((q.exp() * (q - p)).sum(dim=-1))
+    return torch.cat(rows).mean()
+
+
 def log_p(model, ids, first):
     """Sum over the answer's tokens of log p(token | what stands before it)."""
     logits = model(input_ids=torch.tensor([ids]), use_cache=False).logits[0]
@@ -126,6 +151,10 @@ CASES = {
         "train.objective: pft-contrast-ranking\nranking.weight: 2",
         lambda g, a, b: g.contrast(a, b, 0.3, 3.0) + g.ranking(a, b, 5.0, 2.0) - g.pft(a, b),
     ),
+    "anchor": (
+        f"train.objective: ranking\nanchor: {{weight: {ANCHOR_WEIGHT}, texts: {len(ANCHORS)}}}",
+        lambda g, a, b: g.ranking(a, b, 5.0, 3.0),
+    ),
 }
 
 
@@ -135,13 +164,16 @@ def write_case(folder, name, model, leaves):
     for value in group.p.values():
         value.retain_grad()
     loss = sum(of_pair(group, a, b) for a, b in PAIRS) / len(PAIRS)
+    kl = anchor_kl(model, folder.parent / "tiny") if "anchor" in config else None
+    loss = loss if kl is None else loss + ANCHOR_WEIGHT * kl
     model.zero_grad(set_to_none=True)
     loss.backward()
     weights = [0.0 if p.grad is None else -p.grad.item() for p in group.p.values()]
     gradients = {n + ".grad": p.grad.float().numpy() for n, p in ref.lora_parameters(model)}
     save_file(gradients, str(folder / f"{name}.safetensors"))
     print(f"{name}: loss {loss.item():.9f}")
-    return {"name": name, "config": config, "loss": loss.item(), "weights": weights}, group
+    case = {"name": name, "config": config, "loss": loss.item(), "weights": weights}
+    return case if kl is None else {**case, "kl": kl.item()}, group
 
 
 def write_all(root):
@@ -166,6 +198,8 @@ def write_all(root):
     item = {"scenario": SCENARIO, "preference domain": "Risk", "options": options}
     (folder / "data.json").write_text(json.dumps([item], indent=1) + "\n")
     (folder / "values.yaml").write_text(VALUES)
+    anchors = [{"instruction": i, "response": r} for i, r in ANCHORS]
+    (folder / "anchor-texts.json").write_text(json.dumps(anchors, indent=1) + "\n")
     trees.write_json(
         folder / "objectives.json",
         {"lora": LORA, "pairs": PAIRS, "leaves": described, "cases": cases},

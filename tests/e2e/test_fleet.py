@@ -100,7 +100,7 @@ class Fleet(FleetCase):
         self.worker("shown")
         status = wait_for("a step", lambda: (lambda s: s if s and s["step"]["committed"] > 1 else None)
                           (self.status()))
-        self.assertEqual(set(status), {"schema", "run", "task", "state", "text", "step", "loss",
+        self.assertEqual(set(status), {"schema", "run", "task", "state", "text", "step", "loss", "kl",
                                        "pairs_per_s", "tokens_per_s", "eta_s", "units",
                                        "utilisation", "useful_slots", "refused", "workers"})
         self.assertEqual((status["task"], status["state"]), ("train", "running"))

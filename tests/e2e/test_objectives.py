@@ -44,6 +44,7 @@ OBJECTIVES = {
     "pft-contrast": ["train.objective=pft-contrast"],
     "ranking": ["train.objective=ranking"],
     "pft-contrast-ranking": ["train.objective=pft-contrast-ranking"],
+    "anchored": [f"anchor.data={ROOT}/configs/prompts/anchor.json", "anchor.texts=3"],
 }
 
 
@@ -138,6 +139,38 @@ class Objectives(unittest.TestCase):
         # and every objective with a PFT term starts above it
         for name in ("simpo", "pft-contrast", "ranking", "pft-contrast-ranking"):
             self.assertGreater(losses[name][0], losses["pft"][0])
+
+    def test_an_anchored_run_survives_a_kill(self):
+        texts = os.path.join(self.folder, "texts.json")  # few, so that the shuffles change
+        with open(f"{ROOT}/configs/prompts/anchor.json", encoding="utf-8") as f:
+            few = json.load(f)[:5]
+        with open(texts, "w", encoding="utf-8") as f:
+            json.dump(few, f)
+        sets = [f"anchor.data={texts}", "anchor.weight=3", f"train.max_steps={STEPS * 2}"]
+        quiet = self.train("quiet", sets, "--workers", "1")
+        kl = [row[0] for row in self.ask("quiet", "SELECT kl FROM steps ORDER BY step")]
+        self.assertEqual(kl[0], 0.0)  # B = 0: the model is the base
+        self.assertGreater(min(kl[1:]), 0.0)
+        with open(os.path.join(self.run_of("quiet"), "report.md"), encoding="utf-8") as f:
+            self.assertIn("KL to the base on the anchor's texts", f.read())
+        coordinator = self.coordinator("killed", sets)
+        worker = self.program("pft-worker", self.address("killed")["jobs"], "--model", MODEL)
+        self.wait_for("a third step", lambda: len(self.losses("killed")) >= 3)
+        coordinator.kill()
+        coordinator.wait()
+        os.rename(texts, texts + "x")
+        with open(texts, "w", encoding="utf-8") as f:
+            json.dump(few[::-1], f)
+        refused = subprocess.run(self.command("killed", sets, "--resume"), capture_output=True,
+                                 text=True, timeout=DEADLINE, check=False)
+        self.assertNotEqual(refused.returncode, 0)
+        self.assertIn("the texts of the anchor (anchor.data), SHA-256", refused.stdout + refused.stderr)
+        os.replace(texts + "x", texts)
+        again = self.coordinator("killed", sets, "--resume")
+        self.assertEqual(again.wait(timeout=DEADLINE), 0)
+        self.assertEqual(worker.wait(timeout=DEADLINE), 0)
+        self.assertEqual(self.adapter("killed"), quiet)
+        self.assertEqual(kl, [row[0] for row in self.ask("killed", "SELECT kl FROM steps ORDER BY step")])
 
     def test_the_reference_is_scored_once_and_survives_a_kill(self):
         sets = [*OBJECTIVES["dpo"], f"train.max_steps={STEPS * 5}"]

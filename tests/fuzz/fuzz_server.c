@@ -203,7 +203,7 @@ static void on_restart(void *ctx)
     (void)ctx;
     memset(w.counted, 0, sizeof w.counted);
     if (w.batch.kind == JOB_GRADIENT) {
-        CHECK(reduce_begin(w.reduce, w.batch.tag, UNITS) == OK);
+        CHECK(reduce_begin(w.reduce, w.batch.tag, UNITS, UNITS) == OK);
     }
 }
 

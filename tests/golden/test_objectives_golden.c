@@ -6,6 +6,7 @@
 
 #include "common/format/model_file.h"
 #include "common/text/tokenizer.h"
+#include "coordinator/anchor.h"
 #include "coordinator/forest.h"
 #include "coordinator/objective.h"
 #include "worker/engine.h"
@@ -156,6 +157,35 @@ static void run_group(struct golden *g, struct forest *forest, uint32_t group)
     forest_trees_free(&trees);
 }
 
+/* The anchors of a step as one unit. */
+static void run_anchors(struct golden *g, const json_t *item)
+{
+    struct errbuf e = {0};
+    struct forest_trees trees[LEAVES] = {{0}};
+    struct tree list[LEAVES];
+    struct unit unit = {.trees = list, .anchor = true};
+    struct unit_result result;
+    struct anchor *anchor = NULL;
+    must(anchor_new(g->cfg, g->values, g->tok, &anchor, &e), &e);
+    assert_true(anchor_texts(anchor) <= LEAVES);
+    must(anchor_build(anchor, 0, trees, &e), &e);
+    for (; unit.n_trees < anchor_texts(anchor); unit.n_trees++) {
+        list[unit.n_trees] = trees[unit.n_trees].items->tree;
+        unit.n_rows += list[unit.n_trees].n_rows;
+    }
+    must(engine_gradient(g->slot, &unit, g->flat, 0, g->sum, &result, &e), &e);
+    double kl = (double)result.loss * 0x1p-40 / g->cfg->anchor_weight;
+    double wanted = json_number_value(json_object_get(item, "kl"));
+    if (!(fabs(kl - wanted) <= 1e-5 * wanted)) {
+        fail_msg("KL of the anchor %.9f, PyTorch %.9f", kl, wanted);
+    }
+    g->loss += (double)result.loss * 0x1p-40;
+    for (uint32_t i = 0; i < unit.n_trees; i++) {
+        forest_trees_free(&trees[i]);
+    }
+    anchor_free(&anchor);
+}
+
 static void check_weights(const struct golden *g, const json_t *item)
 {
     size_t i;
@@ -182,11 +212,16 @@ static void check_case(struct golden *g, const json_t *item)
     memset(g->sum, 0, engine_lora_count(g->engine) * sizeof *g->sum);
     memset(g->leaf_weight, 0, sizeof g->leaf_weight);
     g->loss = 0;
-    must(config_parse(config, strlen(config), name, "/", NULL, 0, &g->cfg, &e), &e);
+    const char *const sets[] = {"anchor.data=" FOLDER "anchor-texts.json"};
+    const bool anchored = json_object_get(item, "kl") != NULL;
+    must(config_parse(config, strlen(config), name, "/", sets, anchored ? 1 : 0, &g->cfg, &e), &e);
     must(forest_new(g->cfg, g->values, g->data, g->tok, &forest, &e), &e);
     (void)forest_groups(forest, &n);
     for (uint32_t i = 0; i < n; i++) {
         run_group(g, forest, i);
+    }
+    if (anchored) {
+        run_anchors(g, item);
     }
     double wanted = json_number_value(json_object_get(item, "loss"));
     if (!(fabs(g->loss - wanted) <= 1e-5 * fabs(wanted))) {
@@ -216,7 +251,7 @@ static void test_every_objective_has_pytorchs_loss_weights_and_gradients(void **
     size_t i;
     json_t *item;
     open_golden(&g);
-    assert_int_equal(json_array_size(json_object_get(g.json, "cases")), 11);
+    assert_int_equal(json_array_size(json_object_get(g.json, "cases")), 12);
     assert_int_equal(json_array_size(json_object_get(g.trl, "cases")), 4);
     json_array_foreach(json_object_get(g.json, "cases"), i, item)
     {

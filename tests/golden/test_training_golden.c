@@ -104,7 +104,7 @@ static double train_step(struct run *r, uint64_t step, const json_t *trees, doub
     struct errbuf e = {0};
     struct reduce_total total;
     uint32_t n = (uint32_t)json_array_size(trees);
-    must(reduce_begin(r->reduce, step, n), &e);
+    must(reduce_begin(r->reduce, step, n, n), &e);
     for (uint32_t i = 0; i < n; i++) {
         struct tree *tree = &r->trees[json_integer_value(json_array_get(trees, i))];
         const struct unit unit = {.id = i, .n_trees = 1, .n_rows = tree->n_rows, .trees = tree};

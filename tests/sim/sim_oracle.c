@@ -87,8 +87,10 @@ void sim_oracle_open(void)
 }
 
 /* Seams: these calls of the project's own files come here first (--wrap). */
-enum err __real_reduce_begin(struct reduce *r, uint64_t step, uint32_t n_units);
-enum err __wrap_reduce_begin(struct reduce *r, uint64_t step, uint32_t n_units);
+enum err __real_reduce_begin(struct reduce *r, uint64_t step, uint32_t n_units,
+                             uint32_t first_anchor);
+enum err __wrap_reduce_begin(struct reduce *r, uint64_t step, uint32_t n_units,
+                             uint32_t first_anchor);
 enum err __real_reduce_add(struct reduce *r, uint64_t step, const struct reduce_job *job);
 enum err __wrap_reduce_add(struct reduce *r, uint64_t step, const struct reduce_job *job);
 enum err __real_reduce_finish(struct reduce *r, float *gradient, struct reduce_total *total);
@@ -100,12 +102,13 @@ enum err __wrap_journal_append(struct journal *j, const struct journal_step *ste
 enum err __real_queue_split(struct queue *q, uint64_t id);
 enum err __wrap_queue_split(struct queue *q, uint64_t id);
 
-enum err __wrap_reduce_begin(struct reduce *r, uint64_t step, uint32_t n_units)
+enum err __wrap_reduce_begin(struct reduce *r, uint64_t step, uint32_t n_units,
+                             uint32_t first_anchor)
 {
     memset(oracle.counted, 0, sizeof oracle.counted);
     oracle.wrong[0] = oracle.wrong[1] = 0;
     oracle.step = step;
-    return __real_reduce_begin(r, step, n_units);
+    return __real_reduce_begin(r, step, n_units, first_anchor);
 }
 
 enum err __wrap_reduce_add(struct reduce *r, uint64_t step, const struct reduce_job *job)

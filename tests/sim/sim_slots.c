@@ -212,12 +212,11 @@ static void prepared(void *ctx, uint64_t number)
     post(s, report);
 }
 
-enum err slots_prepare(struct slots *s, const struct engine_config *config, uint32_t unit_rows,
-                       uint32_t score_rows, uint64_t *engine)
+enum err slots_prepare(struct slots *s, const struct engine_config *config,
+                       const struct engine_rows *rows, uint64_t *engine)
 {
     (void)config;
-    (void)score_rows;
-    (void)unit_rows;
+    (void)rows;
     *engine = ++s->asked;
     sim_at(sim.now + sim_between(1, 50) * SIM_MS, s->node, sim.nodes[s->node].life, prepared, s,
            *engine);

@@ -42,6 +42,7 @@ static inline void wire_sample_welcome(struct wire_welcome *m)
     m->probe = true;
     m->unit_tokens = 512;
     m->unit_rows = 640;
+    m->anchor_rows = 320;
     m->tree_tokens_max = 4096;
     (void)snprintf(m->run, sizeof m->run, "%.32s", wire_sample_hash);
     (void)snprintf(m->kernels, sizeof m->kernels, "x86-64-v4");

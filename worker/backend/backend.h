@@ -97,6 +97,15 @@ struct head_block {
     struct span mix; /* [rows, hidden] in place */
 };
 
+/* As anchor_block in kernels.h, with spans. */
+struct anchor_block {
+    uint32_t rows, cols;
+    struct span norms; /* struct kernel_anchor_row [rows] */
+    struct span base;
+    struct span logits; /* in place */
+    struct span kl;     /* [rows] in place */
+};
+
 struct dropout {
     uint32_t rows, cols;
     struct span keys; /* uint64 [rows] */
@@ -155,6 +164,7 @@ struct backend_ops {
     void (*swiglu_backward)(struct team *t, uint32_t rows, uint32_t cols, struct span gate_up,
                             struct span dh);
     void (*head_block)(struct team *t, const struct head_block *b);
+    void (*anchor_block)(struct team *t, const struct anchor_block *b);
     void (*pick)(struct team *t, const struct head_block *b, uint32_t count, struct span row,
                  struct span target, struct span out);
     void (*gather_rows)(struct team *t, uint32_t rows, uint32_t cols, struct span index,

@@ -430,6 +430,7 @@ const struct backend_ops backend_cpu = {
     .swiglu = cpu_swiglu,
     .swiglu_backward = cpu_swiglu_backward,
     .head_block = cpu_head_block,
+    .anchor_block = cpu_anchor_block,
     .pick = cpu_pick,
     .gather_rows = cpu_gather_rows,
     .scatter_add_rows = cpu_scatter_add_rows,

@@ -51,6 +51,7 @@ void cpu_swiglu(struct team *t, uint32_t rows, uint32_t cols, struct span gate_u
 void cpu_swiglu_backward(struct team *t, uint32_t rows, uint32_t cols, struct span gate_up,
                          struct span dh);
 void cpu_head_block(struct team *t, const struct head_block *b);
+void cpu_anchor_block(struct team *t, const struct anchor_block *b);
 void cpu_pick(struct team *t, const struct head_block *b, uint32_t count, struct span row,
               struct span target, struct span out);
 

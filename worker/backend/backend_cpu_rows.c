@@ -230,6 +230,35 @@ void cpu_head_block(struct team *t, const struct head_block *b)
     team_count(t, 0, 8 * (uint64_t)b->rows * b->cols);
 }
 
+struct anchor_call {
+    const struct kernels *kernels;
+    uint32_t cols;
+    const struct kernel_anchor_row *norms;
+    const float *base;
+    float *logits, *kl;
+};
+
+static void anchor_range(void *ctx, uint32_t lane, size_t first, size_t count)
+{
+    const struct anchor_call *c = ctx;
+    const size_t at = first * c->cols;
+    (void)lane;
+    c->kernels->anchor_block((uint32_t)count, c->cols, c->norms + first, c->base + at,
+                             c->logits + at, c->kl + first);
+}
+
+void cpu_anchor_block(struct team *t, const struct anchor_block *b)
+{
+    struct anchor_call c = {t->kernels,
+                            b->cols,
+                            (const struct kernel_anchor_row *)(const void *)cpu_at(b->norms),
+                            cpu_at(b->base),
+                            cpu_at(b->logits),
+                            cpu_at(b->kl)};
+    cpu_ranges(t, b->rows, GRAIN_ROWS, anchor_range, &c);
+    team_count(t, 0, 12 * (uint64_t)b->rows * b->cols);
+}
+
 void cpu_pick(struct team *t, const struct head_block *b, uint32_t count, struct span row,
               struct span target, struct span out)
 {

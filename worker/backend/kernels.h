@@ -40,6 +40,17 @@ struct kernel_head_block {
     float *mix;              /* [rows, hidden] running sum of exp(l - most) W, rescaled; or NULL */
 };
 
+/* A row whose distribution p is held near a base q; l, b: logits of p, of q. Sums are of exp(l -
+ * most) over the vocabulary. */
+struct kernel_anchor_row {
+    float most, base_most;
+    float inverse; /* 1 / the base's sum */
+    float ratio;   /* the base's sum / the other */
+    float between; /* log(q / p) = (b - base_most) - (l - most) + between */
+    float weight;
+};
+enum { KERNEL_ANCHOR_WORDS = sizeof(struct kernel_anchor_row) / sizeof(float) };
+
 /* A(i, k) = a[i * a_row + k * a_col]; b and c row-major. */
 struct kernel_gemm {
     uint32_t m, n, k;
@@ -78,6 +89,10 @@ struct kernels {
     /* One block of the vocabulary: logits -> exp(l - most) with the target's entry 0; updates most,
      * sum and mix for the new maximum. */
     void (*head_block)(const struct kernel_head_block *b, float *logits);
+    /* One block of the vocabulary, both [rows, cols]: logits -> weight * (p - q); kl[row] += sum of
+     * q log(q / p). */
+    void (*anchor_block)(uint32_t rows, uint32_t cols, const struct kernel_anchor_row *row,
+                         const float *base, float *logits, float *kl);
     /* out[i] = logits[row[i]][target[i] - first] for the targets within this block. */
     void (*pick)(const struct kernel_head_block *b, const float *logits, size_t count,
                  const uint32_t *row, const uint32_t *target, float *out);

@@ -372,6 +372,42 @@ static void head_block(const struct kernel_head_block *b, float *logits)
     }
 }
 
+/* p - q = (ratio exp(l) - exp(b)) * inverse: exactly 0 where both are the same, fused or not. */
+LANES_INLINE void anchor_lanes(struct lanes *kl, const struct kernel_anchor_row *row,
+                               const float *base, float *logits)
+{
+    const vec scale = vec_of(row->weight) * vec_of(row->inverse);
+    FOR_PARTS(k)
+    {
+        vec l = vec_load(logits + k * VEC) - vec_of(row->most);
+        vec b = vec_load(base + k * VEC) - vec_of(row->base_most);
+        vec e = vec_exp(b);
+        kl->part[k] += e * vec_of(row->inverse) * (b - l + vec_of(row->between));
+        vec_store(logits + k * VEC, (vec_exp(l) * vec_of(row->ratio) - e) * scale);
+    }
+}
+
+static void anchor_block(uint32_t rows, uint32_t cols, const struct kernel_anchor_row *row,
+                         const float *base, float *logits, float *kl)
+{
+    const float far = -1e30f; /* of no weight, and finite beside its like */
+    for (uint32_t r = 0; r < rows; r++, row++, base += cols, logits += cols) {
+        struct lanes sum = lanes_of(0.0f);
+        size_t i = 0;
+        for (; i + LANES <= cols; i += LANES) {
+            anchor_lanes(&sum, row, base + i, logits + i);
+        }
+        if (i < cols) {
+            float rest[2][LANES];
+            lanes_pad(rest[0], base + i, cols - i, far);
+            lanes_pad(rest[1], logits + i, cols - i, far);
+            anchor_lanes(&sum, row, rest[0], rest[1]);
+            memcpy(logits + i, rest[1], (cols - i) * sizeof *logits);
+        }
+        kl[r] += lanes_sum(&sum);
+    }
+}
+
 static void pick(const struct kernel_head_block *b, const float *logits, size_t count,
                  const uint32_t *row, const uint32_t *target, float *out)
 {
@@ -505,6 +541,7 @@ const struct kernels KERNELS_TABLE = {
     .swiglu = swiglu,
     .swiglu_backward = swiglu_backward,
     .head_block = head_block,
+    .anchor_block = anchor_block,
     .pick = pick,
     .gather_rows = gather_rows,
     .scatter_add_rows = scatter_add_rows,

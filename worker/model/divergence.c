@@ -39,7 +39,7 @@ static void add_block(struct row_sums *s, const float *lp, const float *lq, uint
 /* Logits of all labelled rows against one block. */
 static const float *block_of(struct pass *p, const struct frozen *block, struct span x, float *room)
 {
-    head_block_logits(p, block, x);
+    head_block_logits(p, block, x, p->scratch.logits);
     return p->team.ops->view(&p->team, p->scratch.logits, (size_t)p->sizes.labelled * block->out,
                              room);
 }

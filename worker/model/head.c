@@ -13,15 +13,13 @@ void head_norm(struct pass *p)
                          p->model->final_norm, p->scratch.norm_labelled, p->final_rstd);
 }
 
-void head_block_logits(struct pass *p, const struct frozen *block, struct span x)
+void head_block_logits(struct pass *p, const struct frozen *block, struct span x, struct span y)
 {
-    const struct product product = {
-        .w = block, .rows = p->sizes.labelled, .x = x, .y = p->scratch.logits};
+    const struct product product = {.w = block, .rows = p->sizes.labelled, .x = x, .y = y};
     p->team.ops->product(&p->team, &product);
 }
 
-/* mix (+)= e W over one block. */
-static void block_mix(struct pass *p, const struct frozen *block, bool onto)
+void head_block_mix(struct pass *p, const struct frozen *block, bool onto)
 {
     const struct product product = {.w = block,
                                     .backward = true,
@@ -75,12 +73,12 @@ void head_forward(struct pass *p, bool keep, double *log_p)
                                      .sum = p->scratch.sum,
                                      .mixing = keep,
                                      .mix = p->scratch.mix};
-        head_block_logits(p, block, p->scratch.norm_labelled);
+        head_block_logits(p, block, p->scratch.norm_labelled, p->scratch.logits);
         ops->pick(&p->team, &b, p->sizes.labels, p->unit.label_query, p->unit.label_target,
                   p->unit.label_logit);
         ops->head_block(&p->team, &b);
         if (keep) {
-            block_mix(p, block, i > 0);
+            head_block_mix(p, block, i > 0);
         }
     }
     const struct sums v = sums_of(p);
@@ -92,6 +90,19 @@ void head_forward(struct pass *p, bool keep, double *log_p)
             log_sum = exact_log((double)v.sum[row] + exact_exp((double)v.logit[i] - most));
         }
         log_p[i] = (double)v.logit[i] - most - log_sum;
+    }
+}
+
+void head_totals(struct pass *p, struct head_total *out)
+{
+    const struct sums v = sums_of(p);
+    for (uint32_t i = 0; i < p->sizes.labels; i++) {
+        uint32_t row = p->rows.labels[i].query;
+        if (is_first(p, i)) {
+            double most = (double)v.most[row];
+            out[row] = (struct head_total){v.most[row], (double)v.sum[row] +
+                                                            exact_exp((double)v.logit[i] - most)};
+        }
     }
 }
 
@@ -130,9 +141,16 @@ void head_backward(struct pass *p, const float *weights)
     ops->add_scaled_rows(&p->team, p->sizes.labels, s->hidden, p->unit.label_query,
                          p->unit.label_target, p->unit.label_coefficient, p->model->head,
                          p->scratch.mix);
+    head_norm_backward(p);
+}
+
+void head_norm_backward(struct pass *p)
+{
+    const struct model_shape *s = &p->model->shape;
     team_enter(&p->team, PROFILE_NORM);
-    ops->rmsnorm_backward(&p->team, p->sizes.labelled, s->hidden, p->final_x, p->model->final_norm,
-                          p->final_rstd, p->scratch.mix, p->scratch.dlabelled, false);
+    p->team.ops->rmsnorm_backward(&p->team, p->sizes.labelled, s->hidden, p->final_x,
+                                  p->model->final_norm, p->final_rstd, p->scratch.mix,
+                                  p->scratch.dlabelled, false);
     pass_show(p, "final.d_input", 0, p->scratch.dlabelled, p->sizes.labelled, s->hidden);
 }
 
@@ -143,7 +161,7 @@ void head_logits(struct pass *p, float *logits)
     for (uint32_t i = 0; i < p->model->n_head_blocks; i++) {
         const struct frozen *block = &p->model->head_blocks[i];
         const uint32_t cols = block->out;
-        head_block_logits(p, block, p->scratch.norm_labelled);
+        head_block_logits(p, block, p->scratch.norm_labelled, p->scratch.logits);
         for (uint32_t row = 0; row < p->sizes.labelled; row++) {
             const float *from = p->team.ops->view(
                 &p->team, span_at(p->scratch.logits, (size_t)row * cols), cols, p->host.logits);

@@ -22,8 +22,21 @@ void head_backward(struct pass *p, const float *weights);
 /* final_x -> scratch.norm_labelled [M, D], what products with the output matrix read. */
 void head_norm(struct pass *p);
 
-/* x [M, D] -> scratch.logits [M, cols] of a block of the vocabulary. */
-void head_block_logits(struct pass *p, const struct frozen *block, struct span x);
+/* x [M, D] -> y [M, cols]: logits of a block of the vocabulary. */
+void head_block_logits(struct pass *p, const struct frozen *block, struct span x, struct span y);
+
+/* scratch.mix [M, D] (+)= scratch.logits W of the block. */
+void head_block_mix(struct pass *p, const struct frozen *block, bool onto);
+
+/* scratch.mix, the gradient behind the norm -> that of final_x in scratch.dlabelled. */
+void head_norm_backward(struct pass *p);
+
+/* Of a row after head_forward: its largest logit, sum over the vocabulary of exp(l - most). */
+struct head_total {
+    float most;
+    double sum;
+};
+void head_totals(struct pass *p, struct head_total *out); /* [M] */
 
 /* final_x -> logits [M, V] on the host. */
 void head_logits(struct pass *p, float *logits);

@@ -5,6 +5,7 @@
 
 #include "common/base/check.h"
 #include "common/base/mem.h"
+#include "worker/backend/kernels.h"
 #include "worker/model/layer.h"
 #include "worker/model/rope.h"
 
@@ -234,6 +235,9 @@ static void place_scratch(struct scratch *c, struct arena *a, const struct pass_
     c->logits = take(&head, n->labelled, HEAD_COLS);
     c->most = take(&head, n->labelled, 1);
     c->sum = take(&head, n->labelled, 1);
+    c->base_logits = take(&head, n->anchor ? n->labelled : 0, HEAD_COLS);
+    c->anchor_rows = take(&head, n->anchor ? n->labelled : 0, KERNEL_ANCHOR_WORDS);
+    c->kl = take(&head, n->anchor ? n->labelled : 0, 1);
     a->at = mlp.at > a->at ? mlp.at : a->at;
     a->at = head.at > a->at ? head.at : a->at;
 }
@@ -441,6 +445,7 @@ enum err pass_start(struct pass *p, const struct unit *unit, const float *lora_f
                                      .lanes = p->team.threads,
                                      .keep = keep,
                                      .again = keep && p->again,
+                                     .anchor = keep && unit->anchor,
                                      .dropout = keep && p->adapter &&
                                                 p->model->adapter.config.dropout > 0.0f};
     error = pass_reserve(p, &sizes, e);

@@ -88,6 +88,8 @@ struct scratch {
     struct span logits;               /* [M, cols of a block of the head] */
     struct span most, sum;            /* [M] */
     struct span mix;                  /* [M, D] */
+    struct span base_logits;          /* as logits; anchor only */
+    struct span anchor_rows, kl;      /* struct kernel_anchor_row [M], [M]; anchor only */
 };
 
 struct pass_sizes {
@@ -97,6 +99,7 @@ struct pass_sizes {
     bool keep;          /* activations for a backward pass */
     bool again;         /* of them only the layers' inputs: each layer runs forward once more */
     bool dropout;
+    bool anchor; /* what a unit of anchors needs besides */
 };
 
 struct host_room {

@@ -156,7 +156,7 @@ static void on_action(struct life *l, const struct dispatch_action *a)
         break;
     case DISPATCH_RESTART:
         memset(l->added, 0, sizeof l->added);
-        assert_int_equal(reduce_begin(l->r, l->batches, l->n_units), OK);
+        assert_int_equal(reduce_begin(l->r, l->batches, l->n_units, l->n_units), OK);
         break;
     case DISPATCH_BATCH_DONE:
         l->done = true;
@@ -309,7 +309,7 @@ static void open_batch(struct life *l, uint32_t n_units)
     l->n_units = n_units;
     l->done = false;
     memset(l->added, 0, sizeof l->added);
-    assert_int_equal(reduce_begin(l->r, l->batches, n_units), OK);
+    assert_int_equal(reduce_begin(l->r, l->batches, n_units, n_units), OK);
     const struct dispatch_batch batch = {.kind = JOB_GRADIENT,
                                          .tag = (uint32_t)l->batches,
                                          .n_units = n_units,

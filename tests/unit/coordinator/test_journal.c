@@ -77,6 +77,7 @@ static enum err append(struct journal *j, uint64_t step, struct errbuf *e)
         .norm = 0.5,
         .lr = 1e-3,
         .seconds = 0.25,
+        .kl = 0.125,
         .tokens = 10,
         .cost = {.slots = 2, .jobs = 7, .compute_s = 0.4, .adding_s = 0.01, .finishing_s = 0.02}};
     return journal_append(j, &row, g, COUNT, e);
@@ -173,7 +174,8 @@ static void test_a_run_of_version_1_goes_on_and_has_no_costs_before(void **state
         sqlite3_exec(db,
                      "ALTER TABLE steps DROP COLUMN slots; ALTER TABLE steps DROP COLUMN jobs;"
                      "ALTER TABLE steps DROP COLUMN compute; ALTER TABLE steps DROP COLUMN adding;"
-                     "ALTER TABLE steps DROP COLUMN finishing; PRAGMA user_version=1;",
+                     "ALTER TABLE steps DROP COLUMN finishing; ALTER TABLE steps DROP COLUMN kl;"
+                     "PRAGMA user_version=1;",
                      NULL, NULL, NULL),
         SQLITE_OK);
     assert_int_equal(sqlite3_close(db), SQLITE_OK);
@@ -186,7 +188,7 @@ static void test_a_run_of_version_1_goes_on_and_has_no_costs_before(void **state
     assert_int_equal(journal_step_get(j, 0, &row, NULL), OK);
     assert_true(row.tokens == 10 && row.cost.jobs == 0);
     assert_int_equal(journal_step_get(j, 1, &row, NULL), OK);
-    assert_true(row.cost.jobs == 7);
+    assert_true(row.cost.jobs == 7 && row.kl == 0.125);
     journal_close(&j);
 }
 

@@ -150,7 +150,7 @@ static void test_trees_are_packed_in_order_and_a_large_one_stands_alone(void **s
     const uint32_t count[] = {3, 1, 1, 2, 1};
     struct plan_unit *units = NULL;
     uint32_t n;
-    assert_int_equal(plan_pack(rows, 8, 512, 77, &units, &n, NULL), OK);
+    assert_int_equal(plan_pack(rows, 8, 8, 512, 77, &units, &n, NULL), OK);
     assert_int_equal(n, 5);
     for (uint32_t i = 0; i < n; i++) {
         assert_int_equal(units[i].first, first[i]);
@@ -160,6 +160,25 @@ static void test_trees_are_packed_in_order_and_a_large_one_stands_alone(void **s
     assert_int_equal(units[0].rows, 512);
     assert_int_equal(units[2].rows, 900);
     mem_free(units);
+}
+
+static void test_no_unit_has_trees_on_both_sides_of_the_edge(void **state)
+{
+    (void)state;
+    const uint32_t rows[] = {100, 100, 100, 100, 100};
+    const uint32_t firsts[][2] = {{0, 1}, {0, 2}, {0, 3}, {0, 4}};
+    for (uint32_t edge = 1; edge < 5; edge++) {
+        struct plan_unit *units = NULL;
+        uint32_t n;
+        assert_int_equal(plan_pack(rows, 5, edge, 512, 1, &units, &n, NULL), OK);
+        assert_int_equal(n, 2);
+        for (uint32_t i = 0; i < n; i++) {
+            assert_int_equal(units[i].first, firsts[edge - 1][i]);
+            assert_true(units[i].id == (1ull << 32 | i));
+        }
+        assert_int_equal(units[0].count + units[1].count, 5);
+        mem_free(units);
+    }
 }
 
 static void test_too_many_units_of_a_step_are_refused_with_the_setting(void **state)
@@ -172,11 +191,16 @@ static void test_too_many_units_of_a_step_are_refused_with_the_setting(void **st
     for (uint32_t i = 0; i <= LIMIT_STEP_UNITS; i++) {
         rows[i] = 10;
     }
-    assert_int_equal(plan_pack(rows, LIMIT_STEP_UNITS + 1, 10, 3, &units, &n, &e), ERR_RANGE);
+    assert_int_equal(
+        plan_pack(rows, LIMIT_STEP_UNITS + 1, LIMIT_STEP_UNITS + 1, 10, 3, &units, &n, &e),
+        ERR_RANGE);
     assert_non_null(strstr(e.text, "unit_tokens"));
-    assert_int_equal(plan_pack(rows, LIMIT_STEP_UNITS, 10, 3, &units, &n, &e), OK);
+    assert_int_equal(plan_pack(rows, LIMIT_STEP_UNITS, LIMIT_STEP_UNITS, 10, 3, &units, &n, &e),
+                     OK);
     mem_free(units);
-    assert_int_equal(plan_pack(rows, LIMIT_STEP_UNITS + 1, 10, PLAN_EVAL_TAG, &units, &n, &e), OK);
+    assert_int_equal(plan_pack(rows, LIMIT_STEP_UNITS + 1, LIMIT_STEP_UNITS + 1, 10, PLAN_EVAL_TAG,
+                               &units, &n, &e),
+                     OK);
     mem_free(units);
 }
 
@@ -240,6 +264,7 @@ int main(void)
         cmocka_unit_test(test_paper_weights_are_means_over_tokens_of_a_micro_batch),
         cmocka_unit_test(test_settings_out_of_bounds_are_named),
         cmocka_unit_test(test_trees_are_packed_in_order_and_a_large_one_stands_alone),
+        cmocka_unit_test(test_no_unit_has_trees_on_both_sides_of_the_edge),
         cmocka_unit_test(test_too_many_units_of_a_step_are_refused_with_the_setting),
         cmocka_unit_test(test_useful_slots_are_the_units_of_the_fullest_step),
         cmocka_unit_test(test_jobs_shrink_to_single_units_towards_the_end),

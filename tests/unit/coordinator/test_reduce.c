@@ -69,7 +69,7 @@ static void sum_in_random_groups(struct reduce *r, uint64_t seed, float *gradien
         order[i] = i;
     }
     rng_shuffle(seed, order, UNITS);
-    assert_int_equal(reduce_begin(r, 9, UNITS), OK);
+    assert_int_equal(reduce_begin(r, 9, UNITS, UNITS), OK);
     for (uint32_t at = 0, n; at < UNITS; at += n) {
         n = 1 + (uint32_t)rng_below(seed, 1000 + at, 5);
         n = n < UNITS - at ? n : UNITS - at;
@@ -127,7 +127,7 @@ static void test_each_unit_counts_once_and_bad_sums_are_refused_whole(void **sta
     float gradient[COUNT];
     float clean[COUNT];
     assert_int_equal(reduce_new(COUNT, &r), OK);
-    assert_int_equal(reduce_begin(r, 5, 4), OK);
+    assert_int_equal(reduce_begin(r, 5, 4, 4), OK);
     make_job(&p, order, 0, 2);
     make_job(&q, order, 2, 2);
     assert_int_equal(reduce_add(r, 4, &p.job), ERR_STALE);
@@ -147,10 +147,17 @@ static void test_each_unit_counts_once_and_bad_sums_are_refused_whole(void **sta
     q.units[1] = 3;
     assert_int_equal(reduce_add(r, 5, &q.job), OK);
     assert_int_equal(reduce_finish(r, gradient, &total), OK);
-    assert_int_equal(reduce_begin(r, 6, 4), OK);
+    assert_int_equal(reduce_begin(r, 6, 4, 4), OK);
     make_job(&p, order, 0, 4);
     assert_int_equal(reduce_add(r, 6, &p.job), OK);
     assert_int_equal(reduce_finish(r, clean, &total), OK);
+    assert_memory_equal(clean, gradient, sizeof clean);
+    /* The last of the four as an anchor: its loss is counted apart. */
+    assert_int_equal(reduce_begin(r, 7, 4, 3), OK);
+    assert_int_equal(reduce_add(r, 7, &p.job), OK);
+    const double all = total.loss;
+    assert_int_equal(reduce_finish(r, gradient, &total), OK);
+    assert_true(total.loss > 0.0 && total.anchor > 0.0 && total.loss + total.anchor == all);
     assert_memory_equal(clean, gradient, sizeof clean);
     reduce_free(&r);
 }
@@ -173,7 +180,7 @@ static void test_element_beyond_the_limit_is_refused(void **state)
     const int64_t beyond[] = {((int64_t)1 << 52) + 1, -((int64_t)1 << 52) - 1, INT64_MAX,
                               INT64_MIN};
     for (size_t i = 0; i < sizeof beyond / sizeof *beyond; i++) {
-        assert_int_equal(reduce_begin(r, 1, 1), OK);
+        assert_int_equal(reduce_begin(r, 1, 1, 1), OK);
         sum = beyond[i];
         hash_xxh128(&sum, sizeof sum, job.digest);
         assert_int_equal(reduce_add(r, 1, &job), ERR_RANGE);
@@ -181,8 +188,8 @@ static void test_element_beyond_the_limit_is_refused(void **state)
     sum = -((int64_t)1 << 52);
     hash_xxh128(&sum, sizeof sum, job.digest);
     assert_int_equal(reduce_add(r, 1, &job), OK);
-    assert_int_equal(reduce_begin(r, 1, LIMIT_STEP_UNITS + 1), ERR_RANGE);
-    assert_int_equal(reduce_begin(r, 1, 0), ERR_RANGE);
+    assert_int_equal(reduce_begin(r, 1, LIMIT_STEP_UNITS + 1, LIMIT_STEP_UNITS + 1), ERR_RANGE);
+    assert_int_equal(reduce_begin(r, 1, 0, 0), ERR_RANGE);
     reduce_free(&r);
 }
 

@@ -109,6 +109,7 @@ static void test_what_a_slot_takes_is_what_was_predicted(void **state)
     (void)state;
     for (int i = 0; i < 4; i++) {
         struct engine_config config = tiny_config(&deep, &tiny_lora);
+        const struct engine_rows rows = {.train = 200, .score = 100};
         struct engine_need need;
         struct errbuf e = {0};
         struct weights w;
@@ -116,7 +117,7 @@ static void test_what_a_slot_takes_is_what_was_predicted(void **state)
         struct engine_slot *slot;
         config.checkpointing = i % 2 == 1;
         config.threads = i < 2 ? 1 : 3;
-        assert_int_equal(engine_need(&config, 200, 100, &need, &e), OK);
+        assert_int_equal(engine_need(&config, &rows, &need, &e), OK);
         tiny_weights(&w, &deep, SEED);
         assert_int_equal(need.weights, w.floats * sizeof(float));
         assert_int_equal(need.resident, need.weights);
@@ -143,20 +144,47 @@ static const struct model_shape smollm2 = {.layers = 30,
                                            .rms_eps = 1e-5f,
                                            .tied_head = true};
 
+static void test_an_anchor_is_predicted_too(void **state)
+{
+    (void)state;
+    struct engine_config config = tiny_config(&deep, &tiny_lora);
+    struct engine_rows rows = {.train = 16, .anchor = 40};
+    struct engine_need need;
+    struct errbuf e = {0};
+    struct weights w;
+    struct tree tree;
+    tiny_weights(&w, &deep, SEED);
+    tiny_tree(&tree, &deep, 1, 150, 11);
+    rows.anchor = tree.n_rows;
+    float *flat = tiny_adapter(&deep, &config.lora, SEED);
+    struct unit unit = tiny_unit(&tree, 1);
+    unit.anchor = true;
+    assert_int_equal(engine_need(&config, &rows, &need, &e), OK);
+    struct outcome o = outcome(&config, &w, &unit, flat);
+    const size_t rest = need.slot - 2 * lora_count(&deep, &config.lora) * sizeof(int64_t);
+    assert_true(o.bytes <= rest);
+    assert_true(rest - o.bytes < rest / 2);
+    mem_free(o.sum);
+    tree_free(&tree);
+    mem_free(flat);
+    weights_free(&w);
+}
+
 static void test_at_135m_checkpointing_needs_less_than_half(void **state)
 {
     (void)state;
     struct engine_config config = tiny_config(&smollm2, &tiny_lora);
+    const struct engine_rows rows = {.train = 512, .score = 512};
     struct engine_need kept, again;
     struct errbuf e = {0};
-    assert_int_equal(engine_need(&config, 512, 512, &kept, &e), OK);
+    assert_int_equal(engine_need(&config, &rows, &kept, &e), OK);
     config.checkpointing = true;
-    assert_int_equal(engine_need(&config, 512, 512, &again, &e), OK);
+    assert_int_equal(engine_need(&config, &rows, &again, &e), OK);
     print_message("slot of 512 rows: %zu MiB, with checkpointing %zu MiB\n", kept.slot >> 20,
                   again.slot >> 20);
     assert_true(again.slot < kept.slot / 2);
     config.precision = ENGINE_BF16;
-    assert_int_equal(engine_need(&config, 512, 512, &again, &e), OK);
+    assert_int_equal(engine_need(&config, &rows, &again, &e), OK);
     assert_true(again.resident < again.weights && again.packed > 0);
 }
 
@@ -185,16 +213,17 @@ static void test_what_does_not_fit_is_refused_with_what_to_change(void **state)
 {
     (void)state;
     struct engine_config config = tiny_config(&smollm2, &tiny_lora);
+    const struct engine_rows rows = {.train = 512, .score = 512};
     struct engine_need need;
     struct errbuf e = {0};
-    assert_int_equal(memory_fits(&config, 4, 512, 512, SIZE_MAX, &need, &e), OK);
+    assert_int_equal(memory_fits(&config, 4, &rows, SIZE_MAX, &need, &e), OK);
     const size_t least = need.resident + 4 * need.slot;
-    assert_int_equal(memory_fits(&config, 4, 512, 512, least, &need, &e), OK);
-    assert_int_equal(memory_fits(&config, 4, 512, 512, least - 1, &need, &e), ERR_NOMEM);
+    assert_int_equal(memory_fits(&config, 4, &rows, least, &need, &e), OK);
+    assert_int_equal(memory_fits(&config, 4, &rows, least - 1, &need, &e), ERR_NOMEM);
     assert_non_null(strstr(e.text, "4 slots"));
     assert_non_null(strstr(e.text, "--gradient-checkpointing"));
     config.checkpointing = true;
-    assert_int_equal(memory_fits(&config, 4, 512, 512, least / 8, &need, &e), ERR_NOMEM);
+    assert_int_equal(memory_fits(&config, 4, &rows, least / 8, &need, &e), ERR_NOMEM);
     assert_null(strstr(e.text, "--gradient-checkpointing"));
 }
 
@@ -202,10 +231,12 @@ static void test_scores_need_less_than_gradients_of_as_many_rows(void **state)
 {
     (void)state;
     struct engine_config config = tiny_config(&deep, &tiny_lora);
+    const struct engine_rows train = {.train = 500, .score = 16};
+    const struct engine_rows score = {.train = 16, .score = 500};
     struct engine_need trains, scores;
     struct errbuf e = {0};
-    assert_int_equal(engine_need(&config, 500, 16, &trains, &e), OK);
-    assert_int_equal(engine_need(&config, 16, 500, &scores, &e), OK);
+    assert_int_equal(engine_need(&config, &train, &trains, &e), OK);
+    assert_int_equal(engine_need(&config, &score, &scores, &e), OK);
     assert_true(scores.slot < trains.slot / 2);
 }
 
@@ -222,6 +253,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_checkpointing_changes_no_bit_and_needs_less),
         cmocka_unit_test(test_nor_with_dropout_or_few_targets),
         cmocka_unit_test(test_what_a_slot_takes_is_what_was_predicted),
+        cmocka_unit_test(test_an_anchor_is_predicted_too),
         cmocka_unit_test(test_at_135m_checkpointing_needs_less_than_half),
         cmocka_unit_test(test_what_is_free_is_the_least_of_machine_and_cgroups),
         cmocka_unit_test(test_what_does_not_fit_is_refused_with_what_to_change),

@@ -19,6 +19,7 @@ static void fill(struct status *s, uint32_t workers)
                          .step_committed = 2,
                          .step_total = 50,
                          .loss = 1.25,
+                         .kl = 0.0625,
                          .pairs_per_s = 3.5,
                          .tokens_per_s = 420.0,
                          .eta_s = NAN,

@@ -47,7 +47,7 @@ static uint8_t *make_frame(size_t *bytes)
         make_tree(&trees[i], 40 + i, 3 + i);
     }
     const struct unit units[] = {{.id = 7, .n_trees = 2, .trees = &trees[0]},
-                                 {.id = 8, .n_trees = 1, .trees = &trees[2]}};
+                                 {.id = 8, .n_trees = 1, .trees = &trees[2], .anchor = true}};
     const struct unit *list[] = {&units[0], &units[1]};
     *bytes = units_frame_bytes(list, 2);
     uint8_t *frame = mem_calloc(1, *bytes);
@@ -72,6 +72,7 @@ static void test_units_come_back_as_they_were(void **state)
     assert_int_equal(units[0].id, 7);
     assert_int_equal(units[0].n_rows, 5 + 6);
     assert_int_equal(units[1].trees[0].id, 42);
+    assert_true(units[1].anchor && !units[0].anchor);
     assert_int_equal(units[1].trees[0].nodes[2].depth, 5);
     assert_int_equal(units[0].trees[0].n_terms, 0);
     assert_int_equal(units[0].trees[1].n_terms, 1);
@@ -135,6 +136,23 @@ static void test_hostile_counts_are_refused_before_memory_is_taken(void **state)
     bytes_put_u32(frame + 12, 2);
     assert_int_equal(units_frame_read(frame, bytes, 41, &units, &n, &e), ERR_RANGE);
     assert_non_null(strstr(e.text, "unit 0: tree 0"));
+    mem_free(frame);
+}
+
+static void test_an_anchor_is_0_or_1_and_has_no_terms(void **state)
+{
+    (void)state;
+    size_t bytes;
+    uint8_t *frame = make_frame(&bytes);
+    struct unit *units;
+    uint32_t n;
+    struct errbuf e;
+    bytes_put_u32(frame + 16, 2);
+    assert_int_equal(units_frame_read(frame, bytes, VOCAB, &units, &n, &e), ERR_RANGE);
+    assert_non_null(strstr(e.text, "unit 0: anchor is 2"));
+    bytes_put_u32(frame + 16, 1); /* its second tree has a term */
+    assert_int_equal(units_frame_read(frame, bytes, VOCAB, &units, &n, &e), ERR_RANGE);
+    assert_non_null(strstr(e.text, "tree 1 of an anchor has terms"));
     mem_free(frame);
 }
 
@@ -206,6 +224,7 @@ int main(void)
         cmocka_unit_test(test_units_come_back_as_they_were),
         cmocka_unit_test(test_every_truncation_and_a_tail_are_refused),
         cmocka_unit_test(test_hostile_counts_are_refused_before_memory_is_taken),
+        cmocka_unit_test(test_an_anchor_is_0_or_1_and_has_no_terms),
         cmocka_unit_test(test_terms_out_of_range_are_refused_by_number),
         cmocka_unit_test(test_failing_allocations_are_errors_without_leaks),
     };

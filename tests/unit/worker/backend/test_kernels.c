@@ -262,6 +262,51 @@ static void test_the_head_block_by_block_equals_the_whole(void **state)
     }
 }
 
+static void test_an_anchor_gives_the_difference_of_two_distributions_and_their_kl(void **state)
+{
+    (void)state;
+    FOR_LEVELS(k)
+    FOR_WIDTHS(n)
+    {
+        float l[ROWS * MOST], b[ROWS * MOST], kl[ROWS];
+        struct kernel_anchor_row row[ROWS];
+        double p[ROWS * MOST], q[ROWS * MOST], wanted[ROWS];
+        fill(l, ROWS * n, 1, 4);
+        fill(b, ROWS * n, 2, 4);
+        memcpy(b, l, n * sizeof *b); /* the first row has nothing to say */
+        for (size_t r = 0; r < ROWS; r++) {
+            const float *const at[2] = {l + r * n, b + r * n};
+            double *const out[2] = {p + r * n, q + r * n};
+            double sum[2] = {0, 0};
+            for (size_t i = 0; i < 2 * n; i++) {
+                out[i / n][i % n] = exp((double)at[i / n][i % n] - 4.0);
+                sum[i / n] += out[i / n][i % n];
+            }
+            row[r] = (struct kernel_anchor_row){.most = 4.0f,
+                                                .base_most = 4.0f,
+                                                .inverse = (float)(1 / sum[1]),
+                                                .ratio = (float)(sum[1] / sum[0]),
+                                                .between = (float)(log(sum[0]) - log(sum[1])),
+                                                .weight = 0.5f + (float)r};
+            kl[r] = 1.0f;
+            wanted[r] = 1.0;
+            for (size_t i = 0; i < n; i++) {
+                p[r * n + i] /= sum[0];
+                q[r * n + i] /= sum[1];
+                wanted[r] += q[r * n + i] * log(q[r * n + i] / p[r * n + i]);
+            }
+        }
+        k->anchor_block(ROWS, (uint32_t)n, row, b, l, kl);
+        for (size_t i = 0; i < ROWS * n; i++) {
+            near(l[i], (double)row[i / n].weight * (p[i] - q[i]), 2e-6, "anchor_block");
+            assert_true(i >= n || l[i] == 0.0f);
+        }
+        for (size_t r = 0; r < ROWS; r++) {
+            near(kl[r], wanted[r], 2e-6, "kl");
+        }
+    }
+}
+
 static void test_nan_is_never_hidden(void **state)
 {
     (void)state;
@@ -411,6 +456,7 @@ int main(void)
         cmocka_unit_test(test_softmax_sees_its_limit_and_its_gradient_follows),
         cmocka_unit_test(test_heads_turn_by_position_and_back),
         cmocka_unit_test(test_the_head_block_by_block_equals_the_whole),
+        cmocka_unit_test(test_an_anchor_gives_the_difference_of_two_distributions_and_their_kl),
         cmocka_unit_test(test_nan_is_never_hidden),
         cmocka_unit_test(test_rows_are_gathered_scattered_and_scaled),
         cmocka_unit_test(test_dropout_keeps_the_right_share_and_depends_on_its_key_alone),
