@@ -272,6 +272,30 @@ static struct span take_value(struct span *s, const char *ends, bool *whole)
     return value;
 }
 
+/* {"letter": "B", "text": "..."}, s->at behind its brace; then behind the closing one, or at the
+ * end. Names what its values name, and the keys of values that name nothing; true when that is
+ * anything. */
+static bool read_object(const struct reading *r, struct span *s, uint64_t *mask)
+{
+    uint64_t found = 0;
+    struct span key = {s->at, s->at};
+    while (s->at < s->end && *s->at != '}') {
+        bool whole = false;
+        const char *before = s->at;
+        const struct span value = take_value(s, ":,}\n", &whole);
+        *s = skip_space(*s);
+        if (s->at < s->end && *s->at == ':') {
+            key = value;
+        } else if (!read_item(r, value, &found)) {
+            read_item(r, key, &found);
+        }
+        s->at += s->at < s->end && (s->at == before || is_one_of(*s->at, ":,"));
+    }
+    s->at += s->at < s->end;
+    *mask |= found;
+    return found != 0;
+}
+
 /* A list, s.at behind its bracket. */
 static bool read_list(const struct reading *r, struct span s, uint64_t *mask)
 {
@@ -280,10 +304,19 @@ static bool read_list(const struct reading *r, struct span s, uint64_t *mask)
     bool any = false;
     while (!closed && s.at < s.end) {
         bool whole = false;
-        const struct span item = take_value(&s, ",]}\n", &whole);
-        bool empty = trim(item).at == trim(item).end;
-        if (!empty && !read_item(r, item, &found) && whole) {
-            return false;
+        bool empty = false;
+        struct span item = s = skip_space(s);
+        if (s.at < s.end && *s.at == '{') {
+            s.at++;
+            if (!read_object(r, &s, &found) && s.at < s.end) {
+                return false;
+            }
+        } else {
+            item = take_value(&s, ",]}\n", &whole);
+            empty = trim(item).at == trim(item).end;
+            if (!empty && !read_item(r, item, &found) && whole) {
+                return false;
+            }
         }
         any = any || !empty;
         s = skip_space(s);
@@ -307,9 +340,11 @@ static bool read_value(const struct reading *r, struct span s, uint64_t *mask)
     bool whole = false;
     uint64_t found = 0;
     s = skip_space(s);
-    bool known = s.at < s.end && *s.at == '['
-                     ? read_list(r, (struct span){s.at + 1, s.end}, &found)
-                     : read_item(r, take_value(&s, ",}]\n", &whole), &found);
+    char first = s.at < s.end ? *s.at : '\0';
+    struct span inside = {s.at + (first != '\0'), s.end};
+    bool known = first == '['   ? read_list(r, inside, &found)
+                 : first == '{' ? read_object(r, &inside, &found)
+                                : read_item(r, take_value(&s, ",}]\n", &whole), &found);
     *mask = found;
     return known && enough(r, found);
 }

@@ -50,7 +50,7 @@ int main(void)
         }
         struct reduce_job job = {1, &unit, &loss, &labels, payload, sizeof payload, {0}};
         hash_xxh128(payload, sizeof payload, job.digest);
-        if (reduce_begin(r, step, 1) != OK || reduce_add(r, step, &job) != OK ||
+        if (reduce_begin(r, step, 1, 1) != OK || reduce_add(r, step, &job) != OK ||
             reduce_finish(r, g, &total) != OK) {
             return 1;
         }
