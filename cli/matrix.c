@@ -118,22 +118,12 @@ int matrix_evaluation(const struct matrix *m, const char *name)
     return -1;
 }
 
-static bool names(const struct matrix_words *list, const char *name)
-{
-    for (uint32_t i = 0; i < list->n; i++) {
-        if (strcmp(list->items[i], name) == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
 bool matrix_pairs(const struct matrix *m, uint32_t variant, uint32_t evaluation)
 {
     const struct matrix_variant *v = &m->variants[variant];
     const struct matrix_evaluation *ev = &m->evaluations[evaluation];
-    bool asks = v->evaluations.n > 0 ? names(&v->evaluations, ev->name) : true;
-    bool asked = ev->variants.n > 0 ? names(&ev->variants, v->name) : true;
+    bool asks = v->evaluations.n > 0 ? matrix_words_have(&v->evaluations, ev->name) : true;
+    bool asked = ev->variants.n > 0 ? matrix_words_have(&ev->variants, v->name) : true;
     return asks && asked;
 }
 

@@ -115,16 +115,6 @@ static enum err add_key(const struct run_config *cfg, const char *key, struct ma
     return error;
 }
 
-static bool has_word(const struct matrix_words *list, const char *word)
-{
-    for (uint32_t i = 0; list && i < list->n; i++) {
-        if (strcmp(list->items[i], word) == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
 /* The model of a variant without training. asked: words that follow, whose data files count
  * instead; NULL for @model, which leaves the training file out. */
 static enum err add_bare(const struct matrix_variant *v, const struct matrix_words *asked,
@@ -139,14 +129,15 @@ static enum err add_bare(const struct matrix_variant *v, const struct matrix_wor
     if (error != OK) {
         return error;
     }
-    bool own_values = has_word(asked, "--values");
+    bool own_values = matrix_words_have(asked, "--values");
     const struct {
         const char *option, *value;
         bool wanted;
-    } list[] = {{"--model", cfg->model_path[0] ? cfg->model_path : "default", true},
-                {"--data", cfg->data_test, !has_word(asked, "--data")},
-                {"--values", cfg->data_values, !own_values},
-                {"--train", cfg->data_train, asked && !own_values && !has_word(asked, "--train")}};
+    } list[] = {
+        {"--model", cfg->model_path[0] ? cfg->model_path : "default", true},
+        {"--data", cfg->data_test, !matrix_words_have(asked, "--data")},
+        {"--values", cfg->data_values, !own_values},
+        {"--train", cfg->data_train, asked && !own_values && !matrix_words_have(asked, "--train")}};
     for (size_t i = 0; i < sizeof list / sizeof list[0] && error == OK; i++) {
         error = list[i].wanted && list[i].value[0] != '\0'
                     ? add_pair(out, list[i].option, list[i].value, e)
@@ -172,7 +163,7 @@ static enum err add_model(const struct matrix_variant *v, const struct matrix_pl
     if (error == OK) {
         error = config_load(v->config, (const char *const *)v->set.items, (int)v->set.n, &cfg, e);
     }
-    if (error == OK && cfg->data_test[0] && !has_word(asked, "--data")) {
+    if (error == OK && cfg->data_test[0] && !matrix_words_have(asked, "--data")) {
         error = add_pair(out, "--data", cfg->data_test, e);
     }
     config_free(&cfg);

@@ -59,13 +59,8 @@ enum err matrix_count_entry(const struct matrix_counter *c, const struct matrix_
 /* An adapter is scored with and without itself. */
 static bool is_paired(const struct matrix *m, const struct matrix_cell *cell)
 {
-    const struct matrix_words *args = &m->evaluations[cell->evaluation].args;
-    for (uint32_t i = 0; i < args->n && m->variants[cell->variant].trained; i++) {
-        if (strcmp(args->items[i], "--paired") == 0) {
-            return true;
-        }
-    }
-    return false;
+    return m->variants[cell->variant].trained &&
+           matrix_words_have(&m->evaluations[cell->evaluation].args, "--paired");
 }
 
 static void twice(struct matrix_count *c)

@@ -22,6 +22,16 @@ void matrix_words_free(struct matrix_words *w)
     *w = (struct matrix_words){0};
 }
 
+bool matrix_words_have(const struct matrix_words *w, const char *word)
+{
+    for (uint32_t i = 0; w && i < w->n; i++) {
+        if (strcmp(w->items[i], word) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 enum err matrix_words_add(struct matrix_words *w, const char *word, struct errbuf *e)
 {
     if (w->n >= WORDS_MAX) {

@@ -41,6 +41,8 @@ MUST_USE enum err matrix_field_read(const struct yaml_tree *t, const struct yaml
 void matrix_field_free(const struct matrix_field *fields, size_t n, void *block);
 
 void matrix_words_free(struct matrix_words *w);
+/* NULL has none. */
+bool matrix_words_have(const struct matrix_words *w, const char *word);
 /* Appends a copy. */
 MUST_USE enum err matrix_words_add(struct matrix_words *w, const char *word, struct errbuf *e);
 

@@ -126,16 +126,6 @@ static enum err measure_training(const struct matrix_measuring *r, struct matrix
     return error;
 }
 
-static bool has_word(const struct matrix_words *list, const char *word)
-{
-    for (uint32_t i = 0; i < list->n; i++) {
-        if (strcmp(list->items[i], word) == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
 static const struct matrix_evaluation *evaluation_of(const struct matrix_measuring *r, uint32_t i)
 {
     return &r->counter->m->evaluations[r->cells[i].evaluation];
@@ -156,7 +146,7 @@ static enum err scored_words(const struct matrix_measuring *r, uint32_t cell, co
     static char contrast[] = "contrast";
     static char *plain[] = {readout, contrast};
     const struct matrix_words select = {2, plain};
-    const bool other = has_word(&evaluation_of(r, cell)->args, "--task");
+    const bool other = matrix_words_have(&evaluation_of(r, cell)->args, "--task");
     struct matrix_place p;
     enum err error = matrix_place(r->counter->m, &r->cells[cell], r->counter->folder, &p, e);
     if (error == OK) {
@@ -213,7 +203,7 @@ static uint32_t find_scored(const struct matrix_measuring *r)
             evaluation_of(r, i)->counts.n > 0 || m->variants[r->cells[i].variant].args.n > 0) {
             continue;
         }
-        if (!has_word(&evaluation_of(r, i)->args, "--task")) {
+        if (!matrix_words_have(&evaluation_of(r, i)->args, "--task")) {
             return i;
         }
         found = found == r->n ? i : found;
