@@ -25,19 +25,20 @@ static enum err fit_both(const struct scoring *s, const struct dataset *data, co
 
 /* The first scenarios of the file that serve. Those of the run's own file that were trained on give
  * too high an opinion of the adapter: with none held out they are all there is. */
-static uint32_t serving(const struct scoring *s, const char *path, const struct dataset *data)
+static uint32_t serving(const struct scoring *s, const char *path, struct dataset *data)
 {
     const struct run_config *cfg = s->info->cfg;
     const bool own = strcmp(path, cfg->data_train) == 0;
-    const uint32_t held_out = own ? cfg->data_hold_out : 0;
-    uint32_t n = held_out > 0 ? held_out : CALIBRATION_SCENARIOS;
-    n = n < CALIBRATION_SCENARIOS ? n : CALIBRATION_SCENARIOS;
+    if (own) {
+        dataset_hold_out(data, cfg->data_hold_out);
+    }
     (void)fprintf(stderr, "pft: calibrating on %s%s\n", path,
-                  !own           ? ""
-                  : held_out > 0 ? ", the scenarios that were held out"
-                                 : ", which the adapter was trained on: data.hold_out of the run's "
-                                   "config keeps scenarios for this");
-    return n < data->n_scenarios ? n : data->n_scenarios;
+                  !own                 ? ""
+                  : data->held_out > 0 ? ", the scenarios that were held out"
+                                       : ", which the adapter was trained on: data.hold_out of the "
+                                         "run's config keeps scenarios for this");
+    const uint32_t n = dataset_fitting(data);
+    return n < CALIBRATION_SCENARIOS ? n : CALIBRATION_SCENARIOS;
 }
 
 static enum err make(const struct scoring *s, const char *path, struct calibration both[2],

@@ -441,6 +441,11 @@ void dataset_hold_out(struct dataset *d, uint32_t n)
     }
 }
 
+uint32_t dataset_fitting(const struct dataset *d)
+{
+    return d->held_out > 0 ? d->held_out : d->n_scenarios;
+}
+
 enum err dataset_load(const char *path, const struct values *values, enum config_group grouping,
                       struct dataset **out, struct errbuf *e)
 {

@@ -84,6 +84,9 @@ MUST_USE enum err dataset_parse(const char *text, size_t bytes, const char *name
 
 /* Takes the first n scenarios, or all there are, out of the groups. */
 void dataset_hold_out(struct dataset *d, uint32_t n);
+/* How many scenarios, from the first on, may serve to fit something: those that were held out, or
+ * all of them. */
+uint32_t dataset_fitting(const struct dataset *d);
 
 /* How many options of a scenario carry pole `side`, and the nth of them, n from 0 below that. */
 uint32_t dataset_side_count(const struct data_scenario *s, uint32_t side);

@@ -20,18 +20,12 @@ static bool reads(const struct dataset *d)
     return d->format == DATA_VCD || d->format == DATA_PAIRS;
 }
 
-/* Scenarios of the training file that may serve: those that were held out, or all of them. */
-static uint32_t fit_pool(const struct eval_input *in)
-{
-    return in->train->held_out > 0 ? in->train->held_out : in->train->n_scenarios;
-}
-
 /* Scenarios of the training file that thresholds are fitted on. */
 static uint32_t fit_count(const struct eval_input *in)
 {
     const bool fits =
         in->train && reads(in->train) && (!in->ask.by_vector || in->train->format == DATA_VCD);
-    uint32_t n = fits ? fit_pool(in) : 0;
+    uint32_t n = fits ? dataset_fitting(in->train) : 0;
     return n < in->ask.fit ? n : in->ask.fit;
 }
 
@@ -52,7 +46,7 @@ static enum err build(const struct eval_input *in, struct eval_trees *trees, str
     uint32_t asked = readouts | (in->ask.n_lambdas > 0 ? 1u << READOUT_LIKELIHOOD : 0);
     enum err error = eval_named_build(in, in->test, PART_TEST, n, n, asked, trees, e);
     if (error == OK && (readouts & BY_THRESHOLD) && fit_count(in) > 0) {
-        error = eval_named_build(in, in->train, PART_FIT, fit_count(in), fit_pool(in),
+        error = eval_named_build(in, in->train, PART_FIT, fit_count(in), dataset_fitting(in->train),
                                  readouts & BY_THRESHOLD, trees, e);
     }
     return error;
