@@ -11,8 +11,10 @@
  *                "out": FILE}}
  *                                  -> {"out", "scenarios", "rows": [A, B], "norms": [per layer]}
  *   {"divergence": [TEXT, ...]}         -> {"kl", "tokens", "texts": [KL, ...]}
- * {"generate": [...], "count": true}    -> how much there is to compute (work_count.h); none of it
- * is Any of them with "adapter": false is answered by the bare model. What cannot be answered gets
+ *   {"generate": [...], "count": true}  -> how much there is to compute (work_count.h); none
+ *                                        of it is
+ *
+ * Any of them with "adapter": false is answered by the bare model. What cannot be answered gets
  * {"error": TEXT}. */
 #ifndef PFT_ASK_H
 #define PFT_ASK_H

@@ -296,6 +296,20 @@ static bool read_object(const struct reading *r, struct span *s, uint64_t *mask)
     return found != 0;
 }
 
+/* An item of a list; false: it is whole and names nothing. *empty: nothing stands there. */
+static bool read_list_item(const struct reading *r, struct span *s, bool *empty, uint64_t *mask)
+{
+    bool whole = false;
+    *empty = false;
+    if (s->at < s->end && *s->at == '{') {
+        s->at++;
+        return read_object(r, s, mask) || s->at == s->end;
+    }
+    const struct span item = take_value(s, ",]}\n", &whole);
+    *empty = trim(item).at == trim(item).end;
+    return *empty || read_item(r, item, mask) || !whole;
+}
+
 /* A list, s.at behind its bracket. */
 static bool read_list(const struct reading *r, struct span s, uint64_t *mask)
 {
@@ -303,26 +317,17 @@ static bool read_list(const struct reading *r, struct span s, uint64_t *mask)
     bool closed = false;
     bool any = false;
     while (!closed && s.at < s.end) {
-        bool whole = false;
         bool empty = false;
-        struct span item = s = skip_space(s);
-        if (s.at < s.end && *s.at == '{') {
-            s.at++;
-            if (!read_object(r, &s, &found) && s.at < s.end) {
-                return false;
-            }
-        } else {
-            item = take_value(&s, ",]}\n", &whole);
-            empty = trim(item).at == trim(item).end;
-            if (!empty && !read_item(r, item, &found) && whole) {
-                return false;
-            }
+        s = skip_space(s);
+        const char *before = s.at;
+        if (!read_list_item(r, &s, &empty, &found)) {
+            return false;
         }
         any = any || !empty;
         s = skip_space(s);
         closed = s.at < s.end && is_one_of(*s.at, "]}");
         s.at += s.at < s.end && *s.at == ',';
-        if (s.at < s.end && !closed && item.at == s.at) {
+        if (s.at < s.end && !closed && before == s.at) {
             s.at++; /* a sign that begins no item */
         }
     }
