@@ -6,7 +6,6 @@
 #include <stdint.h>
 
 #include <cmocka.h>
-#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,9 +16,10 @@
 #include "common/wire/status_message.h"
 #include "coordinator/clerk.h"
 #include "coordinator/task_folder.h"
+#include "tests/support/temp_folder.h"
 
 struct world {
-    char dir[64];
+    struct temp_folder temp;
     struct mailbox *reports;
     struct task_list list;
     struct clerk *clerk;
@@ -30,20 +30,11 @@ static int setup(void **state)
     struct world *w = mem_calloc(1, sizeof *w);
     struct errbuf e;
     assert_non_null(w);
-    (void)snprintf(w->dir, sizeof w->dir, "/tmp/pft-clerk-XXXXXX");
-    assert_non_null(mkdtemp(w->dir));
+    temp_folder_make(&w->temp);
     assert_int_equal(mailbox_open(64, &w->reports), OK);
-    assert_int_equal(clerk_open(w->dir, w->reports, &w->list, &w->clerk, &e), OK);
+    assert_int_equal(clerk_open(w->temp.path, w->reports, &w->list, &w->clerk, &e), OK);
     *state = w;
     return 0;
-}
-
-static int remove_one(const char *path, const struct stat *info, int flag, struct FTW *where)
-{
-    (void)info;
-    (void)flag;
-    (void)where;
-    return remove(path);
 }
 
 static int teardown(void **state)
@@ -52,7 +43,7 @@ static int teardown(void **state)
     clerk_close(&w->clerk);
     mailbox_close(&w->reports);
     task_list_free(&w->list);
-    (void)nftw(w->dir, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+    temp_folder_clear(w->temp.path);
     mem_free(w);
     return 0;
 }
@@ -99,16 +90,16 @@ static void test_what_was_saved_is_there_after_a_restart(void **state)
     assert_int_equal(submit(w, "", OK), 2);
     clerk_close(&w->clerk);
     task_list_free(&w->list);
-    assert_int_equal(clerk_open(w->dir, w->reports, &w->list, &w->clerk, &e), OK);
+    assert_int_equal(clerk_open(w->temp.path, w->reports, &w->list, &w->clerk, &e), OK);
     assert_int_equal(w->list.n, 2);
-    assert_int_equal(task_folder_order(w->dir, 1, &order, &e), OK);
+    assert_int_equal(task_folder_order(w->temp.path, 1, &order, &e), OK);
     assert_int_equal(order.sort, TASK_EVALUATE);
     assert_string_equal(order.from, "/runs/\"a\"");
     assert_string_equal(order.sets, "a=1\nb=2\n");
     task_order_free(&order);
-    assert_int_equal(task_folder_file(path, w->dir, 1, "config.yaml", &e), OK);
+    assert_int_equal(task_folder_file(path, w->temp.path, 1, "config.yaml", &e), OK);
     assert_true(file_exists(path));
-    assert_int_equal(task_folder_file(path, w->dir, 2, "config.yaml", &e), OK);
+    assert_int_equal(task_folder_file(path, w->temp.path, 2, "config.yaml", &e), OK);
     assert_false(file_exists(path));
 }
 
@@ -121,13 +112,13 @@ static void test_a_number_that_no_list_names_is_given_out_again(void **state)
     struct task_order order;
     char path[FILE_PATH_BYTES];
     lost.config = mem_strdup("lora:\n  r: 4\n");
-    assert_int_equal(task_folder_make(w->dir, 1, &lost, &e), OK);
+    assert_int_equal(task_folder_make(w->temp.path, 1, &lost, &e), OK);
     task_order_free(&lost);
     assert_int_equal(submit(w, "", OK), 1);
-    assert_int_equal(task_folder_order(w->dir, 1, &order, &e), OK);
+    assert_int_equal(task_folder_order(w->temp.path, 1, &order, &e), OK);
     assert_string_equal(order.name, "n");
     task_order_free(&order);
-    assert_int_equal(task_folder_file(path, w->dir, 1, "config.yaml", &e), OK);
+    assert_int_equal(task_folder_file(path, w->temp.path, 1, "config.yaml", &e), OK);
     assert_false(file_exists(path));
 }
 
@@ -138,12 +129,12 @@ static void test_a_second_owner_is_refused_and_a_damaged_list_is_named(void **st
     struct task_list list;
     struct clerk *second;
     char path[FILE_PATH_BYTES];
-    assert_int_equal(clerk_open(w->dir, w->reports, &list, &second, &e), ERR_BUSY);
+    assert_int_equal(clerk_open(w->temp.path, w->reports, &list, &second, &e), ERR_BUSY);
     (void)submit(w, "a: 1\n", OK);
     clerk_close(&w->clerk);
-    assert_int_equal(file_join(path, w->dir, "tasks.json", &e), OK);
+    assert_int_equal(file_join(path, w->temp.path, "tasks.json", &e), OK);
     assert_int_equal(truncate(path, 40), 0);
-    assert_int_equal(clerk_open(w->dir, w->reports, &list, &second, &e), ERR_PARSE);
+    assert_int_equal(clerk_open(w->temp.path, w->reports, &list, &second, &e), ERR_PARSE);
     assert_non_null(strstr(e.text, "tasks.json"));
 }
 
@@ -173,7 +164,7 @@ static void test_a_log_is_read_piece_by_piece(void **state)
     for (size_t i = 0; i < n; i++) {
         bytes[i] = (uint8_t)(i % 251);
     }
-    assert_int_equal(task_folder_file(path, w->dir, 1, "task.log", &e), OK);
+    assert_int_equal(task_folder_file(path, w->temp.path, 1, "task.log", &e), OK);
     assert_int_equal(file_write_atomic(path, bytes, n, &e), OK);
     read_piece(w, 0, OK, STATUS_CONTENT_BYTES);
     read_piece(w, STATUS_CONTENT_BYTES, OK, 1000);
@@ -190,14 +181,14 @@ static void test_a_disk_that_takes_nothing_is_reported_and_the_file_before_stays
     struct stat before;
     struct stat after;
     (void)submit(w, "a: 1\n", OK);
-    assert_int_equal(file_join(path, w->dir, "tasks.json", &e), OK);
+    assert_int_equal(file_join(path, w->temp.path, "tasks.json", &e), OK);
     assert_int_equal(stat(path, &before), 0);
     if (geteuid() == 0) {
-        assert_int_equal(file_join(path, w->dir, "tasks/2", &e), OK);
+        assert_int_equal(file_join(path, w->temp.path, "tasks/2", &e), OK);
         assert_int_equal(file_write_atomic(path, "", 0, &e),
                          OK); /* a file where a folder must be */
     } else {
-        assert_int_equal(file_join(path, w->dir, "tasks", &e), OK);
+        assert_int_equal(file_join(path, w->temp.path, "tasks", &e), OK);
         assert_int_equal(chmod(path, 0500), 0);
     }
     struct task_order order = {.sort = TASK_TRAIN};
@@ -209,10 +200,10 @@ static void test_a_disk_that_takes_nothing_is_reported_and_the_file_before_stays
     assert_true(r->orderless);
     assert_true(r->text.text[0] != '\0');
     clerk_report_free(r);
-    assert_int_equal(file_join(path, w->dir, "tasks.json", &e), OK);
+    assert_int_equal(file_join(path, w->temp.path, "tasks.json", &e), OK);
     assert_int_equal(stat(path, &after), 0);
     assert_true(before.st_ino == after.st_ino);
-    assert_int_equal(file_join(path, w->dir, "tasks", &e), OK);
+    assert_int_equal(file_join(path, w->temp.path, "tasks", &e), OK);
     assert_int_equal(chmod(path, 0700), 0);
 }
 

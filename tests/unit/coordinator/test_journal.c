@@ -25,6 +25,7 @@
 #include "coordinator/journal.h"
 #include "coordinator/recover.h"
 #include "tests/support/disk_faults.h"
+#include "tests/support/temp_folder.h"
 
 enum { COUNT = 40, RECORD = 80 + COUNT * 4 };
 
@@ -32,32 +33,21 @@ static const struct adamw_config adam = {
     .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .weight_decay = 0.01, .clip = 1.0};
 static const uint8_t settings[CHECKPOINT_CONFIG_BYTES] = {1, 2, 3};
 
-struct place {
-    char folder[64];
-};
-
 static int make_place(void **state)
 {
-    struct place *p = mem_calloc(1, sizeof *p);
-    (void)snprintf(p->folder, sizeof p->folder, "/tmp/pft-journal-XXXXXX");
-    *state = p;
-    return mkdtemp(p->folder) ? 0 : -1;
+    struct temp_folder *place = mem_calloc(1, sizeof *place);
+    assert_non_null(place);
+    temp_folder_make(place);
+    *state = place;
+    return 0;
 }
 
 static int drop_place(void **state)
 {
-    struct place *p = *state;
-    char command[128];
-    (void)snprintf(command, sizeof command, "rm -rf '%s'", p->folder);
-    pid_t child = fork();
-    if (child == 0) {
-        (void)execl("/bin/sh", "sh", "-c", command, (char *)NULL);
-        _exit(1);
-    }
-    int status = 0;
-    (void)waitpid(child, &status, 0);
-    mem_free(p);
-    return status;
+    struct temp_folder *place = *state;
+    temp_folder_clear(place->path);
+    mem_free(place);
+    return 0;
 }
 
 static void gradient_of(uint64_t step, float out[COUNT])
@@ -137,7 +127,7 @@ static enum err check_record(void *context, const struct journal_step *step, con
 
 static void test_committed_steps_come_back_with_their_bits(void **state)
 {
-    const char *folder = ((struct place *)*state)->folder;
+    const char *folder = ((struct temp_folder *)*state)->path;
     struct journal *j = opened(folder);
     for (uint64_t s = 0; s < 5; s++) {
         assert_int_equal(append(j, s, NULL), OK);
@@ -161,7 +151,7 @@ static void test_committed_steps_come_back_with_their_bits(void **state)
 /* The database as version 1 made it: the columns of the costs are taken away again. */
 static void test_a_run_of_version_1_goes_on_and_has_no_costs_before(void **state)
 {
-    const char *folder = ((struct place *)*state)->folder;
+    const char *folder = ((struct temp_folder *)*state)->path;
     char path[256];
     sqlite3 *db = NULL;
     struct journal_step row;
@@ -195,7 +185,7 @@ static void test_a_run_of_version_1_goes_on_and_has_no_costs_before(void **state
 /* A kill at any byte of an append leaves that many bytes of a record that has no row. */
 static void test_torn_tail_is_cut_at_every_byte(void **state)
 {
-    const char *folder = ((struct place *)*state)->folder;
+    const char *folder = ((struct temp_folder *)*state)->path;
     char path[256];
     char *data;
     size_t bytes;
@@ -229,7 +219,7 @@ static void test_torn_tail_is_cut_at_every_byte(void **state)
 
 static void test_damage_in_the_middle_is_refused_with_its_offset(void **state)
 {
-    const char *folder = ((struct place *)*state)->folder;
+    const char *folder = ((struct temp_folder *)*state)->path;
     char path[256];
     path_in(path, folder, "steps.log");
     struct journal *j = opened(folder);
@@ -256,7 +246,7 @@ static void test_damage_in_the_middle_is_refused_with_its_offset(void **state)
 
 static void test_full_disk_leaves_everything_as_it_was_and_can_be_tried_again(void **state)
 {
-    const char *folder = ((struct place *)*state)->folder;
+    const char *folder = ((struct temp_folder *)*state)->path;
     struct journal *j = opened(folder);
     struct errbuf e;
     assert_int_equal(append(j, 0, &e), OK);
@@ -275,7 +265,7 @@ static void test_full_disk_leaves_everything_as_it_was_and_can_be_tried_again(vo
 
 static void test_failed_write_or_sync_is_an_error_to_exit_on(void **state)
 {
-    const char *folder = ((struct place *)*state)->folder;
+    const char *folder = ((struct temp_folder *)*state)->path;
     struct errbuf e;
     for (int sync = 0; sync <= 1; sync++) {
         struct journal *j = opened(folder);
@@ -293,7 +283,7 @@ static void test_failed_write_or_sync_is_an_error_to_exit_on(void **state)
 
 static void test_second_coordinator_is_refused_and_told_the_pid(void **state)
 {
-    const char *folder = ((struct place *)*state)->folder;
+    const char *folder = ((struct temp_folder *)*state)->path;
     struct journal *j = opened(folder);
     struct journal *other = NULL;
     struct errbuf e;
@@ -310,7 +300,7 @@ static void test_second_coordinator_is_refused_and_told_the_pid(void **state)
 
 static void test_settings_and_evaluations_are_kept(void **state)
 {
-    const char *folder = ((struct place *)*state)->folder;
+    const char *folder = ((struct temp_folder *)*state)->path;
     struct journal *j = opened(folder);
     struct str text = {0};
     uint64_t starts;
@@ -381,7 +371,7 @@ static void assert_same(const struct params *a, const struct params *b)
 
 static void test_restarts_end_in_the_same_bits_as_one_life(void **state)
 {
-    const char *folder = ((struct place *)*state)->folder;
+    const char *folder = ((struct temp_folder *)*state)->path;
     struct params *want = fresh();
     for (uint64_t s = 0; s < 23; s++) {
         float g[COUNT];
@@ -427,7 +417,7 @@ _Noreturn static void train_until_killed(const char *folder, int told)
 
 static void test_kill_at_any_moment_loses_no_committed_step(void **state)
 {
-    const char *folder = ((struct place *)*state)->folder;
+    const char *folder = ((struct temp_folder *)*state)->path;
     struct params *want = fresh();
     uint64_t committed = 0;
     for (uint64_t round = 0; round < 12; round++) {
@@ -470,7 +460,7 @@ static void test_kill_at_any_moment_loses_no_committed_step(void **state)
 
 static void test_damaged_newest_checkpoint_falls_back_to_the_older_one(void **state)
 {
-    const char *folder = ((struct place *)*state)->folder;
+    const char *folder = ((struct temp_folder *)*state)->path;
     char path[256];
     struct params *want = train(folder, 12, 5);
     path_in(path, folder, "checkpoints/step-0000000010.ckpt");
@@ -506,7 +496,7 @@ static void test_damaged_newest_checkpoint_falls_back_to_the_older_one(void **st
 
 static void test_a_damaged_checkpoint_is_not_one_of_the_two_that_are_kept(void **state)
 {
-    const char *folder = ((struct place *)*state)->folder;
+    const char *folder = ((struct temp_folder *)*state)->path;
     char path[256];
     struct params *p = train(folder, 12, 5);
     params_free(&p);
@@ -524,7 +514,7 @@ static void test_a_damaged_checkpoint_is_not_one_of_the_two_that_are_kept(void *
 
 static void test_checkpoint_of_other_settings_is_refused(void **state)
 {
-    const char *folder = ((struct place *)*state)->folder;
+    const char *folder = ((struct temp_folder *)*state)->path;
     struct params *p = train(folder, 6, 3);
     const uint8_t other[CHECKPOINT_CONFIG_BYTES] = {9};
     struct errbuf e;
