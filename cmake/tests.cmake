@@ -18,6 +18,15 @@ foreach(source ${UNIT_TESTS})
   endif()
   add_test(NAME unit.${name} COMMAND ${name} WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
   set_tests_properties(unit.${name} PROPERTIES TIMEOUT 120 SKIP_RETURN_CODE 77)
+  # What computes does so on the best kernels of this machine, and again on every other level it has.
+  file(STRINGS ${source} levels REGEX "test_level_prepare" LIMIT_COUNT 1)
+  if(levels)
+    foreach(level portable x86-64-v3)
+      add_test(NAME unit.${name}.${level} COMMAND ${name} WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+      set_tests_properties(unit.${name}.${level} PROPERTIES TIMEOUT 120 SKIP_RETURN_CODE 77
+                           ENVIRONMENT PFT_TEST_KERNELS=${level})
+    endforeach()
+  endif()
 endforeach()
 
 # Fuzz targets: LLVMFuzzerTestOneInput and seeds. A driver of our own mutates them for a bounded time;

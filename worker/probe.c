@@ -116,13 +116,18 @@ static enum err probe_products(struct engine_slot *slot, uint8_t digest[HASH_XXH
     const struct model *m = p->model;
     const struct model_layer *l = &m->layers[0];
     const struct frozen *products[] = {&l->qkv, &l->o, &l->gate_up, &l->down, &m->head_blocks[0]};
-    const uint32_t rows[] = {1, FEW_ROWS, slot->engine->config.tile_rows};
+    const uint32_t rows[] = {1, FEW_ROWS, p->team.even_rows, p->team.tile_rows};
+    const size_t n_rows = sizeof rows / sizeof rows[0];
     size_t most = 0;
+    uint32_t most_rows = 0;
     for (size_t i = 0; i < sizeof products / sizeof products[0]; i++) {
         size_t n = 2 * (size_t)products[i]->in + products[i]->out;
         most = n > most ? n : most;
     }
-    most *= slot->engine->config.tile_rows;
+    for (size_t r = 0; r < n_rows; r++) {
+        most_rows = rows[r] > most_rows ? rows[r] : most_rows;
+    }
+    most *= most_rows;
     struct buffer *buffer = NULL;
     struct landing to = {mem_aligned(most, sizeof(float)), mem_aligned(most, sizeof(int64_t))};
     float *x = mem_aligned(most, sizeof *x);
@@ -134,7 +139,7 @@ static enum err probe_products(struct engine_slot *slot, uint8_t digest[HASH_XXH
         x[i] = rng_unit(KEY_PROBE + 1, i) - 0.5f;
     }
     for (size_t i = 0; error == OK && i < sizeof products / sizeof products[0]; i++) {
-        for (size_t r = 0; r < sizeof rows / sizeof rows[0]; r++) {
+        for (size_t r = 0; r < n_rows; r++) {
             const struct span room = {buffer, 0};
             p->team.ops->upload(room, x, (size_t)rows[r] * products[i]->in);
             probe_product(p, products[i], rows[r], room, &to, digest);

@@ -1,17 +1,12 @@
 /* test_engine_golden.c - the engine on the tiny model against PyTorch: every activation, logits,
  * loss and every gradient of the fixtures (README.md beside this file). */
-#include <stdlib.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
 #include "common/format/model_file.h"
 #include "tests/golden/golden_gradient.h"
+#include "tests/support/test_level.h"
 #include "worker/engine.h"
 #include "worker/model/weights.h"
 
 #define FOLDER "tests/golden/"
-
-static enum kernels_level tested; /* level of this run */
 
 struct golden {
     struct weights weights;
@@ -46,7 +41,7 @@ static void open_case(struct golden *g, const char *name)
     json_decref(json);
     g->unit = (struct unit){.n_trees = 1, .n_rows = g->tree.n_rows, .trees = &g->tree};
     const struct engine_config config = {
-        .shape = g->weights.shape, .lora = g->lora, .kernels = tested};
+        .shape = g->weights.shape, .lora = g->lora, .kernels = test_level()};
     must(engine_new(&config, &g->weights, &g->engine, &e), &e);
     must(engine_slot_new(g->engine, 0, &g->slot, &e), &e);
     g->flat = mem_calloc(engine_lora_count(g->engine), sizeof *g->flat);
@@ -255,44 +250,13 @@ static void test_a_unit_of_several_roots_with_an_untied_head(void **state)
     check_case("unit-of-trees");
 }
 
-/* Without arguments: runs itself once for each level that this CPU can run. */
-static int every_level(void)
-{
-    int failed = 0;
-    for (int i = 0; i < KERNELS_LEVELS; i++) {
-        enum kernels_level level = (enum kernels_level)i;
-        if (!kernels_level_runs_here(level)) {
-            print_message("%s: not on this CPU\n", kernels_level_name(level));
-            continue;
-        }
-        pid_t child = fork();
-        if (child == 0) {
-            char program[] = "test_engine_golden";
-            char name[32];
-            char *argv[] = {program, name, NULL};
-            (void)snprintf(name, sizeof name, "%s", kernels_level_name(level));
-            (void)execv("/proc/self/exe", argv);
-            _exit(9);
-        }
-        int status = 0;
-        if (child < 0 || waitpid(child, &status, 0) != child || status != 0) {
-            failed = 1;
-        }
-    }
-    return failed;
-}
-
 int main(int argc, char **argv)
 {
-    struct errbuf e = {0};
-    if (argc < 2) {
-        return every_level();
+    (void)argc;
+    const int not_here = test_level_prepare(argv);
+    if (not_here) {
+        return not_here;
     }
-    if (!kernels_level_from(argv[1], &tested) || kernels_level_prepare(tested, argv, &e) != OK) {
-        print_error("%s: %s\n", argv[1], e.text);
-        return 1;
-    }
-    print_message("kernels %s, OpenBLAS %s\n", argv[1], kernels_level_loaded_core());
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_activation_is_pytorchs),
         cmocka_unit_test(test_all_modules),

@@ -4,6 +4,7 @@
 
 #include "common/format/model_file.h"
 #include "tests/golden/golden_gradient.h"
+#include "tests/support/test_level.h"
 #include "worker/engine.h"
 #include "worker/engine_generate.h"
 #include "worker/model/weights.h"
@@ -36,7 +37,7 @@ static void open_golden(struct golden *g)
     must(weights_load(&g->weights, mf, 1, &e), &e);
     model_close(&mf);
     const struct engine_config config = {
-        .shape = g->weights.shape, .lora = g->lora, .kernels = kernels_level_native()};
+        .shape = g->weights.shape, .lora = g->lora, .kernels = test_level()};
     must(engine_new(&config, &g->weights, &g->engine, &e), &e);
     must(engine_slot_new(g->engine, 0, &g->slot, &e), &e);
     g->flat = mem_calloc(engine_lora_count(g->engine), sizeof *g->flat);
@@ -255,11 +256,10 @@ static void test_vectors_are_added_behind_every_layer(void **state)
 
 int main(int argc, char **argv)
 {
-    struct errbuf e = {0};
     (void)argc;
-    if (kernels_level_prepare(kernels_level_native(), argv, &e) != OK) {
-        print_error("%s\n", e.text);
-        return 1;
+    const int not_here = test_level_prepare(argv);
+    if (not_here) {
+        return not_here;
     }
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_greedy_answers_equal_those_of_transformers),

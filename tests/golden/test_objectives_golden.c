@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "tests/golden/golden_gradient.h"
+#include "tests/support/test_level.h"
 
 #include "common/format/model_file.h"
 #include "common/text/tokenizer.h"
@@ -48,7 +49,7 @@ static void open_golden(struct golden *g)
     must(values_load(FOLDER "values.yaml", &g->values, &e), &e);
     must(dataset_load(FOLDER "data.json", g->values, GROUP_SCENARIO, &g->data, &e), &e);
     const struct engine_config config = {
-        .shape = g->weights.shape, .lora = g->lora, .kernels = kernels_level_native()};
+        .shape = g->weights.shape, .lora = g->lora, .kernels = test_level()};
     must(engine_new(&config, &g->weights, &g->engine, &e), &e);
     must(engine_slot_new(g->engine, 0, &g->slot, &e), &e);
     g->flat = mem_calloc(engine_lora_count(g->engine), sizeof *g->flat);
@@ -263,10 +264,9 @@ static void test_every_objective_has_pytorchs_loss_weights_and_gradients(void **
 int main(int argc, char **argv)
 {
     (void)argc;
-    struct errbuf e = {0};
-    if (kernels_level_prepare(kernels_level_native(), argv, &e) != OK) {
-        (void)fprintf(stderr, "%s\n", e.text);
-        return 1;
+    const int not_here = test_level_prepare(argv);
+    if (not_here) {
+        return not_here;
     }
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_objective_has_pytorchs_loss_weights_and_gradients),

@@ -15,6 +15,7 @@
 #include "coordinator/reduce.h"
 #include "coordinator/schedule.h"
 #include "tests/golden/golden_case.h"
+#include "tests/support/test_level.h"
 #include "worker/engine.h"
 #include "worker/model/weights.h"
 
@@ -59,7 +60,7 @@ static void open_run(struct run *r)
     model_close(&mf);
     r->lora = (struct lora_config){.r = 4, .alpha = 8.0f, .targets = LORA_ALL};
     const struct engine_config config = {
-        .shape = r->weights.shape, .lora = r->lora, .kernels = kernels_level_native()};
+        .shape = r->weights.shape, .lora = r->lora, .kernels = test_level()};
     must(engine_new(&config, &r->weights, &r->engine, &e), &e);
     must(engine_slot_new(r->engine, 0, &r->slot, &e), &e);
     r->count = engine_lora_count(r->engine);
@@ -183,10 +184,9 @@ static void test_twenty_steps_follow_the_losses_and_parameters_of_pytorch(void *
 int main(int argc, char **argv)
 {
     (void)argc;
-    struct errbuf e = {0};
-    if (kernels_level_prepare(kernels_level_native(), argv, &e) != OK) {
-        (void)fprintf(stderr, "%s\n", e.text);
-        return 1;
+    const int not_here = test_level_prepare(argv);
+    if (not_here) {
+        return not_here;
     }
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_twenty_steps_follow_the_losses_and_parameters_of_pytorch),

@@ -187,6 +187,7 @@ struct team {
     struct crew *crew;             /* the threads beside the caller; NULL = none (crew.h) */
     uint32_t threads;
     uint32_t tile_rows, tile_cols;
+    uint32_t even_rows;     /* tiles of so many rows compute every row alike, wherever it stands */
     struct bf16_room *bf16; /* made by reserve */
     enum profile_part part; /* what runs now */
     uint64_t part_since_ns;

@@ -453,6 +453,7 @@ void team_init_cpu(struct team *t, enum kernels_level level, uint32_t tile_rows,
                        .threads = 1,
                        .tile_rows = tile_rows,
                        .tile_cols = tile_cols,
+                       .even_rows = kernels_level_even_rows(level),
                        .part_since_ns = clock_now_ns()};
 }
 

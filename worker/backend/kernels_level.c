@@ -14,10 +14,11 @@ enum { PATH_BYTES = 4096 };
 
 static const struct {
     const char *name, *core;
+    uint32_t even_rows;
 } levels[KERNELS_LEVELS] = {
-    [KERNELS_PORTABLE] = {"portable", "Prescott"},
-    [KERNELS_V3] = {"x86-64-v3", "Haswell"},
-    [KERNELS_V4] = {"x86-64-v4", "SkylakeX"},
+    [KERNELS_PORTABLE] = {"portable", "Prescott", 16},
+    [KERNELS_V3] = {"x86-64-v3", "Haswell", 8},
+    [KERNELS_V4] = {"x86-64-v4", "SkylakeX", 16},
 };
 
 const char *kernels_level_name(enum kernels_level level)
@@ -28,6 +29,11 @@ const char *kernels_level_name(enum kernels_level level)
 const char *kernels_level_core_type(enum kernels_level level)
 {
     return levels[level].core;
+}
+
+uint32_t kernels_level_even_rows(enum kernels_level level)
+{
+    return levels[level].even_rows;
 }
 
 bool kernels_level_runs_here(enum kernels_level level)

@@ -10,6 +10,7 @@
 #define PFT_KERNELS_LEVEL_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "common/base/err.h"
 
@@ -35,6 +36,10 @@ bool kernels_level_runs_here(enum kernels_level level);
 
 /* "Prescott", "Haswell", "SkylakeX". */
 const char *kernels_level_core_type(enum kernels_level level);
+
+/* So many rows of one OpenBLAS product get the same bits wherever among them they stand (Haswell
+ * sums the last ten of 16 rows in another order, those of 8 all alike): 8 or 16. */
+uint32_t kernels_level_even_rows(enum kernels_level level);
 
 /* Makes sure OpenBLAS was loaded with this level's core type and with no threads of its own.
  * Returns OK when the environment already says so; otherwise sets it and re-executes /proc/self/exe

@@ -374,12 +374,16 @@ enum err decode_step(struct decode *d, struct errbuf *e)
     ops->upload(p->unit.positions, positions, DECODE_ROWS);
     ops->upload(p->unit.label_positions, positions, DECODE_ROWS);
     ops->upload(p->unit.limits, limits, DECODE_ROWS);
+    const uint32_t tile_rows = p->team.tile_rows;
+    CHECK(DECODE_ROWS % p->team.even_rows == 0);
+    p->team.tile_rows = p->team.even_rows;
     p->attend = attend_step;
     p->guest = d;
     network_forward(p);
     p->attend = NULL;
     p->guest = NULL;
     head_logits(p, d->logits);
+    p->team.tile_rows = tile_rows;
     for (uint32_t row = 0; row < DECODE_ROWS; row++) {
         d->rows[row].length += d->rows[row].used;
     }

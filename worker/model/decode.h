@@ -4,9 +4,10 @@
  *
  * A prompt tree is computed by the forward pass of all units; its keys and values are kept, in one
  * block that all its branches share. Each branch then grows a tail of its own, in blocks of
- * KV_COLS tokens. A step computes DECODE_ROWS rows, whatever number of them is in use: so the shape
- * of every product is the same in each step, a row's bits depend on its own branch alone, and an
- * answer does not depend on what it is decoded beside. */
+ * KV_COLS tokens. A step computes DECODE_ROWS rows, whatever number of them is in use, cut into
+ * tiles that treat all their rows alike (team.even_rows): so the shape of every product is the same
+ * in each step, a row's bits depend on its own branch alone, and an answer does not depend on what
+ * it is decoded beside. */
 #ifndef PFT_DECODE_H
 #define PFT_DECODE_H
 

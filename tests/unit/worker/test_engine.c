@@ -622,14 +622,12 @@ static void test_bf16_products_keep_the_direction_and_repeat_their_bits(void **s
 
 int main(int argc, char **argv)
 {
-    struct errbuf e = {0};
     (void)argc;
-    if (kernels_level_prepare(kernels_level_native(), argv, &e) != OK) {
-        print_error("%s\n", e.text);
-        return 1;
+    const int not_here = test_level_prepare(argv);
+    if (not_here) {
+        return not_here;
     }
-    print_message("kernels %s, OpenBLAS %s, seed %d\n", kernels_level_name(kernels_level_native()),
-                  kernels_level_loaded_core(), SEED);
+    print_message("seed %d\n", SEED);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_loss_and_scores_equal_separate_passes_in_double),
         cmocka_unit_test(test_every_gradient_matches_finite_differences),

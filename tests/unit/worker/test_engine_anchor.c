@@ -287,11 +287,10 @@ static void test_bf16_keeps_the_direction(void **state)
 
 int main(int argc, char **argv)
 {
-    struct errbuf e = {0};
     (void)argc;
-    if (kernels_level_prepare(kernels_level_native(), argv, &e) != OK) {
-        print_error("%s\n", e.text);
-        return 1;
+    const int not_here = test_level_prepare(argv);
+    if (not_here) {
+        return not_here;
     }
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_loss_and_gradient_are_those_of_the_kl_in_double),

@@ -242,13 +242,12 @@ static void test_scores_need_less_than_gradients_of_as_many_rows(void **state)
 
 int main(int argc, char **argv)
 {
-    struct errbuf e = {0};
     (void)argc;
-    if (kernels_level_prepare(kernels_level_native(), argv, &e) != OK) {
-        print_error("%s\n", e.text);
-        return 1;
+    const int not_here = test_level_prepare(argv);
+    if (not_here) {
+        return not_here;
     }
-    print_message("kernels %s, seed %d\n", kernels_level_name(kernels_level_native()), SEED);
+    print_message("seed %d\n", SEED);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_checkpointing_changes_no_bit_and_needs_less),
         cmocka_unit_test(test_nor_with_dropout_or_few_targets),

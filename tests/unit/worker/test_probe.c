@@ -34,9 +34,12 @@ static void test_digest_repeats_and_sees_weights_and_tiles(void **state)
     probe(&w, &config, other);
     assert_memory_not_equal(first, other, sizeof first);
     w.layers[1].down[5] /= 1.001f;
-    config.tile_rows = 64;
-    probe(&w, &config, other);
-    assert_memory_not_equal(first, other, sizeof first);
+    const uint32_t tiles[] = {64, 1};
+    for (size_t i = 0; i < sizeof tiles / sizeof tiles[0]; i++) {
+        config.tile_rows = tiles[i];
+        probe(&w, &config, other);
+        assert_memory_not_equal(first, other, sizeof first);
+    }
     weights_free(&w);
 }
 
@@ -113,11 +116,10 @@ static void test_every_allocation_may_fail(void **state)
 
 int main(int argc, char **argv)
 {
-    struct errbuf e = {0};
     (void)argc;
-    if (kernels_level_prepare(kernels_level_native(), argv, &e) != OK) {
-        print_error("%s\n", e.text);
-        return 1;
+    const int not_here = test_level_prepare(argv);
+    if (not_here) {
+        return not_here;
     }
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_digest_repeats_and_sees_weights_and_tiles),

@@ -131,8 +131,8 @@ static void test_nor_in_bf16(void **state)
 {
     (void)state;
     struct engine_config config = team_config();
-    if (!bf16_runs_here()) {
-        print_message("SKIPPED: bf16 with threads: this CPU has no AVX512_BF16\n");
+    if (!bf16_runs_here() || test_level() != KERNELS_V4) {
+        print_message("SKIPPED: bf16 with threads: wants x86-64-v4 and AVX512_BF16\n");
         skip();
     }
     config.precision = ENGINE_BF16;
@@ -141,13 +141,12 @@ static void test_nor_in_bf16(void **state)
 
 int main(int argc, char **argv)
 {
-    struct errbuf e = {0};
     (void)argc;
-    if (kernels_level_prepare(kernels_level_native(), argv, &e) != OK) {
-        print_error("%s\n", e.text);
-        return 1;
+    const int not_here = test_level_prepare(argv);
+    if (not_here) {
+        return not_here;
     }
-    print_message("kernels %s, seed %d\n", kernels_level_name(kernels_level_native()), SEED);
+    print_message("seed %d\n", SEED);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_lane_runs_once_a_call),
         cmocka_unit_test(test_bits_do_not_depend_on_the_threads_of_a_slot),

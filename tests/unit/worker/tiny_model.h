@@ -16,6 +16,7 @@
 
 #include "common/base/mem.h"
 #include "common/base/rng.h"
+#include "tests/support/test_level.h"
 #include "worker/engine.h"
 #include "worker/model/weights.h"
 
@@ -148,7 +149,7 @@ static inline struct engine_config tiny_config(const struct model_shape *shape,
                                                const struct lora_config *lora)
 {
     return (struct engine_config){
-        .shape = *shape, .lora = *lora, .kernels = kernels_level_native(), .seed = 5};
+        .shape = *shape, .lora = *lora, .kernels = test_level(), .seed = 5};
 }
 
 /* ---- the model in double ---- */
