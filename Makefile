@@ -40,7 +40,7 @@ bench-check: ## ratios of the last make bench against the committed ones
 
 asan: ## unit, fuzz and end-to-end tests under ASan and UBSan
 	@$(MAKE) --no-print-directory build PRESET=asan-ubsan
-	@PFT_SLOW=1 ctest --test-dir build/asan-ubsan --output-on-failure -j $(JOBS) -E '^(interop|tidy|data|bench)\.'
+	@PFT_SLOW=1 ctest --test-dir build/asan-ubsan --output-on-failure -j $(JOBS) -E '^(interop|tidy|data|bench)\.|test_(generate|team)\.(portable|x86-64-v3)$$'
 
 # What has no thread of its own to race, and other kernels than the best, are left to asan.
 tsan: ## unit tests, and end-to-end tests of threads, under TSan
