@@ -219,6 +219,12 @@ static enum err judge(const struct judge_options *o, struct errbuf *e)
                                            .is_llm = o->url != NULL};
         error = judge_sum(&in, &all, e);
     }
+    if (error == OK && json_integer_value(json_object_get(all, "n")) == 0) {
+        error = err_set(e, ERR_PARSE,
+                        "none of the %u answers got a score: no reply of '%.200s' holds a whole "
+                        "number from 0 to 10; is it a chat model behind that address?",
+                        answers.n, scorer->name);
+    }
     if (error == OK && o->json) {
         (void)json_dumpf(all, stdout, JSON_INDENT(1) | JSON_REAL_PRECISION(6));
         (void)puts("");

@@ -30,26 +30,51 @@ struct judge_http {
     uint64_t last_ms; /* start of the last request; 0: none yet */
 };
 
-/* http beyond this machine would show the key to everybody on the way. */
-static bool is_safe(const char *url)
+static bool is_https(const char *url)
 {
-    static const char *const local[] = {"http://127.0.0.1", "http://localhost", "http://[::1]"};
-    if (strncmp(url, "https://", 8) == 0) {
-        return true;
-    }
+    return strncmp(url, "https://", 8) == 0;
+}
+
+static bool is_this_machine(const char *host)
+{
+    static const char *const local[] = {"127.0.0.1", "localhost", "[::1]"};
     for (size_t i = 0; i < sizeof local / sizeof local[0]; i++) {
-        size_t n = strlen(local[i]);
-        if (strncmp(url, local[i], n) == 0 && (url[n] == ':' || url[n] == '/' || url[n] == '\0')) {
+        if (strcmp(host, local[i]) == 0) {
             return true;
         }
     }
     return false;
 }
 
+/* The address as libcurl will read it; http beyond this machine would show the key to everybody on
+ * the way. */
+static enum err check_address(const struct judge_http_config *cfg, struct errbuf *e)
+{
+    CURLU *url = curl_url();
+    char *host = NULL;
+    char *user = NULL;
+    enum err error = OK;
+    if (!url || curl_url_set(url, CURLUPART_URL, cfg->url, 0) != CURLUE_OK ||
+        curl_url_get(url, CURLUPART_HOST, &host, 0) != CURLUE_OK) {
+        error = err_set(e, ERR_USAGE, "%.200s: no address that libcurl can read", cfg->url);
+    } else if (curl_url_get(url, CURLUPART_USER, &user, 0) == CURLUE_OK) {
+        error = err_set(e, ERR_REFUSED,
+                        "the address of the judge names a user (before '@' and %.100s): a key is "
+                        "given in the environment",
+                        host);
+    } else if (cfg->key && cfg->key[0] && !is_https(cfg->url) && !is_this_machine(host)) {
+        error = err_set(e, ERR_REFUSED,
+                        "%.200s: the key would be sent without encryption; use https://", cfg->url);
+    }
+    curl_free(host);
+    curl_free(user);
+    curl_url_cleanup(url);
+    return error;
+}
+
 static enum err check(const struct judge_http_config *cfg, struct errbuf *e)
 {
-    bool http = strncmp(cfg->url, "http://", 7) == 0;
-    if (!http && strncmp(cfg->url, "https://", 8) != 0) {
+    if (strncmp(cfg->url, "http://", 7) != 0 && !is_https(cfg->url)) {
         return err_set(e, ERR_USAGE, "%.200s: an address with http:// or https:// is needed",
                        cfg->url);
     }
@@ -62,11 +87,7 @@ static enum err check(const struct judge_http_config *cfg, struct errbuf *e)
             return err_set(e, ERR_REFUSED, "the key holds a space or a control character");
         }
     }
-    if (cfg->key && cfg->key[0] && !is_safe(cfg->url)) {
-        return err_set(e, ERR_REFUSED,
-                       "%.200s: the key would be sent without encryption; use https://", cfg->url);
-    }
-    return OK;
+    return check_address(cfg, e);
 }
 
 enum err judge_http_open(const struct judge_http_config *cfg, struct judge_http **out,
@@ -155,6 +176,9 @@ static CURLcode attempt(struct judge_http *h, const char *body, struct str *answ
     curl_easy_reset(c);
     (void)curl_easy_setopt(c, CURLOPT_URL, h->url);
     (void)curl_easy_setopt(c, CURLOPT_PROTOCOLS_STR, "http,https");
+    if (!is_https(h->url)) { /* a proxy of the environment would read what stays on this machine */
+        (void)curl_easy_setopt(c, CURLOPT_PROXY, "");
+    }
     (void)curl_easy_setopt(c, CURLOPT_FOLLOWLOCATION, 0L);
     (void)curl_easy_setopt(c, CURLOPT_NOSIGNAL, 1L);
     (void)curl_easy_setopt(c, CURLOPT_HTTPHEADER, h->headers);

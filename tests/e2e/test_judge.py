@@ -35,8 +35,11 @@ class Judge(http.server.BaseHTTPRequestHandler):
         server = self.server
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         server.seen.append((self.path, self.headers.get("Authorization"), body))
+        server.times.append(time.monotonic())
         step = server.plan.pop(0) if server.plan else "fine"
-        if isinstance(step, int):
+        if isinstance(step, tuple):  # status, seconds to wait
+            self.reply(step[0], "later", {"Retry-After": str(step[1])})
+        elif isinstance(step, int):
             self.reply(step, f"no: {self.headers.get('Authorization')}", {"Retry-After": "0"})
         elif step == "timeout":
             server.stalled.wait(20)
@@ -75,7 +78,7 @@ class JudgeTest(unittest.TestCase):
         with open(self.file, "w", encoding="utf-8") as f:
             json.dump(ANSWERS, f)
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Judge)
-        self.server.seen, self.server.plan = [], []
+        self.server.seen, self.server.plan, self.server.times = [], [], []
         self.server.stalled = threading.Event()
         self.thread = threading.Thread(target=self.server.serve_forever)
         self.thread.start()
@@ -87,18 +90,19 @@ class JudgeTest(unittest.TestCase):
         self.server.server_close()
         shutil.rmtree(self.folder)
 
-    def run_judge(self, *args, code=0, key=KEY):
-        env = dict(os.environ, PFT_JUDGE_KEY=key)
+    def run_judge(self, *args, code=0, key=KEY, **more):
+        env = {name: text for name, text in os.environ.items() if "proxy" not in name.lower()}
+        env.update(PFT_JUDGE_KEY=key, **more)
         done = subprocess.run([os.path.join(BIN, "pft"), "judge", self.file, "--values", VALUES, *args],
                               capture_output=True, text=True, timeout=120, env=env, check=False)
         self.assertEqual(done.returncode, code, done.stdout + done.stderr)
         self.assertNotIn(KEY, done.stdout + done.stderr)
         return done
 
-    def ask(self, *args, code=0):
+    def ask(self, *args, code=0, **more):
         url = f"http://127.0.0.1:{self.server.server_port}/v1/"
         done = self.run_judge("--base-url", url, "--judge-model", "judge-1", "--cache", self.cache, "--rate",
-                              "60000", "--json", *args, code=code)
+                              "60000", "--json", *args, code=code, **more)
         return json.loads(done.stdout) if code == 0 else done
 
     def test_scores_swap_and_length_come_from_real_requests(self):
@@ -141,6 +145,38 @@ class JudgeTest(unittest.TestCase):
         result = self.ask()
         self.assertEqual(result["unscored"], 2)
         self.assertEqual(result["n"], 2)
+
+    def test_a_judge_that_scores_nothing_is_an_error(self):
+        self.server.plan = ["garbage", "vague"] * 8
+        done = self.ask(code=1)
+        self.assertIn("none of the 4 answers got a score", done.stderr)
+        self.assertEqual(done.stdout, "")
+
+    def test_the_rate_is_kept_and_retry_after_too(self):
+        with open(self.file, "w", encoding="utf-8") as f:
+            json.dump(ANSWERS[:1], f)
+        self.ask("--rate", "100")  # 0.6 s apart
+        apart = [b - a for a, b in zip(self.server.times, self.server.times[1:])]
+        self.assertGreaterEqual(len(apart), 1)
+        self.assertGreater(min(apart), 0.5)
+        shutil.rmtree(self.cache)
+        self.server.times.clear()
+        self.server.plan = [(429, 2)]  # the pause would be half a second
+        self.ask()
+        self.assertGreater(self.server.times[1] - self.server.times[0], 1.9)
+
+    def test_a_key_goes_to_no_other_machine_and_through_no_proxy_unencrypted(self):
+        port = self.server.server_port
+        words = ["--judge-model", "judge-1", "--cache", self.cache]
+        for host, said in [(f"127.0.0.1:9@127.0.0.2:{port}", "names a user"),
+                           (f"localhost@127.0.0.2:{port}", "names a user"),
+                           (f"127.0.0.2:{port}", "without encryption"),
+                           (f"127.0.0.1.example.invalid:{port}", "without encryption")]:
+            done = self.run_judge("--base-url", f"http://{host}/v1", *words, code=3)
+            self.assertIn(said, done.stderr)
+        self.assertEqual(self.server.seen, [])
+        proxy = "http://127.0.0.1:1"
+        self.assertEqual(self.ask(http_proxy=proxy, all_proxy=proxy, ALL_PROXY=proxy)["n"], 4)
 
     def test_a_refusal_ends_it_without_showing_the_key(self):
         self.server.plan = [401]
