@@ -6,7 +6,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cli/run_info.h"
+#include "common/base/file.h"
+#include "common/base/limits.h"
 #include "common/base/mem.h"
+#include "common/wire/answers.h"
+
+#define LEAST_TOP_P 1e-6
 
 void asking_options(struct asking *a, struct args_option list[ASKING_ALL])
 {
@@ -25,6 +31,9 @@ void asking_options(struct asking *a, struct args_option list[ASKING_ALL])
         {"--mix", "AXIS=LAMBDA",
          "p(first value)^LAMBDA p(second)^(1-LAMBDA) of the axis, LAMBDA from -2 to 3", &a->mix,
          NULL, NULL},
+        {"--inferred", "FILE",
+         "output of pft infer --json: --mix AXIS then takes LAMBDA from there", &a->inferred, NULL,
+         NULL},
         {"--temperature", "T", "0 (default): the likeliest token; up to 10", &a->temperature, NULL,
          NULL},
         {"--top-p", "P", "draw among the likeliest that have P together (default 1)", &a->top_p,
@@ -49,18 +58,28 @@ enum err asking_take(struct asking *a, const struct args *args, struct errbuf *e
     return local_words_check(&a->served, args->usage, e);
 }
 
-static enum err put_number(json_t *request, const char *key, const char *option, const char *text,
-                           struct errbuf *e)
+enum err asking_place(const char *out, char path[FILE_PATH_BYTES], struct errbuf *e)
 {
-    char *end = NULL;
-    double value = text ? strtod(text, &end) : 0.0;
-    if (text && (end == text || *end != '\0')) {
-        return err_set(e, ERR_USAGE, "%s %s: a number is wanted", option, text);
+    char folder[FILE_PATH_BYTES];
+    char real[PATH_MAX];
+    const char *slash = strrchr(out, '/');
+    const char *name = slash ? slash + 1 : out;
+    file_folder_of(folder, out);
+    if (name[0] == '\0' || !realpath(folder, real)) {
+        return err_set(e, ERR_NOT_FOUND, "--out %s: there is no such folder", out);
     }
-    if (text) {
+    return file_join(path, real, name, e);
+}
+
+static enum err put_number(json_t *request, const char *key, const char *option, const char *text,
+                           double least, double most, struct errbuf *e)
+{
+    double value = 0.0;
+    enum err error = text ? wish_number(option, text, least, most, &value, e) : OK;
+    if (error == OK && text) {
         json_object_set_new(request, key, json_real(value));
     }
-    return OK;
+    return error;
 }
 
 static enum err put_whole(json_t *request, const char *key, const char *option, const char *text,
@@ -74,39 +93,58 @@ static enum err put_whole(json_t *request, const char *key, const char *option, 
     return error;
 }
 
-enum err asking_mix(json_t *request, const char *text, struct errbuf *e)
+struct wish_source asking_source(const struct asking *a)
 {
-    const char *equals = strrchr(text, '=');
-    char *end = NULL;
-    double lambda = equals ? strtod(equals + 1, &end) : 0.0;
-    if (!equals || equals == text || end == equals + 1 || *end != '\0') {
-        return err_set(e, ERR_USAGE, "mix %s: AXIS=LAMBDA is wanted", text);
+    return (struct wish_source){.values = a->values, .inferred = a->inferred};
+}
+
+/* Names can be checked before anything starts where the values are at hand; what --set makes of
+ * them is known to the coordinator alone. */
+static enum err load_values(struct asking *a, struct errbuf *e)
+{
+    struct run_info info;
+    struct errbuf unread;
+    if (a->served.values) {
+        return values_load(a->served.values, &a->values, e);
     }
-    json_object_del(request, "value");
-    json_object_set_new(request, "mix",
-                        json_pack("{s:o,s:f}", "axis", json_stringn(text, (size_t)(equals - text)),
-                                  "lambda", lambda));
+    if (a->served.run && a->served.n_sets == 0 &&
+        run_info_open(a->served.run, NULL, 0, &info, &unread) == OK) {
+        a->values = info.values;
+        info.values = NULL;
+        run_info_close(&info);
+    }
     return OK;
 }
 
-enum err asking_request(const struct asking *a, json_t **out, struct errbuf *e)
+void asking_free(struct asking *a)
+{
+    values_free(&a->values);
+}
+
+enum err asking_request(struct asking *a, json_t **out, struct errbuf *e)
 {
     json_t *r = json_object();
-    enum err error = put_number(r, "temperature", "--temperature", a->temperature, e);
+    enum err error = load_values(a, e);
+    const struct wish_source source = asking_source(a);
     if (error == OK) {
-        error = put_number(r, "top_p", "--top-p", a->top_p, e);
+        error = put_number(r, "temperature", "--temperature", a->temperature, 0.0,
+                           (double)ANSWER_TEMPERATURE_MAX, e);
     }
     if (error == OK) {
-        error = put_whole(r, "max_new_tokens", "--max-new-tokens", a->max_new, 1, 1 << 20, e);
+        error = put_number(r, "top_p", "--top-p", a->top_p, LEAST_TOP_P, 1.0, e);
+    }
+    if (error == OK) {
+        error = put_whole(r, "max_new_tokens", "--max-new-tokens", a->max_new, 1,
+                          LIMIT_ANSWER_TOKENS, e);
     }
     if (error == OK) {
         error = put_whole(r, "seed", "--seed", a->seed, 0, LONG_MAX, e);
     }
     if (error == OK && a->value) {
-        json_object_set_new(r, "value", json_string(a->value));
+        error = wish_value(&source, r, a->value, e);
     }
     if (error == OK && a->mix) {
-        error = asking_mix(r, a->mix, e);
+        error = wish_mix(&source, r, a->mix, e);
     }
     *out = r;
     if (error != OK) {

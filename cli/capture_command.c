@@ -1,7 +1,6 @@
 /* capture_command.c - pft capture: the control vector of an axis, through a coordinator and workers
  * of its own. Owns: nothing. Never: activations; the workers sum them. */
 #include <jansson.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,7 +19,7 @@ struct capture_command {
     struct talk talk;
     const char *axis, *out, *scenarios;
     const char *sweep, *multipliers, *limit; /* layers: many captures and a choice (sweep.h) */
-    char path[FILE_PATH_BYTES];              /* of out, absolute */
+    char path[FILE_PATH_BYTES];              /* of out, for a coordinator in another folder */
     long most;
     bool json;
     json_t *answer;
@@ -66,20 +65,6 @@ static enum err print_answer(const struct capture_command *c, struct errbuf *e)
         (void)printf("%5zu   %.4f\n", i, json_number_value(norm));
     }
     return OK;
-}
-
-/* The coordinator writes the file; it may run in another folder. */
-static enum err find_place(struct capture_command *c, struct errbuf *e)
-{
-    char folder[FILE_PATH_BYTES];
-    char real[PATH_MAX];
-    const char *slash = strrchr(c->out, '/');
-    const char *name = slash ? slash + 1 : c->out;
-    file_folder_of(folder, c->out);
-    if (name[0] == '\0' || !realpath(folder, real)) {
-        return err_set(e, ERR_NOT_FOUND, "--out %s: there is no such folder", c->out);
-    }
-    return file_join(c->path, real, name, e);
 }
 
 static enum err check_sweep(const struct capture_command *c, struct errbuf *e)
@@ -153,7 +138,7 @@ static enum err read_options(struct capture_command *c, int argc, char **argv, s
     if (error == OK && c->scenarios) {
         error = args_number("--scenarios", c->scenarios, 1, LIMIT_GROUPS, &c->most, e);
     }
-    return error == OK ? find_place(c, e) : error;
+    return error == OK ? asking_place(c->out, c->path, e) : error;
 }
 
 int cli_capture(int argc, char **argv)

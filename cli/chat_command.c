@@ -77,27 +77,48 @@ static void prompt(const struct chat *c)
 static const char COMMANDS_TEXT[] =
     "/value NAME        answer as someone who holds this value\n"
     "/mix AXIS=LAMBDA   mix the two values of an axis (-2 to 3; 1 is the first value alone)\n"
+    "/mix AXIS          LAMBDA as --inferred FILE has it\n"
     "/plain             no preference\n"
     "/forget            begin a new conversation\n"
-    "Anything else is said to the model. The end of input ends the chat.\n";
+    "/quit              the end, as the end of input is\n"
+    "Anything else is said to the model.\n";
+
+static void end(struct chat *c)
+{
+    c->over = true;
+    talk_end(&c->talk);
+}
 
 static void command(struct chat *c, const char *line)
 {
+    const struct wish_source source = asking_source(&c->asking);
     struct errbuf e;
+    enum err error = OK;
     if (strncmp(line, "/value ", 7) == 0) {
-        json_object_del(c->settings, "mix");
-        json_object_set_new(c->settings, "value", json_string(line + 7));
+        error = wish_value(&source, c->settings, line + 7, &e);
     } else if (strncmp(line, "/mix ", 5) == 0) {
-        if (asking_mix(c->settings, line + 5, &e) != OK) {
-            (void)fprintf(stderr, "pft chat: %s\n", e.text);
-        }
+        error = wish_mix(&source, c->settings, line + 5, &e);
     } else if (strcmp(line, "/plain") == 0) {
         json_object_del(c->settings, "mix");
         json_object_del(c->settings, "value");
     } else if (strcmp(line, "/forget") == 0) {
         json_array_clear(c->history);
+    } else if (strcmp(line, "/quit") == 0 || strcmp(line, "/exit") == 0) {
+        end(c);
     } else {
         (void)fputs(COMMANDS_TEXT, stderr);
+    }
+    if (error != OK) {
+        (void)fprintf(stderr, "pft chat: %s\n", e.text);
+    }
+}
+
+/* Blanks at the end are nobody's words. */
+static void trim(char *line)
+{
+    size_t n = strlen(line);
+    while (n > 0 && strchr(" \t\r", line[n - 1])) {
+        line[--n] = '\0';
     }
 }
 
@@ -128,9 +149,11 @@ static void on_lines(void *context)
         if (!t) {
             break;
         }
+        if (t->text) {
+            trim(t->text);
+        }
         if (!t->text) {
-            c->over = true;
-            talk_end(&c->talk);
+            end(c);
         } else if (t->text[0] == '/') {
             command(c, t->text);
         } else if (t->text[0] != '\0') {
@@ -230,5 +253,6 @@ int cli_chat(int argc, char **argv)
     json_decref(c.settings);
     json_decref(c.history);
     mem_free(c.asked);
+    asking_free(&c.asking);
     return error == OK ? code : cli_explain("pft chat", error, &e);
 }

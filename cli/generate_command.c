@@ -19,24 +19,26 @@ struct generate_command {
     const char *prompts[ARGS_REPEATS];
     int n_prompts;
     bool json;
-    json_t *requests; /* array */
-    json_t *answers;  /* what came back */
+    char path[FILE_PATH_BYTES]; /* of out */
+    json_t *common;             /* a request as the options have it */
+    json_t *requests;           /* array */
+    json_t *answers;            /* what came back */
 };
 
 /* An item of --prompts: a text, or a request that says more than the options do. */
 static enum err add_item(struct generate_command *c, json_t *item, struct errbuf *e)
 {
-    json_t *request = NULL;
-    enum err error = asking_request(&c->asking, &request, e);
-    if (error == OK && json_is_string(item)) {
+    json_t *request = json_copy(c->common);
+    enum err error = OK;
+    if (json_is_string(item)) {
         json_object_set(request, "prompt", item);
-    } else if (error == OK && json_is_object(item)) {
+    } else if (json_is_object(item)) {
         if (json_object_get(item, "value") || json_object_get(item, "mix")) {
             json_object_del(request, "value");
             json_object_del(request, "mix");
         }
         json_object_update(request, item);
-    } else if (error == OK) {
+    } else {
         error = err_set(e, ERR_PARSE, "%s: item %zu is neither a text nor an object",
                         c->prompts_file, json_array_size(c->requests));
     }
@@ -67,26 +69,19 @@ static enum err read_data(struct generate_command *c, struct errbuf *e)
     return error;
 }
 
-static enum err read_prompts(struct generate_command *c, struct errbuf *e)
+static enum err read_file(struct generate_command *c, struct errbuf *e)
 {
     json_error_t where;
     size_t i;
     json_t *item;
-    enum err error = OK;
-    c->requests = json_array();
-    if (c->asking.served.data) {
-        error = read_data(c, e);
-    }
-    for (int k = 0; error == OK && k < c->n_prompts; k++) {
-        json_t *text = json_string(c->prompts[k]);
-        error =
-            text ? add_item(c, text, e) : err_set(e, ERR_PARSE, "--prompt %d is no UTF-8", k + 1);
-        json_decref(text);
-    }
-    if (error != OK || !c->prompts_file) {
+    char *text = NULL;
+    size_t n = 0;
+    enum err error = file_read(c->prompts_file, LIMIT_JSON_BYTES, &text, &n, e);
+    if (error != OK) {
         return error;
     }
-    json_t *list = json_load_file(c->prompts_file, 0, &where);
+    json_t *list = json_loadb(text, n, 0, &where);
+    mem_free(text);
     if (!json_is_array(list)) {
         error =
             err_set(e, ERR_PARSE, "%s:%d: a JSON array of prompts is wanted%s%s", c->prompts_file,
@@ -98,6 +93,22 @@ static enum err read_prompts(struct generate_command *c, struct errbuf *e)
     }
     json_decref(list);
     return error;
+}
+
+static enum err read_prompts(struct generate_command *c, struct errbuf *e)
+{
+    enum err error = asking_request(&c->asking, &c->common, e);
+    c->requests = json_array();
+    if (error == OK && c->asking.served.data) {
+        error = read_data(c, e);
+    }
+    for (int k = 0; error == OK && k < c->n_prompts; k++) {
+        json_t *text = json_string(c->prompts[k]);
+        error =
+            text ? add_item(c, text, e) : err_set(e, ERR_PARSE, "--prompt %d is no UTF-8", k + 1);
+        json_decref(text);
+    }
+    return error == OK && c->prompts_file ? read_file(c, e) : error;
 }
 
 static void begin(struct talk *talk)
@@ -133,7 +144,7 @@ static void add_questions(const struct generate_command *c, json_t *answers)
 static enum err write_answers(const struct generate_command *c, struct errbuf *e)
 {
     char *text = json_dumps(c->answers, JSON_INDENT(1));
-    enum err error = text ? file_write_atomic(c->out, text, strlen(text), e)
+    enum err error = text ? file_write_atomic(c->path, text, strlen(text), e)
                           : err_set(e, ERR_NOMEM, "no memory for the answers");
     mem_free(text);
     return error;
@@ -235,6 +246,9 @@ static enum err read_options(struct generate_command *c, int argc, char **argv, 
     if (error == OK && c->limit && !data) {
         error = err_set(e, ERR_USAGE, "--limit goes with --data FILE");
     }
+    if (error == OK && c->out) {
+        error = asking_place(c->out, c->path, e);
+    }
     if (error == OK && c->asking.count) {
         c->asking.workers = "1"; /* it has nothing to do */
     }
@@ -261,7 +275,9 @@ int cli_generate(int argc, char **argv)
     if (error == OK && code == CLI_OK) {
         error = c.asking.count ? print_count(&c, &e) : print_answers(&c, &e);
     }
+    json_decref(c.common);
     json_decref(c.requests);
     json_decref(c.answers);
+    asking_free(&c.asking);
     return error == OK ? code : cli_explain("pft generate", error, &e);
 }

@@ -105,6 +105,7 @@ static enum err settle(const struct infer_options *o, struct inference *n, struc
     }
     if (error == OK && o->axis) {
         error = values_find_axis(values, o->axis, &n->settings.axis, e);
+        error = error == OK ? OK : err_prefix(e, ERR_USAGE, "--axis");
     }
     if (error == OK && o->prior) {
         n->settings.prior = n->prior;
@@ -177,7 +178,7 @@ static enum err infer(const struct infer_options *o, const struct scoring *s, st
         error = choices_of(s, n, o->pool, n->pool, &choices, code, e);
     }
     if (error == OK && *code == CLI_OK && n->pool) {
-        error = infer_ask(n->pool, choices, &n->settings, &n->result, &n->next, e);
+        error = infer_ask(n->pool, n->history, choices, &n->settings, &n->result, &n->next, e);
     }
     value_scores_free(&choices);
     return error;

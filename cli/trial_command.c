@@ -37,11 +37,20 @@ struct trials {
     struct trial_report by_model, by_words;
 };
 
+static bool is_readout(const char *name)
+{
+    return strcmp(name, "inferred") == 0 || strcmp(name, "history") == 0;
+}
+
 bool trial_asked_for(int argc, char **argv)
 {
+    static const char joined[] = "--readout=";
     for (int i = 1; i < argc; i++) {
-        bool apart = i + 1 < argc && strcmp(argv[i], "--readout") == 0;
-        if (strcmp(apart ? argv[i + 1] : argv[i], apart ? "inferred" : "--readout=inferred") == 0) {
+        if (strcmp(argv[i], "--readout") == 0 && i + 1 < argc && is_readout(argv[i + 1])) {
+            return true;
+        }
+        if (strncmp(argv[i], joined, sizeof joined - 1) == 0 &&
+            is_readout(argv[i] + sizeof joined - 1)) {
             return true;
         }
     }
@@ -52,8 +61,9 @@ static enum err read_options(struct trial_options *o, int argc, char **argv, str
 {
     const struct args_option options[] = {
         {"--task", "NAME", "history", &o->task, NULL, NULL},
-        {"--readout", "NAME", "inferred: values from choices, by Bayes' rule", &o->readout, NULL,
-         NULL},
+        {"--readout", "NAME",
+         "inferred: values from choices, by Bayes' rule; history: the same without --task",
+         &o->readout, NULL, NULL},
         {"--shots", "LIST", "choices known, rising (default 0,1,2,3,5,10)", &o->shots, NULL, NULL},
         {"--users", "N", "simulated users of each value (default 200)", &o->users, NULL, NULL},
         {"--seed", "N", "of the simulated users (default 0)", &o->seed, NULL, NULL},
@@ -87,9 +97,12 @@ static enum err read_options(struct trial_options *o, int argc, char **argv, str
     if (error == OK && a.n_positional != 1) {
         error = err_set(e, ERR_USAGE, "one RUN is needed; usage: %s", a.usage);
     }
+    if (error == OK && !o->task && strcmp(o->readout, "history") == 0) {
+        o->task = "history";
+    }
     if (error == OK && (!o->task || strcmp(o->task, "history") != 0)) {
-        error = err_set(e, ERR_USAGE, "--readout inferred goes with --task history; usage: %s",
-                        a.usage);
+        error = err_set(e, ERR_USAGE, "--readout %s goes with --task history; usage: %s",
+                        o->readout, a.usage);
     }
     return error;
 }

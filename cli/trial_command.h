@@ -5,7 +5,7 @@
 
 #include <stdbool.h>
 
-/* Do the words ask for --readout inferred? */
+/* Do the words ask for --readout inferred, or history? */
 bool trial_asked_for(int argc, char **argv);
 
 /* As the functions of cli.h. */

@@ -4,7 +4,9 @@
 #include <math.h>
 #include <string.h>
 
+#include "common/base/conf.h"
 #include "common/base/mem.h"
+#include "common/base/quote.h"
 #include "common/format/json_doc.h"
 #include "coordinator/render_prompt.h"
 
@@ -14,20 +16,6 @@ struct wish {
     uint32_t axis, side;
     double lambda; /* of side a */
 };
-
-static enum err find_value(const struct values *v, const char *name, struct wish *w,
-                           struct errbuf *e)
-{
-    for (uint32_t axis = 0; axis < v->n_axes; axis++) {
-        for (uint32_t side = 0; side < 2; side++) {
-            if (strcmp(v->axes[axis].poles[side].name, name) == 0) {
-                *w = (struct wish){.one = true, .axis = axis, .side = side};
-                return OK;
-            }
-        }
-    }
-    return err_set(e, ERR_NOT_FOUND, "value '%s': no axis of the values file has it", name);
-}
 
 static enum err find_mix(const struct values *v, const json_t *mix, struct wish *w,
                          struct errbuf *e)
@@ -46,6 +34,31 @@ static enum err find_mix(const struct values *v, const json_t *mix, struct wish 
     return values_find_axis(v, axis, &w->axis, e);
 }
 
+/* A misspelt field would be answered as if it were not there. */
+static enum err check_names(const json_t *request, struct errbuf *e)
+{
+    static const char *const names[] = {"prompt",      "history", "value",          "mix",
+                                        "temperature", "top_p",   "max_new_tokens", "seed"};
+    const size_t n = sizeof names / sizeof names[0];
+    const char *name;
+    json_t *field;
+    json_object_foreach((json_t *)(uintptr_t)request, name, field)
+    {
+        bool known = false;
+        for (size_t i = 0; i < n; i++) {
+            known = known || strcmp(names[i], name) == 0;
+        }
+        if (!known) {
+            char quoted[QUOTE_BYTES];
+            const char *near = conf_nearest(name, names, n);
+            return err_set(e, ERR_PARSE, "unknown field %s%s%s%s",
+                           quote(name, strlen(name), quoted), near ? "; did you mean '" : "",
+                           near ? near : "", near ? "'?" : "");
+        }
+    }
+    return OK;
+}
+
 static enum err read_wish(const struct render *r, const json_t *request, struct wish *w,
                           struct errbuf *e)
 {
@@ -61,7 +74,8 @@ static enum err read_wish(const struct render *r, const json_t *request, struct 
     if (!r->values) {
         return err_set(e, ERR_REFUSED, "no values file is known: set data.values");
     }
-    return value ? find_value(r->values, json_string_value(value), w, e)
+    w->one = value != NULL;
+    return value ? values_find(r->values, json_string_value(value), &w->axis, &w->side, e)
                  : find_mix(r->values, mix, w, e);
 }
 
@@ -169,6 +183,9 @@ enum err ask_request_add(struct generate *g, struct render *r, const json_t *req
     struct render_turn *turns = mem_calloc(n, sizeof *turns);
     enum err error =
         turns ? read_history(history, turns, e) : err_set(e, ERR_NOMEM, "no memory for a history");
+    if (error == OK) {
+        error = check_names(request, e);
+    }
     if (error == OK) {
         error = read_wish(r, request, &wish, e);
     }

@@ -31,7 +31,9 @@ enum err eval_ask_task(struct eval_request *ask, const char *value, struct errbu
         return OK;
     }
     for (int i = 0; i < EVAL_TASKS; i++) {
-        str_addf(&known, "%s%s", i == 0 ? "" : ", ", eval_kind((enum eval_task)i)->name);
+        if (i != EVAL_VALUES && i != EVAL_GENERATED) { /* --readout asks for these two */
+            str_addf(&known, "%s%s", i == 0 ? "" : ", ", eval_kind((enum eval_task)i)->name);
+        }
     }
     enum err error = err_set(e, ERR_USAGE, "--task: '%s' is unknown; there are %s", value,
                              known.data ? known.data : "");

@@ -6,8 +6,6 @@
 #include <string.h>
 
 #include "common/base/check.h"
-#include "common/base/conf.h"
-#include "common/base/quote.h"
 #include "coordinator/drift.h"
 #include "coordinator/posterior.h"
 
@@ -144,12 +142,44 @@ enum err infer_run(const struct values *values, const struct dataset *history,
     return error;
 }
 
-enum err infer_ask(const struct dataset *pool, const struct value_scores *choices,
-                   const struct infer_settings *settings, const struct infer_result *r,
-                   struct infer_next *out, struct errbuf *e)
+static bool same_text(struct data_text a, struct data_text b)
+{
+    return a.bytes == b.bytes && memcmp(a.text, b.text, a.bytes) == 0;
+}
+
+static bool has_option(const struct data_scenario *item, struct data_text text)
+{
+    for (uint32_t i = 0; i < item->n_options; i++) {
+        if (same_text(item->options[i].text, text)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Does the history hold this question: its text and its options, in whatever order? */
+static bool is_answered(const struct dataset *history, const struct data_scenario *item)
+{
+    for (uint32_t i = 0; i < history->n_scenarios; i++) {
+        const struct data_scenario *old = &history->scenarios[i];
+        bool same = old->n_options == item->n_options && same_text(old->text, item->text);
+        for (uint32_t k = 0; same && k < item->n_options; k++) {
+            same = has_option(old, item->options[k].text);
+        }
+        if (same) {
+            return true;
+        }
+    }
+    return false;
+}
+
+enum err infer_ask(const struct dataset *pool, const struct dataset *history,
+                   const struct value_scores *choices, const struct infer_settings *settings,
+                   const struct infer_result *r, struct infer_next *out, struct errbuf *e)
 {
     uint32_t from;
     uint32_t n;
+    uint32_t answered = 0;
     range_of(settings, r->n_axes, &from, &n);
     *out = (struct infer_next){.information = -1.0};
     for (uint32_t i = 0; i < pool->n_scenarios; i++) {
@@ -159,6 +189,10 @@ enum err infer_ask(const struct dataset *pool, const struct value_scores *choice
             return error;
         }
         if (item->axis != DATASET_NO_AXIS && !looked_at(settings, item->axis)) {
+            continue;
+        }
+        if (is_answered(history, item)) {
+            answered++;
             continue;
         }
         bool axis = item->axis != DATASET_NO_AXIS;
@@ -172,8 +206,14 @@ enum err infer_ask(const struct dataset *pool, const struct value_scores *choice
             *out = (struct infer_next){.item = i, .information = nats, .about_axis = axis};
         }
     }
-    return out->information >= 0.0
-               ? OK
+    if (out->information >= 0.0) {
+        return OK;
+    }
+    return answered > 0
+               ? err_set(e, ERR_REFUSED,
+                         "%s: all %u items of the pool that could be asked are answered "
+                         "in the history already",
+                         pool->path, answered)
                : err_set(e, ERR_REFUSED, "%s: no item of the pool is about the axis asked for",
                          pool->path);
 }
@@ -266,24 +306,6 @@ void infer_json(const struct values *values, const struct infer_settings *settin
     }
 }
 
-static enum err find_value(const struct values *values, const char *name, uint32_t *value,
-                           struct errbuf *e)
-{
-    const char *names[2 * LIMIT_AXES];
-    char quoted[QUOTE_BYTES];
-    for (uint32_t v = 0; v < 2 * values->n_axes; v++) {
-        names[v] = values->axes[v / 2].poles[v % 2].name;
-        if (strcmp(names[v], name) == 0) {
-            *value = v;
-            return OK;
-        }
-    }
-    const char *near = conf_nearest(name, names, (size_t)2 * values->n_axes);
-    return err_set(e, ERR_USAGE, "--prior: there is no value %s%s%s%s",
-                   quote(name, strlen(name), quoted), near ? "; did you mean '" : "",
-                   near ? near : "", near ? "'?" : "");
-}
-
 enum err infer_prior(const struct values *values, const char *text, double prior[2 * LIMIT_AXES],
                      struct errbuf *e)
 {
@@ -294,7 +316,8 @@ enum err infer_prior(const struct values *values, const char *text, double prior
     while (*text != '\0') {
         size_t n = strcspn(text, "=");
         char *end = NULL;
-        uint32_t value = 0;
+        uint32_t axis = 0;
+        uint32_t side = 0;
         if (text[n] != '=' || n == 0 || n >= sizeof name) {
             return err_set(e, ERR_USAGE,
                            "--prior: expected NAME=WEIGHT, comma-separated, found '%.64s'", text);
@@ -309,12 +332,19 @@ enum err infer_prior(const struct values *values, const char *text, double prior
                            "'%.64s'",
                            name, text + n + 1);
         }
-        enum err error = find_value(values, name, &value, e);
-        if (error != OK) {
-            return error;
+        if (values_find(values, name, &axis, &side, e) != OK) {
+            return err_prefix(e, ERR_USAGE, "--prior");
         }
-        prior[value] = weight;
+        prior[2 * axis + side] = weight;
         text = *end == ',' ? end + 1 : end;
+    }
+    for (uint32_t axis = 0; axis < values->n_axes; axis++) {
+        if (prior[2 * axis] + prior[2 * axis + 1] <= 0.0) {
+            return err_set(e, ERR_USAGE,
+                           "--prior: both values of the axis '%s' have weight 0; one of them must "
+                           "be possible",
+                           values->axes[axis].name);
+        }
     }
     return OK;
 }

@@ -61,8 +61,11 @@ MUST_USE enum err infer_run(const struct values *values, const struct dataset *h
                             const struct infer_settings *settings, struct infer_result *out,
                             struct errbuf *e);
 
-/* The item of greatest expected information in a pool; the first one on a tie. */
-MUST_USE enum err infer_ask(const struct dataset *pool, const struct value_scores *choices,
+/* The item of greatest expected information in a pool; the first one on a tie. What the history has
+ * answered (same text, same options) is not asked again. choices: of the pool. ERR_REFUSED: no item
+ * is left, or none was scored. */
+MUST_USE enum err infer_ask(const struct dataset *pool, const struct dataset *history,
+                            const struct value_scores *choices,
                             const struct infer_settings *settings, const struct infer_result *r,
                             struct infer_next *out, struct errbuf *e);
 
@@ -72,7 +75,7 @@ void infer_json(const struct values *values, const struct infer_settings *settin
                 const struct infer_next *next, struct str *json);
 
 /* Prior weights from "NAME=WEIGHT,NAME=WEIGHT,...": values that are not named have 1. ERR_USAGE
- * names the value and the nearest known one. */
+ * names the value and the nearest known one, or the axis of which no value is possible. */
 MUST_USE enum err infer_prior(const struct values *values, const char *text,
                               double prior[2 * LIMIT_AXES], struct errbuf *e);
 

@@ -268,6 +268,28 @@ enum err values_load(const char *path, struct values **out, struct errbuf *e)
     return error;
 }
 
+enum err values_find(const struct values *v, const char *name, uint32_t *axis, uint32_t *side,
+                     struct errbuf *e)
+{
+    const char *names[2 * LIMIT_AXES] = {NULL};
+    const size_t n = (size_t)2 * v->n_axes;
+    char quoted[QUOTE_BYTES];
+    for (uint32_t i = 0; i < n; i++) {
+        names[i] = v->axes[i / 2].poles[i % 2].name;
+        if (strcmp(names[i], name) == 0) {
+            *axis = i / 2;
+            *side = i % 2;
+            return OK;
+        }
+    }
+    const char *near = conf_nearest(name, names, n);
+    (void)quote(name, strlen(name), quoted);
+    return near ? err_set(e, ERR_NOT_FOUND, "unknown value %s; the nearest known one is '%s'",
+                          quoted, near)
+                : err_set(e, ERR_NOT_FOUND, "unknown value %s; the first of %zu is '%s'", quoted, n,
+                          names[0]);
+}
+
 enum err values_find_axis(const struct values *v, const char *name, uint32_t *axis,
                           struct errbuf *e)
 {

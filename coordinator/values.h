@@ -35,6 +35,11 @@ MUST_USE enum err values_load(const char *path, struct values **out, struct errb
 MUST_USE enum err values_parse(const char *text, size_t bytes, const char *name,
                                struct values **out, struct errbuf *e);
 
+/* Axis and side of a value by its name alone, letter by letter. ERR_NOT_FOUND names the nearest
+ * value of any axis. */
+MUST_USE enum err values_find(const struct values *v, const char *name, uint32_t *axis,
+                              uint32_t *side, struct errbuf *e);
+
 /* Index of an axis by name, letter by letter. ERR_NOT_FOUND names the nearest one. */
 MUST_USE enum err values_find_axis(const struct values *v, const char *name, uint32_t *axis,
                                    struct errbuf *e);

@@ -156,9 +156,12 @@ class Generate(unittest.TestCase):
         self.assertEqual(quiet, asked.hear())
 
     def test_a_chat_keeps_its_history_and_its_workers(self):
-        lines = ["Hello", "/value " + VALUE, "And now?", f"/mix {AXIS}=0.5", "Both?", "/plain", "", "End"]
-        out = self.fine(pft("chat", *BARE, "--max-new-tokens", "6", "--workers", "1",
-                            text="\n".join(lines) + "\n"))
+        lines = ["Hello", "/value Nobody", f"/value {VALUE} ", "And now?", f"/mix {AXIS}=9", f"/mix {AXIS}=0.5",
+                 "Both? \r", "/plain", "  ", "End", "/quit", "Nobody hears this"]
+        chat = pft("chat", *BARE, "--max-new-tokens", "6", "--workers", "1", text="\n".join(lines) + "\n")
+        out = self.fine(chat)
+        self.assertIn("unknown value 'Nobody'", chat.stderr)
+        self.assertIn("'9' is not a number from -2 to 3", chat.stderr)
         asked = Asked(self, "asked", self.config())
         asked.worker()
         history, expected = [], ""
@@ -249,6 +252,7 @@ class Generate(unittest.TestCase):
                                ({"generate": [{"prompt": "a", "value": "Nobody"}]}, "Nobody"),
                                ({"generate": [{"prompt": "a", "mix": {"axis": AXIS, "lambda": 3.5}}]}, "lambda"),
                                ({"generate": [{"prompt": "a", "top_p": 0}]}, "top_p"),
+                               ({"generate": [{"prompt": "a", "temprature": 1}]}, "did you mean 'temperature'?"),
                                ({"generate": [{"prompt": "a", "max_new_tokens": 1e6}]}, "max_new_tokens"),
                                ({"generate": [{"prompt": "a", "history": [{"role": "x"}]}]}, "history"),
                                ({"capture": {"axis": "Nothing", "out": "x"}}, "Nothing"),
@@ -272,6 +276,15 @@ class Generate(unittest.TestCase):
                 (["generate", *BARE, "--prompt", "a", "--value", VALUE, "--mix", AXIS + "=1"], 2, "not both"),
                 (["generate", *BARE, "--prompt", "a", "--mix", "1"], 2, "AXIS=LAMBDA"),
                 (["generate", *BARE, "--prompt", "a", "--seed", "x"], 2, "--seed"),
+                (["generate", *BARE, "--prompt", "a", "--temperature", "nan"], 2, "0 to 10"),
+                (["generate", *BARE, "--prompt", "a", "--temperature", "11"], 2, "0 to 10"),
+                (["generate", *BARE, "--prompt", "a", "--top-p", "1.5"], 2, "--top-p"),
+                (["generate", *BARE, "--prompt", "a", "--max-new-tokens", "5000"], 2, "4096"),
+                (["generate", *BARE, "--prompt", "a", "--mix", AXIS + "=inf"], 2, "-2 to 3"),
+                (["generate", *BARE, "--prompt", "a", "--mix", "Risk=1"], 2, AXIS),
+                (["generate", *BARE, "--prompt", "a", "--value", "Risk-taker"], 2, VALUE),
+                (["generate", *BARE, "--prompt", "a", "--out", "/nowhere/x.json"], 1, "no such folder"),
+                (["generate", *BARE, "--prompts", "/nowhere/x.json"], 1, "/nowhere/x.json: "),
                 (["generate", *BARE, "--prompt", "a", "--limit", "1"], 2, "--limit goes with --data"),
                 (["generate", *BARE, "--data", DATA, "--value", VALUE], 2, "leave --value"),
                 (["generate", "--model", MODEL, "--data", DATA], 2, "needs --values"),

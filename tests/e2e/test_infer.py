@@ -111,6 +111,7 @@ class Infer(unittest.TestCase):
         self.assertFalse(found["calibrated"])
         self.assertIn(found["next"]["item"], range(5))
         self.assertGreaterEqual(found["next"]["information"]["bits"], 0.0)
+        self.assertNotEqual(found["next"]["scenario"], own[0]["scenario"])
         self.assertEqual(found["next"]["scenario"], self.items[1 + found["next"]["item"]]["scenario"])
         alone = self.infer(history, "--axis", axis, "--temperature", "5")
         self.assertEqual(list(alone["axes"]), [axis])
@@ -132,6 +133,34 @@ class Infer(unittest.TestCase):
         self.assertEqual(done.returncode, 3, done.stderr)
         self.assertIn("data.hold_out: 96 leaves none of the 96 scenarios", done.stderr)
 
+    def test_what_was_answered_is_not_asked_again(self):
+        history = self.write("asked.json", [dict(self.items[0], choice=0)])
+        pool = self.write("pool.json", [self.items[0], self.items[1]])
+        self.assertEqual(self.infer(history, "--pool", pool, "--temperature", "5")["next"]["item"], 1)
+        done = self.pft("infer", self.run_folder, "--history", history, "--pool",
+                        self.write("pool.json", [self.items[0]]), "--temperature", "5")
+        self.assertEqual(done.returncode, 3, done.stderr)
+        self.assertIn("answered in the history already", done.stderr)
+
+    def test_the_posterior_drives_the_mix_of_an_answer(self):
+        axis = self.items[0]["preference domain"]
+        history = self.write("drives.json", [dict(self.items[0], choice=0)])
+        found = self.infer(history, "--temperature", "5")
+        vector = self.write("vector.json", found)
+        words = ["generate", self.run_folder, "--prompt", "What now?", "--max-new-tokens", "12"]
+        self.assertEqual(self.json_of(*words, "--mix", axis, "--inferred", vector),
+                         self.json_of(*words, "--mix", f"{axis}={found['axes'][axis]['lambda']}"))
+        for args, code, said in [
+                (["--mix", axis], 2, "--inferred FILE"),
+                (["--mix", "Risk", "--inferred", vector], 2, "Risk Orientation"),
+                (["--mix", axis, "--inferred", os.path.join(self.folder, "none.json")], 1, "none.json"),
+                (["--mix", axis, "--inferred", history], 1, "drives.json"),
+                (["--mix", axis, "--inferred", self.write("empty.json", {"axes": {}})], 1, "another axis")]:
+            with self.subTest(args):
+                done = self.pft(*words, *args)
+                self.assertEqual(done.returncode, code, done.stderr)
+                self.assertIn(said, done.stderr)
+
     def test_a_prior_that_rules_a_value_out_keeps_it_out(self):
         axis = self.items[0]["preference domain"]
         poles = sorted({o["bias"] for i in self.items for o in i["options"]
@@ -151,7 +180,8 @@ class Infer(unittest.TestCase):
                 self.assertIn("history.json", done.stderr)
         for args, words in [(["--forget", "0"], "--forget"), (["--forget", "1.5"], "at most 1"),
                             (["--axis", "Risk"], "Risk"), (["--scores", "letter"], "contrast and"),
-                            (["--prior", "Nobody=1"], "Nobody"), (["--data", "x"], "--calibrate"),
+                            (["--prior", "Nobody=1"], "Nobody"),
+                            (["--prior", "Risk-taking=0,Risk-averse=0"], "both values of the axis"), (["--data", "x"], "--calibrate"),
                             (["--temperature", "-1"], "--temperature")]:
             with self.subTest(args):
                 done = self.pft("infer", self.run_folder, "--history",
@@ -166,6 +196,8 @@ class Infer(unittest.TestCase):
         kept = ["--out", os.path.join(self.folder, "kept")]
         one = self.json_of(*asked, "--workers", "1", *kept)
         self.assertEqual(one, self.json_of(*asked, "--workers", "2"))
+        short = ["eval", self.run_folder, "--readout", "history", *asked[6:]]
+        self.assertEqual(one, self.json_of(*short))
         self.assertEqual(one, self.json_of(*asked, "--workers", "1", *kept))
         self.assertEqual([s["k"] for s in one["shots"]], [0, 1, 2])
         self.assertEqual(one["shots"][0]["inferred"]["share"], 0.5)

@@ -39,8 +39,7 @@ static void test_wrong_words_name_the_option_and_what_is_possible(void **state)
     assert_int_equal(eval_ask_task(&ask, "choose", &e), ERR_USAGE);
     assert_string_equal(
         e.text,
-        "--task: 'choose' is unknown; there are select, behaviour, retention, history, divergence, "
-        "values, generated");
+        "--task: 'choose' is unknown; there are select, behaviour, retention, history, divergence");
     static const char *const shots[] = {"",
                                         ",",
                                         "1,",

@@ -16,6 +16,7 @@ static struct values_axis axes[2] = {
     {.name = "Pace", .poles = {{.name = "Fast"}, {.name = "Slow"}}},
     {.name = "Tone", .poles = {{.name = "Loud"}, {.name = "Low"}}}};
 static const struct values values = {.n_axes = 2, .axes = axes};
+static const struct dataset nothing = {.n_scenarios = 0};
 static struct data_option options[2] = {{.text = {"One.", 4}}, {.text = {"Two.", 4}}};
 
 enum { ITEMS = 3 };
@@ -134,7 +135,7 @@ static void test_the_next_question_is_the_one_that_tells_most(void **state)
     assert_int_equal(infer_run(&values, &d, c, &how, &r, &e), OK);
     d.n_scenarios = ITEMS;
     c->n_rows = ITEMS;
-    assert_int_equal(infer_ask(&d, dull, &how, &r, &next, &e), OK);
+    assert_int_equal(infer_ask(&d, &nothing, dull, &how, &r, &next, &e), OK);
     assert_int_equal(next.item, 1);
     assert_true(next.about_axis);
     near(next.information, log(2.0) + 0.9 * log(0.9) + 0.1 * log(0.1));
@@ -142,14 +143,44 @@ static void test_the_next_question_is_the_one_that_tells_most(void **state)
     d.n_scenarios = c->n_rows = 0;
     assert_int_equal(infer_run(&values, &d, c, &how, &r, &e), OK);
     d.n_scenarios = c->n_rows = ITEMS;
-    assert_int_equal(infer_ask(&d, dull, &how, &r, &next, &e), OK);
+    assert_int_equal(infer_ask(&d, &nothing, dull, &how, &r, &next, &e), OK);
     assert_int_equal(next.item, 0);
     assert_true(next.information > 0.0 && next.information < 0.01);
     s[0].axis = s[2].axis = 1;
-    assert_int_equal(infer_ask(&d, dull, &how, &r, &next, &e), ERR_REFUSED);
+    assert_int_equal(infer_ask(&d, &nothing, dull, &how, &r, &next, &e), ERR_REFUSED);
     assert_non_null(strstr(e.text, "no item of the pool"));
     value_scores_free(&c);
     value_scores_free(&dull);
+}
+
+static void test_what_the_history_answered_is_not_asked_again(void **state)
+{
+    (void)state;
+    static struct data_option turned[2] = {{.text = {"Two.", 4}}, {.text = {"One.", 4}}};
+    static struct data_option others[2] = {{.text = {"One.", 4}}, {.text = {"Three.", 6}}};
+    struct data_scenario s[ITEMS];
+    struct data_scenario asked;
+    struct dataset d;
+    struct infer_result r;
+    struct infer_next next;
+    struct errbuf e;
+    make(s, &d);
+    asked = s[0];
+    asked.options = turned;
+    const struct dataset history = {.n_scenarios = 1, .scenarios = &asked};
+    struct value_scores *c = choices_of(&d, skewed);
+    struct infer_settings how = usual();
+    assert_int_equal(infer_run(&values, &d, c, &how, &r, &e), OK);
+    assert_int_equal(infer_ask(&d, &history, c, &how, &r, &next, &e), ERR_REFUSED);
+    assert_non_null(strstr(e.text, "all 3 items of the pool"));
+    s[1].options = others;
+    assert_int_equal(infer_ask(&d, &history, c, &how, &r, &next, &e), OK);
+    assert_int_equal(next.item, 1);
+    s[1].options = options;
+    s[2].text = (struct data_text){"A \"tram\".", 9};
+    assert_int_equal(infer_ask(&d, &history, c, &how, &r, &next, &e), OK);
+    assert_int_equal(next.item, 2);
+    value_scores_free(&c);
 }
 
 static void test_a_turn_is_flagged_at_the_choice_that_shows_it(void **state)
@@ -211,12 +242,15 @@ static void test_priors_in_words_are_read_and_wrong_ones_refused(void **state)
     assert_int_equal(infer_prior(&values, "Slow=2.5,Loud=0", prior, &e), OK);
     assert_true(prior[0] == 1.0 && prior[1] == 2.5 && prior[2] == 0.0 && prior[3] == 1.0);
     assert_int_equal(infer_prior(&values, "Slwo=1", prior, &e), ERR_USAGE);
-    assert_non_null(strstr(e.text, "did you mean 'Slow'"));
+    assert_non_null(
+        strstr(e.text, "--prior: unknown value 'Slwo'; the nearest known one is 'Slow'"));
     assert_int_equal(infer_prior(&values, "Slow", prior, &e), ERR_USAGE);
     assert_int_equal(infer_prior(&values, "Slow=-1", prior, &e), ERR_USAGE);
     assert_non_null(strstr(e.text, "0 or more"));
     assert_int_equal(infer_prior(&values, "Slow=x", prior, &e), ERR_USAGE);
     assert_int_equal(infer_prior(&values, "Slow=1;Loud=2", prior, &e), ERR_USAGE);
+    assert_int_equal(infer_prior(&values, "Slow=0,Fast=0", prior, &e), ERR_USAGE);
+    assert_non_null(strstr(e.text, "both values of the axis 'Pace'"));
 }
 
 static void test_the_result_is_json_with_names(void **state)
@@ -232,7 +266,7 @@ static void test_the_result_is_json_with_names(void **state)
     struct value_scores *c = choices_of(&d, skewed);
     struct infer_settings how = usual();
     assert_int_equal(infer_run(&values, &d, c, &how, &r, &e), OK);
-    assert_int_equal(infer_ask(&d, c, &how, &r, &next, &e), OK);
+    assert_int_equal(infer_ask(&d, &nothing, c, &how, &r, &next, &e), OK);
     str_add(&json, "{");
     infer_json(&values, &how, &r, &d, &next, &json);
     str_add(&json, "}");
@@ -254,6 +288,7 @@ int main(void)
         cmocka_unit_test(test_a_choice_speaks_about_its_axis_or_about_all_when_it_is_unknown),
         cmocka_unit_test(test_one_axis_alone_and_a_prior),
         cmocka_unit_test(test_the_next_question_is_the_one_that_tells_most),
+        cmocka_unit_test(test_what_the_history_answered_is_not_asked_again),
         cmocka_unit_test(test_a_turn_is_flagged_at_the_choice_that_shows_it),
         cmocka_unit_test(test_what_is_missing_is_named_by_file_and_line),
         cmocka_unit_test(test_priors_in_words_are_read_and_wrong_ones_refused),

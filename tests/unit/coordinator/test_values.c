@@ -84,6 +84,18 @@ static void test_lookups_name_the_nearest_or_the_right_axis(void **state)
     assert_int_equal(values_find_pole(v, 0, "Assertive", &i, &e), ERR_NOT_FOUND);
     assert_string_equal(e.text, "'Assertive' is a value of the axis 'Style'; 'Risk' has "
                                 "'Risk-taking' and 'Risk-averse'");
+    uint32_t side = 9;
+    assert_int_equal(values_find(v, "Assertive", &i, &side, &e), OK);
+    assert_int_equal(i, 1);
+    assert_int_equal(side, 0);
+    assert_int_equal(values_find(v, "Risk-averse", &i, &side, &e), OK);
+    assert_int_equal(i, 0);
+    assert_int_equal(side, 1);
+    assert_int_equal(values_find(v, "Risk-taker", &i, &side, &e), ERR_NOT_FOUND);
+    assert_string_equal(e.text,
+                        "unknown value 'Risk-taker'; the nearest known one is 'Risk-taking'");
+    assert_int_equal(values_find(v, "Zzzzzzzz", &i, &side, &e), ERR_NOT_FOUND);
+    assert_string_equal(e.text, "unknown value 'Zzzzzzzz'; the first of 4 is 'Risk-taking'");
     values_free(&v);
 }
 
