@@ -5,7 +5,7 @@
  *   PFT_FUZZ_SECONDS  mutate for so long instead
  * Arguments are files to run instead, one after another (a crash input, say). An input that kills
  * the program, or takes more than ten seconds, is kept in the working folder as
- * crash-input-SEED-RUN. */
+ * crash-input-SEED-RUN-PID. */
 #include "tests/fuzz/driver.h"
 
 #include <dirent.h>
@@ -40,7 +40,8 @@ static void last_words(void)
 {
     char name[64];
     char line[160];
-    int n = snprintf(name, sizeof name, "crash-input-%" PRIu64 "-%" PRIu64, now.seed, now.run);
+    int n = snprintf(name, sizeof name, "crash-input-%" PRIu64 "-%" PRIu64 "-%d", now.seed, now.run,
+                     (int)getpid());
     int fd = n > 0 ? open(name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644) : -1;
     if (fd >= 0) {
         ssize_t wrote = write(fd, now.data, now.bytes);
