@@ -272,9 +272,23 @@ static struct span take_value(struct span *s, const char *ends, bool *whole)
     return value;
 }
 
+/* Of {"A": true, "B": false}: a value that says whether its key is picked. */
+static bool read_flag(struct span value, bool *on)
+{
+    static const char *const flags[] = {"true", "1", "yes", "false", "0", "no", "null"};
+    const struct span v = trim(value);
+    for (size_t i = 0; i < sizeof flags / sizeof flags[0]; i++) {
+        if (v.at != v.end && skip_word(v, flags[i]).at == v.end) {
+            *on = i < 3;
+            return true;
+        }
+    }
+    return false;
+}
+
 /* {"letter": "B", "text": "..."}, s->at behind its brace; then behind the closing one, or at the
- * end. Names what its values name, and the keys of values that name nothing; true when that is
- * anything. */
+ * end. Names what its values name, and the keys of values that name nothing or say yes; true when
+ * that is anything. */
 static bool read_object(const struct reading *r, struct span *s, uint64_t *mask)
 {
     uint64_t found = 0;
@@ -284,10 +298,14 @@ static bool read_object(const struct reading *r, struct span *s, uint64_t *mask)
         const char *before = s->at;
         const struct span value = take_value(s, ":,}\n", &whole);
         *s = skip_space(*s);
+        uint64_t by_key = 0;
+        bool on = false;
         if (s->at < s->end && *s->at == ':') {
             key = value;
+        } else if (read_item(r, key, &by_key) && read_flag(value, &on)) {
+            found |= on ? by_key : 0;
         } else if (!read_item(r, value, &found)) {
-            read_item(r, key, &found);
+            found |= by_key;
         }
         s->at += s->at < s->end && (s->at == before || is_one_of(*s->at, ":,"));
     }
@@ -452,7 +470,7 @@ static bool read_prose(const struct reading *r, struct span s, uint64_t *mask)
         const struct span verb = skip_space(skip_word(label, "is"));
         bool told = verb.at != label.at || (label.at < s.end && is_one_of(*label.at, ":="));
         label = verb;
-        while (label.at < s.end && !is_word(*label.at) && *label.at != '\n') {
+        while (label.at < s.end && !is_word(*label.at) && !is_one_of(*label.at, "\n.!?;,")) {
             label.at++;
         }
         struct span end = label;

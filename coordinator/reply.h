@@ -7,7 +7,8 @@
  *      text, a bare word, a number, a list or an object behind it: the first one whose value names
  *      options. When there are such keys and none has a value that does, the reply is not read.
  *   2. a list in brackets whose items all name options; an item may be an object, which names what
- *      its values name, or keys of values that name none
+ *      its values name, or keys of values that name none; of {"A": true, "B": false}, or 1 and 0,
+ *      keys that are said yes to
  *   3. lines that are letters or begin with one and a full stop, colon or bracket, the first line
  *      among them; or a reply that is numbers, or begins with the text of an option or is at least
  *      its first three words

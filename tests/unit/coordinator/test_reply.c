@@ -83,6 +83,10 @@ static void test_json_is_read_whole_broken_off_and_with_prose_round_it(void **st
         {"{\"choices\": [{\"name\": \"A\"}, {\"na", 0, 1},
         {"{\"choices\": [{\"name\": \"A\"}, {\"name\": \"none\"}]}", NONE, NONE},
         {"{\"choices\": [{}]}", NONE, NONE},
+        {"{\"choice\": {\"A\": 0, \"B\": 1}}", 1, 2}, /* a yes or no of each */
+        {"{\"choices\": {\"A\": true, \"B\": false, \"C\": \"yes\"}}", NONE, 5},
+        {"{\"choice\": {\"A\": null, \"B\": false}}", NONE, NONE},
+        {"{\"choice\": {\"option\": 1}}", 0, 1},
         {"{\"choices\": \"A, C\"}", NONE, 5},
         {"{\"choices\": \"a and d\"}", NONE, 9},
         {"{\"choices\": [A,\nB]}", NONE, 3},
@@ -150,6 +154,8 @@ static void test_what_names_no_option_is_not_read(void **state)
         {"[[[[", NONE, NONE},
         {"\"choice\"", NONE, NONE},
         {"{\"optional\": \"B\"}", NONE, NONE},
+        {"There is no correct answer. A person should decide alone.", NONE, NONE},
+        {"This is not an option. A better way is to wait.", NONE, NONE},
     };
     CHECK_ALL(samples);
 }
