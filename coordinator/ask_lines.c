@@ -12,7 +12,11 @@
 #include "common/base/check.h"
 #include "common/base/mem.h"
 
-enum { CHUNK_BYTES = 1 << 16, WAITING_MAX = 4 };
+enum {
+    CHUNK_BYTES = 1 << 16,
+    WAITING_MAX = 4,
+    KEPT_BYTES = ASK_LINE_BYTES + CHUNK_BYTES + 1, /* a line, and what came with its end */
+};
 
 struct ask_lines {
     struct mailbox *to;
@@ -20,7 +24,9 @@ struct ask_lines {
     pthread_t thread;
     bool started;
     int stop[2];     /* a pipe whose closed end wakes the thread */
-    struct str kept; /* read, not yet handed on */
+    struct str kept; /* read, not yet handed on; before a read without a line end */
+    bool skipping;   /* what is left of a line that is too long */
+    bool too_long;   /* such a line was read to its end */
 };
 
 static void drop_line(struct letter *letter)
@@ -39,7 +45,24 @@ static void drop_token(struct letter *letter)
     mem_free(letter);
 }
 
-/* Appends what stdin has; false at its end, or when the thread is to stop. */
+/* Keeps what was read; of a line that is too long nothing. */
+static void keep(struct ask_lines *l, const char *chunk, size_t n)
+{
+    const char *end = memchr(chunk, '\n', n);
+    const size_t first = end ? (size_t)(end - chunk) : n;
+    if (l->skipping || l->kept.len + first > ASK_LINE_BYTES) {
+        str_clear(&l->kept);
+        l->too_long = end != NULL;
+        l->skipping = end == NULL;
+        n -= end ? first + 1 : n;
+        chunk = end ? end + 1 : chunk;
+    }
+    if (n > 0) {
+        str_append(&l->kept, chunk, n);
+    }
+}
+
+/* Reads what stdin has; false at its end, or when the thread is to stop. */
 static bool read_more(struct ask_lines *l)
 {
     char chunk[CHUNK_BYTES];
@@ -59,22 +82,30 @@ static bool read_more(struct ask_lines *l)
         }
     }
     if (n > 0) {
-        str_append(&l->kept, chunk, (size_t)n);
+        keep(l, chunk, (size_t)n);
     }
     return n > 0 && str_ok(&l->kept) == OK;
 }
 
-/* Takes the first line out of what is kept; false when there is none. */
-static bool take_line(struct ask_lines *l, struct str *out)
+/* Takes the first line out of what is kept, at the end of stdin also one without a line end; false
+ * when there is none. */
+static bool take_line(struct ask_lines *l, bool over, struct ask_line *out)
 {
     const char *end = l->kept.len > 0 ? memchr(l->kept.data, '\n', l->kept.len) : NULL;
-    if (!end) {
+    if (l->too_long || (over && l->skipping)) { /* it came before what is kept */
+        l->too_long = l->skipping = false;
+        out->too_long = true;
+        return true;
+    }
+    if (!end && !(over && l->kept.len > 0)) {
         return false;
     }
-    const size_t n = (size_t)(end - l->kept.data);
-    struct str rest = {.limit = ASK_LINE_BYTES};
-    str_append(out, l->kept.data, n);
-    str_append(&rest, end + 1, l->kept.len - n - 1);
+    const size_t n = end ? (size_t)(end - l->kept.data) : l->kept.len;
+    struct str rest = {.limit = KEPT_BYTES};
+    str_append(&out->text, l->kept.data, n);
+    if (end) {
+        str_append(&rest, end + 1, l->kept.len - n - 1);
+    }
     str_free(&l->kept);
     l->kept = rest;
     return true;
@@ -83,12 +114,14 @@ static bool take_line(struct ask_lines *l, struct str *out)
 static void *read_lines(void *argument)
 {
     struct ask_lines *l = argument;
+    bool over = false;
     for (bool more = true; more;) {
         struct ask_line *line = mem_calloc(1, sizeof *line);
         CHECK(line != NULL);
         line->letter.drop = drop_line;
-        while (!take_line(l, &line->text) && !line->end) {
-            line->end = !read_more(l);
+        while (!take_line(l, over, line) && !line->end) {
+            line->end = over;
+            over = over || !read_more(l);
         }
         more = !line->end;
         if (mailbox_post(l->to, &line->letter) != OK) {
@@ -111,7 +144,7 @@ enum err ask_lines_open(struct mailbox *to, struct ask_lines **out, struct errbu
     }
     l->to = to;
     l->stop[0] = l->stop[1] = -1;
-    l->kept.limit = ASK_LINE_BYTES;
+    l->kept.limit = KEPT_BYTES;
     enum err error = mailbox_open(WAITING_MAX, &l->answered);
     if (error == OK && pipe2(l->stop, O_CLOEXEC) != 0) {
         error = ERR_IO;

@@ -14,7 +14,8 @@ enum { ASK_LINE_BYTES = 32 << 20 };
 
 struct ask_line {
     struct letter letter; /* first */
-    bool end;             /* no more will come: end of stdin, or a line above ASK_LINE_BYTES */
+    bool end;             /* no more will come, and this is no line */
+    bool too_long;        /* above ASK_LINE_BYTES; text is empty */
     struct str text;      /* without its line end */
 };
 void ask_line_free(struct ask_line *line);

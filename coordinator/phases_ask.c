@@ -105,6 +105,10 @@ static void on_lines(void *ctx)
         struct ask_line *line = (struct ask_line *)l;
         if (p->phase == PHASE_ASK && line->end) {
             phases_finish(p);
+        } else if (p->phase == PHASE_ASK && line->too_long) {
+            char text[96];
+            (void)snprintf(text, sizeof text, "a question of more than %d bytes", ASK_LINE_BYTES);
+            reply_error(p, text);
         } else if (p->phase == PHASE_ASK) {
             open_question(p, &line->text);
         }
