@@ -243,6 +243,10 @@ static enum err read_options(struct generate_command *c, int argc, char **argv, 
                         "--data asks every scenario under both values of its axis: leave --value "
                         "and --mix out");
     }
+    if (error == OK && c->asking.inferred && (!c->asking.mix || strchr(c->asking.mix, '='))) {
+        error = err_set(e, ERR_USAGE,
+                        "--inferred FILE goes with --mix AXIS, without a LAMBDA: the file has it");
+    }
     if (error == OK && c->limit && !data) {
         error = err_set(e, ERR_USAGE, "--limit goes with --data FILE");
     }

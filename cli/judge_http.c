@@ -227,6 +227,11 @@ enum err judge_http_post(struct judge_http *h, const char *body, struct str *out
             str_free(&answer);
             return str_ok(out);
         }
+        if (code == CURLE_WRITE_ERROR) {
+            str_free(&answer);
+            return err_set(e, ERR_REFUSED, "%.200s: an answer of more than %d bytes", h->url,
+                           RESPONSE_BYTES);
+        }
         bool again = code != CURLE_OK || status == 429 || status >= 500;
         if (!again) {
             enum err error = refused(h, status, &answer, e);
@@ -239,9 +244,11 @@ enum err judge_http_post(struct judge_http *h, const char *body, struct str *out
         }
     }
     str_free(&answer);
-    return err_set(e, ERR_GONE, "%.200s: %u attempts failed, the last one with %s%ld", h->url,
-                   h->cfg.attempts, code != CURLE_OK ? curl_easy_strerror(code) : "status ",
-                   status);
+    return code != CURLE_OK
+               ? err_set(e, ERR_GONE, "%.200s: %u attempts failed, the last one with: %s", h->url,
+                         h->cfg.attempts, curl_easy_strerror(code))
+               : err_set(e, ERR_GONE, "%.200s: %u attempts failed, the last one with status %ld",
+                         h->url, h->cfg.attempts, status);
 }
 
 struct judge_http_counts judge_http_counted(const struct judge_http *h)

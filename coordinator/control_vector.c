@@ -151,7 +151,7 @@ static enum err read_spec(const char *text, const struct model_shape *shape, str
 
 static enum err add_layer(const struct gguf *g, const struct spec *spec, uint32_t layer,
                           const struct model_shape *shape, float *room, float *vectors,
-                          struct errbuf *e)
+                          uint32_t *found, struct errbuf *e)
 {
     char name[NAME_BYTES];
     (void)snprintf(name, sizeof name, "direction.%u", layer);
@@ -163,6 +163,7 @@ static enum err add_layer(const struct gguf *g, const struct spec *spec, uint32_
         return err_set(e, ERR_RANGE, "%s: %s has %llu elements, %u of F32 are wanted", spec->path,
                        name, (unsigned long long)t->elements, shape->hidden);
     }
+    (*found)++;
     enum err error = gguf_tensor_read(g, t, 0, shape->hidden, room, e);
     float *to = vectors + (size_t)layer * shape->hidden;
     for (uint32_t i = 0; error == OK && i < shape->hidden; i++) {
@@ -190,8 +191,14 @@ enum err control_vector_load(const char *const *specs, int n, const struct model
         if (error == OK) {
             error = gguf_open(spec.path, &g, e);
         }
+        uint32_t found = 0;
         for (uint32_t layer = spec.first; error == OK && layer <= spec.last; layer++) {
-            error = add_layer(g, &spec, layer, shape, room, vectors, e);
+            error = add_layer(g, &spec, layer, shape, room, vectors, &found, e);
+        }
+        if (error == OK && found == 0) {
+            error = err_set(e, ERR_NOT_FOUND,
+                            "%s: has no direction.1 to direction.%u: is it a control vector?",
+                            spec.path, shape->layers - 1);
         }
         gguf_close(&g);
     }

@@ -91,6 +91,14 @@ static enum err check_length(const struct render *r, const struct dataset *d, ui
     return error;
 }
 
+static enum err check_letters(const struct data_scenario *s, const char *path, struct errbuf *e)
+{
+    return s->n_options <= RENDER_LETTERS
+               ? OK
+               : err_set(e, ERR_UNSUPPORTED, "%s:%u: letter: %u options, there are %d letters",
+                         path, s->line, s->n_options, RENDER_LETTERS);
+}
+
 enum err history_render(struct render *r, const struct dataset *d,
                         const struct history_choice *choices, uint32_t n, uint32_t question,
                         uint32_t option, bool letter, struct render_sequence *out, struct errbuf *e)
@@ -101,6 +109,13 @@ enum err history_render(struct render *r, const struct dataset *d,
     if (r->cfg->data_layout == LAYOUT_PAPER) {
         return err_set(e, ERR_REFUSED,
                        "a history needs turns, data.layout: paper has none; take preference_last");
+    }
+    enum err error = letter ? check_letters(&d->scenarios[question], d->path, e) : OK;
+    for (uint32_t i = 0; i < n && letter && error == OK; i++) {
+        error = check_letters(&d->scenarios[choices[i].scenario], d->path, e);
+    }
+    if (error != OK) {
+        return error;
     }
     str_clear(&r->user);
     for (uint32_t i = 0; i < n; i++) {
@@ -116,6 +131,6 @@ enum err history_render(struct render *r, const struct dataset *d,
                                       .content = r->user.data + spans.begin[i],
                                       .content_bytes = spans.bytes[i]};
     }
-    enum err error = render_turns(r, turns, spans.n, letter, out, e);
+    error = render_turns(r, turns, spans.n, letter, out, e);
     return error == OK ? check_length(r, d, question, n, out, e) : error;
 }

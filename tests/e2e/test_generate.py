@@ -266,7 +266,13 @@ class Generate(unittest.TestCase):
         asked.process.stdin.flush()
         self.assertIn("error", asked.hear())
         self.assertEqual(len(asked.ask(generate=[{"prompt": "a", "max_new_tokens": 3}])["answers"]), 1)
+        asked.process.stdin.write('{"generate": "' + 33 * (1 << 20) * "x" + '"}\n')  # above 32 MiB
+        asked.process.stdin.flush()
+        self.assertIn("more than 33554432 bytes", asked.hear()["error"])
+        self.assertEqual(len(asked.ask(generate=[{"prompt": "a", "max_new_tokens": 3}])["answers"]), 1)
+        asked.process.stdin.write('{"generate": [{"prompt": "a", "max_new_tokens": 3}]}')  # no line end
         asked.process.stdin.close()
+        self.assertEqual(len(asked.hear()["answers"]), 1)
         self.assertEqual(asked.process.wait(TIMEOUT), 0)
 
     def test_wrong_words_are_refused_by_name(self):
@@ -291,6 +297,7 @@ class Generate(unittest.TestCase):
                 (["capture", *BARE, "--axis", AXIS], 2, "--out"),
                 (["capture", *BARE, "--axis", AXIS, "--out", "/nowhere/x.gguf", "--data", DATA], 1, "/nowhere"),
                 (["generate", *BARE, "--prompt", "a", "--steer", vector + "=1"], 1, "none.gguf"),
+                (["generate", *BARE, "--prompt", "a", "--steer", os.path.join(ROOT, "tests", "golden", "gguf", "tiny.F32.gguf") + "=1"], 1, "control vector"),
                 (["generate", *BARE, "--prompt", "a", "--steer", "x"], 2, "MULTIPLIER")]:
             shown = pft(*words)
             self.assertEqual(shown.returncode, code, f"{words}: {shown.stderr}")
