@@ -28,7 +28,12 @@ static enum err fit_both(const struct scoring *s, const struct dataset *data, co
 static uint32_t serving(const struct scoring *s, const char *path, struct dataset *data)
 {
     const struct run_config *cfg = s->info->cfg;
-    const bool own = strcmp(path, cfg->data_train) == 0;
+    char full[FILE_PATH_BYTES];
+    char trained[FILE_PATH_BYTES];
+    const bool own =
+        strcmp(path, cfg->data_train) == 0 ||
+        (file_absolute(full, path, NULL) == OK &&
+         file_absolute(trained, cfg->data_train, NULL) == OK && strcmp(full, trained) == 0);
     if (own) {
         dataset_hold_out(data, cfg->data_hold_out);
     }
@@ -63,7 +68,13 @@ static enum err make(const struct scoring *s, const char *path, struct calibrati
         error = fit_both(s, data, table, both, e);
     }
     if (error == OK && *code == CLI_OK) {
-        error = calibration_save(s->run, s->info->adapter.data, path, n, both, e);
+        for (int i = 0; i < 2; i++) {
+            both[i].scenarios = n;
+            if (file_absolute(both[i].data, path, NULL) != OK) {
+                (void)snprintf(both[i].data, sizeof both[i].data, "%s", path);
+            }
+        }
+        error = calibration_save(s->run, s->info->adapter.data, both, e);
     }
     json_decref(table);
     dataset_free(&data);

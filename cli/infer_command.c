@@ -186,11 +186,11 @@ static enum err infer(const struct infer_options *o, const struct scoring *s, st
 
 static void add_head(const struct infer_options *o, const struct inference *n, struct str *json)
 {
-    str_addf(json,
-             "{\"scores\":\"%s\",\"temperature\":%.9g,\"threshold\":%.9g,\"calibrated\":%s,"
-             "\"forget\":%.9g",
+    str_addf(json, "{\"scores\":\"%s\",\"temperature\":%.9g,\"threshold\":%.9g,\"calibrated\":%s,",
              readout_name(n->readout), n->calibration.temperature, n->calibration.threshold,
-             o->temperature ? "false" : "true", n->settings.forget);
+             o->temperature ? "false" : "true");
+    calibration_add_source(&n->calibration, json);
+    str_addf(json, ",\"forget\":%.9g", n->settings.forget);
 }
 
 static enum err print_json(const struct infer_options *o, const struct inference *n,

@@ -180,6 +180,12 @@ static enum err try_model(const struct trial_options *o, struct trials *t, int *
     struct value_scores *scores = NULL;
     json_t *table = NULL;
     enum err error = calibrate_run(&s, &how, t->readout, &t->model, code, e);
+    if (error == OK && *code == CLI_OK && calibration_is_of(&t->model, t->test->path)) {
+        (void)fprintf(stderr,
+                      "pft eval: temperature and threshold were fitted on %s, the file that is "
+                      "tried: --calibrate fits them anew on the run's own\n",
+                      t->test->path);
+    }
     if (error == OK && *code == CLI_OK) {
         error = scoring_run(&s, "test", t->test->path, t->limit, o->own_axis, &table, code, e);
     }
@@ -209,6 +215,8 @@ static enum err try_words(struct trials *t, struct errbuf *e)
     }
     if (error == OK) {
         error = calibration_fit(t->train, held_out, 0, &t->words, e);
+        t->words.scenarios = t->train->n_scenarios;
+        (void)snprintf(t->words.data, sizeof t->words.data, "%s", t->train->path);
     }
     if (error == OK) {
         value_scores_keep(scores, t->limit);
@@ -223,6 +231,8 @@ static void add_trials(const struct trials *t, const struct calibration *c,
                        const struct trial_report *r, struct str *json)
 {
     str_addf(json, "\"temperature\":%.9g,\"threshold\":%.9g,", c->temperature, c->threshold);
+    calibration_add_source(c, json);
+    str_add(json, ",");
     trial_json(r, t->info.values, json);
 }
 

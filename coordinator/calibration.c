@@ -5,7 +5,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "common/base/file.h"
+#include "common/base/limits.h"
 #include "common/base/mem.h"
 #include "common/base/str.h"
 #include "coordinator/trial.h"
@@ -46,6 +46,37 @@ static bool read_one(const json_t *root, enum readout readout, struct calibratio
     return fine && out->temperature > 0.0;
 }
 
+static bool read_source(const json_t *root, struct calibration *out)
+{
+    const char *data = json_string_value(json_object_get(root, "data"));
+    const json_t *n = json_object_get(root, "scenarios");
+    if (!data || strlen(data) >= sizeof out->data || !json_is_integer(n) ||
+        json_integer_value(n) < 1 || json_integer_value(n) > LIMIT_GROUPS) {
+        return false;
+    }
+    memcpy(out->data, data, strlen(data) + 1);
+    out->scenarios = (uint32_t)json_integer_value(n);
+    return true;
+}
+
+void calibration_add_source(const struct calibration *c, struct str *json)
+{
+    str_add(json, "\"calibrated_on\":");
+    if (c->scenarios == 0) {
+        str_add(json, "null");
+        return;
+    }
+    str_add(json, "{\"data\":");
+    str_add_json(json, c->data, strlen(c->data));
+    str_addf(json, ",\"scenarios\":%u}", c->scenarios);
+}
+
+bool calibration_is_of(const struct calibration *c, const char *path)
+{
+    char full[FILE_PATH_BYTES];
+    return c->scenarios > 0 && file_absolute(full, path, NULL) == OK && strcmp(full, c->data) == 0;
+}
+
 enum err calibration_load(const char *run, const char *adapter, enum readout readout,
                           struct calibration *out, struct errbuf *e)
 {
@@ -68,7 +99,7 @@ enum err calibration_load(const char *run, const char *adapter, enum readout rea
         error = err_set(e, ERR_CORRUPT, "%s: is no calibration; --calibrate makes it anew", path);
     } else if (strcmp(made_for, adapter) != 0) {
         error = err_set(e, ERR_NOT_FOUND, "%s: is of another adapter", path);
-    } else if (!read_one(root, readout, out)) {
+    } else if (!read_source(root, out) || !read_one(root, readout, out)) {
         error = err_set(e, ERR_CORRUPT,
                         "%s: the numbers of '%s' are wrong; --calibrate makes it "
                         "anew",
@@ -79,8 +110,8 @@ enum err calibration_load(const char *run, const char *adapter, enum readout rea
     return error;
 }
 
-enum err calibration_save(const char *run, const char *adapter, const char *data,
-                          uint32_t scenarios, const struct calibration both[2], struct errbuf *e)
+enum err calibration_save(const char *run, const char *adapter, const struct calibration both[2],
+                          struct errbuf *e)
 {
     static const enum readout readouts[2] = {READOUT_CONTRAST, READOUT_LIKELIHOOD};
     char path[FILE_PATH_BYTES];
@@ -88,8 +119,8 @@ enum err calibration_save(const char *run, const char *adapter, const char *data
     str_add(&json, "{\n \"adapter\": ");
     str_add_json(&json, adapter, strlen(adapter));
     str_add(&json, ",\n \"data\": ");
-    str_add_json(&json, data, strlen(data));
-    str_addf(&json, ",\n \"scenarios\": %u", scenarios);
+    str_add_json(&json, both[0].data, strlen(both[0].data));
+    str_addf(&json, ",\n \"scenarios\": %u", both[0].scenarios);
     for (int i = 0; i < 2; i++) {
         str_addf(&json,
                  ",\n \"%s\": {\"temperature\": %.9g, \"threshold\": %.9g, \"log_likelihood\": "

@@ -13,6 +13,8 @@
 #include <stdint.h>
 
 #include "common/base/err.h"
+#include "common/base/file.h"
+#include "common/base/str.h"
 #include "coordinator/dataset.h"
 #include "coordinator/readout.h"
 #include "coordinator/value_scores.h"
@@ -27,6 +29,8 @@ struct calibration {
     double temperature;
     double threshold;
     double log_likelihood, even; /* temperature.h; no more than even: the scores say nothing */
+    uint32_t scenarios;          /* it was fitted on so many; 0: on none, it was given */
+    char data[FILE_PATH_BYTES];  /* of this file, absolute where it could be found */
 };
 
 /* Fits both on scored scenarios with known values. ERR_RANGE or ERR_REFUSED when the scores or the
@@ -39,9 +43,14 @@ MUST_USE enum err calibration_fit(const struct dataset *data, const struct value
 MUST_USE enum err calibration_load(const char *run, const char *adapter, enum readout readout,
                                    struct calibration *out, struct errbuf *e);
 
-/* both: [0] of contrast, [1] of likelihood. */
-MUST_USE enum err calibration_save(const char *run, const char *adapter, const char *data,
-                                   uint32_t scenarios, const struct calibration both[2],
-                                   struct errbuf *e);
+/* both: [0] of contrast, [1] of likelihood, of the same scenarios. */
+MUST_USE enum err calibration_save(const char *run, const char *adapter,
+                                   const struct calibration both[2], struct errbuf *e);
+
+/* Appends "calibrated_on": {"data", "scenarios"}, or null where it was given. */
+void calibration_add_source(const struct calibration *c, struct str *json);
+
+/* Is this the file that it was fitted on? */
+bool calibration_is_of(const struct calibration *c, const char *path);
 
 #endif

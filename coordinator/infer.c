@@ -62,8 +62,10 @@ static enum err infer_all(const struct dataset *history, const struct value_scor
     range_of(s, out->n_axes, &from, &n);
     enum err error = posterior_init(&p, n, s->prior ? s->prior + from : NULL, s->forget, e);
     for (uint32_t i = 0; i < history->n_scenarios && error == OK; i++) {
-        evidence(history, choices, i, from, n, log_p);
-        posterior_take(&p, log_p);
+        if (s->axis == DATASET_NO_AXIS || speaks(&history->scenarios[i], s->axis)) {
+            evidence(history, choices, i, from, n, log_p);
+            posterior_take(&p, log_p);
+        }
     }
     if (error == OK) {
         posterior_shares(&p, out->shares + from);

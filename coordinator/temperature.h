@@ -3,7 +3,9 @@
  *
  *   L(T) = mean over users of  sum over options of  target(o) * log softmax(score / T)[o]
  *
- * is concave in 1/T, so it has one maximum and a golden-section search on log T finds it. Owns: the
+ * is concave in 1/T, so a golden-section search on log T finds its maximum. It has none where every
+ * user picks what scores highest: L rises as T falls, to 0. Then one made-up user who picks evenly
+ * among all options is added, so that scores of n questions give no odds far beyond n. Owns: the
  * search. Never: where the scores come from. Pure. */
 #ifndef PFT_TEMPERATURE_H
 #define PFT_TEMPERATURE_H
@@ -26,6 +28,7 @@ struct temperature_fit {
     double log_likelihood; /* mean, nats a choice */
     double even;           /* the same for scores that say nothing */
     bool at_bound;         /* the likelihood still rises at the end of the range searched */
+    bool separated;        /* no maximum without the made-up user */
 };
 
 /* The range is 1e-4 to 1e4 times the mean distance of a question's scores from their mean.

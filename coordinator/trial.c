@@ -9,6 +9,7 @@
 #include "common/base/check.h"
 #include "common/base/mem.h"
 #include "coordinator/posterior.h"
+#include "coordinator/trial_spread.h"
 #include "coordinator/trial_state.h"
 
 static const double bin_from[TRIAL_BINS] = {0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 0.999};
@@ -127,7 +128,8 @@ double trial_median(double *x, uint32_t n)
 
 /* One user after k choices. */
 struct outcome {
-    uint32_t scenario, value; /* of the question that comes next; of the user */
+    uint32_t value;
+    uint32_t question; /* the scenario that comes next */
     double inferred, probability, lead;
     bool picked, told;
     bool all; /* the two numbers after it are there */
@@ -167,7 +169,7 @@ static void measure(const struct trial *t, const struct user *who, uint32_t ques
     double shares[POSTERIOR_VALUES];
     const struct data_option *options = t->data->scenarios[question].options;
     const double told[2] = {who->side == 0 ? 1.0 : 0.0, who->side == 1 ? 1.0 : 0.0};
-    *out = (struct outcome){.scenario = question, .value = 2 * who->axis + who->side};
+    *out = (struct outcome){.question = question, .value = 2 * who->axis + who->side};
     posterior_shares(own, shares);
     out->probability = shares[who->side];
     out->inferred = share_of_lead(shares, 2, who->side);
@@ -182,9 +184,10 @@ static void measure(const struct trial *t, const struct user *who, uint32_t ques
     }
 }
 
-/* The outcomes of one user at the shots that leave a question over; *n of them. */
+/* The outcomes of one user at the shots that leave a question over; *n of them. scenarios: of the
+ * choices, in order. */
 static enum err follow(const struct trial *t, const struct user *who, struct outcome *out,
-                       uint32_t *n)
+                       uint32_t *n, uint32_t scenarios[TRIAL_SHOTS_MAX + 1])
 {
     struct user_choice choices[TRIAL_SHOTS_MAX + 1];
     const struct trial_settings *s = t->settings;
@@ -204,6 +207,7 @@ static enum err follow(const struct trial *t, const struct user *who, struct out
     *n = 0;
     for (uint32_t k = 0; k < asked && error == OK; k++) {
         double log_p[POSTERIOR_VALUES];
+        scenarios[k] = choices[k].scenario;
         if (*n < s->n_shots && s->shots[*n] == k) {
             measure(t, who, choices[asked - 1].scenario, &own, &all, has_all, &out[*n]);
             (*n)++;
@@ -219,13 +223,6 @@ static enum err follow(const struct trial *t, const struct user *who, struct out
         }
     }
     return error;
-}
-
-static int by_scenario(const void *left, const void *right)
-{
-    const struct outcome *a = left;
-    const struct outcome *b = right;
-    return (a->scenario > b->scenario) - (a->scenario < b->scenario);
 }
 
 static void add_up(const struct outcome *o, uint32_t n, struct trial_shot *shot)
@@ -253,35 +250,31 @@ static void add_up(const struct outcome *o, uint32_t n, struct trial_shot *shot)
     }
 }
 
-/* Means and intervals of n outcomes, which are sorted by scenario on the way. */
-static enum err summarise(struct outcome *o, uint32_t n, struct trial_shot *shot)
+/* Figures with an interval, and the scenarios that each rests on: the history comes first, the
+ * question behind it. */
+enum { INFERRED, ACCURACY, TOLD, GAP, FIGURES };
+
+static void take_spreads(const struct outcome *o, const uint32_t *scenarios, uint32_t k,
+                         struct trial_spread *spreads[FIGURES])
 {
-    qsort(o, n, sizeof *o, by_scenario);
-    struct bootstrap_row *rows = mem_calloc((size_t)n * 3, sizeof *rows);
-    if (!rows) {
-        return ERR_NOMEM;
-    }
-    struct bootstrap_row *picked = rows + n;
-    struct bootstrap_row *told = picked + n;
-    for (uint32_t i = 0; i < n; i++) {
-        rows[i] = (struct bootstrap_row){o[i].scenario, o[i].inferred, 1.0};
-        picked[i] = (struct bootstrap_row){o[i].scenario, o[i].picked ? 1.0 : 0.0, 1.0};
-        told[i] = (struct bootstrap_row){o[i].scenario, o[i].told ? 1.0 : 0.0, 1.0};
-    }
-    enum err error = bootstrap_share(rows, n, &shot->inferred);
-    if (error == OK) {
-        error = bootstrap_share(picked, n, &shot->accuracy);
-    }
-    if (error == OK) {
-        error = bootstrap_share(told, n, &shot->told);
-    }
-    if (error == OK) {
-        error = bootstrap_paired(told, picked, n, &shot->gap);
-    }
-    mem_free(rows);
+    const uint32_t axis = o->value / 2;
+    const double picked = o->picked ? 1.0 : 0.0;
+    const double told = o->told ? 1.0 : 0.0;
+    trial_spread_take(spreads[INFERRED], axis, o->inferred, scenarios, k);
+    trial_spread_take(spreads[ACCURACY], axis, picked, scenarios, k + 1);
+    trial_spread_take(spreads[TOLD], axis, told, scenarios + k, 1);
+    trial_spread_take(spreads[GAP], axis, picked - told, scenarios, k + 1);
+}
+
+static void summarise(const struct outcome *o, uint32_t n, struct trial_spread *spreads[FIGURES],
+                      struct trial_shot *shot)
+{
+    trial_spread_share(spreads[INFERRED], 0.0, &shot->inferred);
+    trial_spread_share(spreads[ACCURACY], 0.0, &shot->accuracy);
+    trial_spread_share(spreads[TOLD], 0.0, &shot->told);
+    trial_spread_share(spreads[GAP], -1.0, &shot->gap);
     shot->n = n;
     add_up(o, n, shot);
-    return error;
 }
 
 static void fill_bins(const struct outcome *o, uint32_t n, struct trial_bin *bins)
@@ -311,34 +304,58 @@ static void finish_bins(struct trial_report *out)
     out->calibration_error /= all > 0 ? (double)all : 1.0;
 }
 
+/* Follows every user; n[k]: how many had a question left after shot k. */
+static enum err follow_all(const struct trial *t, struct outcome *outcomes, size_t room,
+                           struct trial_spread *spreads[][FIGURES], uint32_t n[TRIAL_SHOTS])
+{
+    const struct trial_settings *s = t->settings;
+    uint32_t index = 0;
+    struct user who;
+    enum err error = OK;
+    while (error == OK && trial_next(t, 2, &index, &who)) {
+        struct outcome own[TRIAL_SHOTS];
+        uint32_t scenarios[TRIAL_SHOTS_MAX + 1];
+        uint32_t there = 0;
+        error = follow(t, &who, own, &there, scenarios);
+        for (uint32_t k = 0; k < there && error == OK; k++) {
+            uint32_t rests[TRIAL_SHOTS_MAX + 1];
+            memcpy(rests, scenarios, s->shots[k] * sizeof *rests);
+            rests[s->shots[k]] = own[k].question;
+            take_spreads(&own[k], rests, s->shots[k], spreads[k]);
+            outcomes[k * room + n[k]++] = own[k];
+        }
+    }
+    return error;
+}
+
 static enum err run_shots(const struct trial *t, struct trial_report *out)
 {
     const struct trial_settings *s = t->settings;
-    size_t room = (size_t)2 * t->n_axes * s->users;
+    const size_t room = (size_t)2 * t->n_axes * s->users;
     struct outcome *outcomes = mem_calloc(room * s->n_shots, sizeof *outcomes);
+    struct trial_spread *spreads[TRIAL_SHOTS][FIGURES] = {{NULL}};
     uint32_t n[TRIAL_SHOTS] = {0};
-    uint32_t index = 0;
-    struct user who;
     enum err error = outcomes ? OK : ERR_NOMEM;
-    while (error == OK && trial_next(t, 2, &index, &who)) {
-        struct outcome own[TRIAL_SHOTS];
-        uint32_t there = 0;
-        error = follow(t, &who, own, &there);
-        for (uint32_t k = 0; k < there && error == OK; k++) {
-            outcomes[k * room + n[k]++] = own[k];
-        }
+    for (uint32_t i = 0; i < s->n_shots * FIGURES && error == OK; i++) {
+        error = trial_spread_new(t->data->n_scenarios, &spreads[i / FIGURES][i % FIGURES]);
+    }
+    if (error == OK) {
+        error = follow_all(t, outcomes, room, spreads, n);
     }
     out->n_shots = s->n_shots;
     for (uint32_t k = 0; k < s->n_shots && error == OK; k++) {
         out->shots[k].k = s->shots[k];
         if (n[k] > 0) {
-            error = summarise(outcomes + k * room, n[k], &out->shots[k]);
+            summarise(outcomes + k * room, n[k], spreads[k], &out->shots[k]);
         }
         if (s->shots[k] > 0) {
             fill_bins(outcomes + k * room, n[k], out->bins);
         }
     }
     finish_bins(out);
+    for (uint32_t i = 0; i < s->n_shots * FIGURES; i++) {
+        trial_spread_free(&spreads[i / FIGURES][i % FIGURES]);
+    }
     mem_free(outcomes);
     return error;
 }

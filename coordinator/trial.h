@@ -47,7 +47,8 @@ struct trial_value {
     double inferred, accuracy;
 };
 
-/* Users after k choices. Intervals are over the scenarios of the question that comes next. */
+/* Users after k choices. Intervals are over the scenarios that a figure rests on (trial_spread.h):
+ * the choices, the question that comes next, or both. */
 struct trial_shot {
     uint32_t k;
     uint32_t n; /* users whose axis has more than k questions; 0 leaves the rest 0 */
@@ -82,7 +83,8 @@ struct trial_asked {
 
 struct trial_change {
     uint32_t n;            /* users of each kind */
-    double delay;          /* median choices from the turn to the flag; HORIZON: hardly ever */
+    double delay;          /* median choices from the turn to the flag, of users not flagged before;
+                            * HORIZON: hardly ever; NaN: all were flagged before */
     double within_3;       /* share flagged at most three choices after the turn */
     double early;          /* changing users flagged before they turn */
     double missed;         /* not flagged within the horizon */

@@ -66,7 +66,7 @@ enum err trial_changes(const struct trial *t, struct trial_change *out)
         }
     }
     if (error == OK && out->n > 0) {
-        out->delay = trial_median(delays, n);
+        out->delay = n > 0 ? trial_median(delays, n) : (double)NAN;
         out->within_3 /= n > 0 ? (double)n : 1.0;
         out->early /= (double)out->n;
         out->missed /= (double)out->n;

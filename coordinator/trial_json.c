@@ -1,4 +1,5 @@
 /* trial_json.c - the report of trials as JSON. */
+#include <math.h>
 #include <string.h>
 
 #include "coordinator/trial.h"
@@ -75,10 +76,16 @@ void trial_json(const struct trial_report *r, const struct values *values, struc
     str_add(json, ",");
     add_asked("random", &r->random, json);
     const struct trial_change *c = &r->change;
+    str_addf(json, "},\"change\":{\"n\":%u,\"delay\":", c->n);
+    if (isfinite(c->delay)) {
+        str_addf(json, "%.1f", c->delay);
+    } else {
+        str_add(json, "null");
+    }
     str_addf(json,
-             "},\"change\":{\"n\":%u,\"delay\":%.1f,\"within_3\":%.6f,\"early\":%.6f,"
-             "\"missed\":%.6f,\"stable_flagged\":%.6f},\"mixed\":[",
-             c->n, c->delay, c->within_3, c->early, c->missed, c->stable_flagged);
+             ",\"within_3\":%.6f,\"early\":%.6f,\"missed\":%.6f,\"stable_flagged\":%.6f},"
+             "\"mixed\":[",
+             c->within_3, c->early, c->missed, c->stable_flagged);
     for (uint32_t i = 0; i < TRIAL_MIXES; i++) {
         const struct trial_mix *m = &r->mixes[i];
         str_addf(json,

@@ -121,11 +121,18 @@ class Infer(unittest.TestCase):
         train = os.path.join(ROOT, "data", "starter_train.json")
         test = os.path.join(ROOT, "data", "starter_test.json")
         for words, says, n in [(["--data", test], f"calibrating on {test}\n", 24),
-                               ([], f"calibrating on {train}, the scenarios that were held out", 40)]:
+                               ([], f"calibrating on {train}, the scenarios that were held out", 40),
+                               (["--data", os.path.relpath(train)], "the scenarios that were held out", 40)]:
             done = self.pft("infer", self.run_folder, "--calibrate", *words)
             self.assertIn(says, done.stderr)
             with open(os.path.join(self.run_folder, "inference.json"), encoding="utf-8") as f:
                 self.assertEqual(json.load(f)["scenarios"], n)
+        self.pft("infer", self.run_folder, "--calibrate", "--data", test)
+        asked = ["eval", self.run_folder, "--readout", "history", "--users", "5", "--shots", "1", "--json"]
+        tried = self.pft(*asked)
+        self.assertIn("the file that is tried", tried.stderr)
+        self.assertEqual(json.loads(tried.stdout)["calibrated_on"], {"data": test, "scenarios": 24})
+        self.assertNotIn("the file that is tried", self.pft(*asked, "--calibrate").stderr)
 
     def test_a_run_that_holds_every_scenario_out_is_refused(self):
         done = self.pft("run", self.config, "--set", "data.hold_out=96",
@@ -152,6 +159,7 @@ class Infer(unittest.TestCase):
                          self.json_of(*words, "--mix", f"{axis}={found['axes'][axis]['lambda']}"))
         for args, code, said in [
                 (["--mix", axis], 2, "--inferred FILE"),
+                (["--inferred", vector], 2, "--mix AXIS"), (["--mix", f"{axis}=1", "--inferred", vector], 2, "--mix AXIS"),
                 (["--mix", "Risk", "--inferred", vector], 2, "Risk Orientation"),
                 (["--mix", axis, "--inferred", os.path.join(self.folder, "none.json")], 1, "none.json"),
                 (["--mix", axis, "--inferred", history], 1, "drives.json"),

@@ -326,6 +326,32 @@ static void test_temperature_is_the_one_worked_out_by_hand_and_scales_with_the_s
     near(fit.temperature, 20.0 / log(3.0), 1e-5);
 }
 
+static void test_scores_without_a_mistake_give_no_odds_far_beyond_their_number(void **state)
+{
+    (void)state;
+    enum { N = 40 };
+    double scores[N][2];
+    const uint32_t sides[2] = {0, 1};
+    struct temperature_choice c[N];
+    struct temperature_fit fit;
+    struct errbuf e;
+    double log_p[2];
+    for (uint32_t i = 0; i < N; i++) {
+        scores[i][0] = 1.0 + 0.05 * i;
+        scores[i][1] = -scores[i][0];
+        c[i] = (struct temperature_choice){
+            .n_options = 2, .scores = scores[i], .sides = sides, .side = 0};
+    }
+    assert_int_equal(temperature_fit(c, N, &fit, &e), OK);
+    assert_true(fit.separated && !fit.at_bound);
+    posterior_choice(scores[0], 2, fit.temperature, log_p);
+    assert_true(log_p[0] - log_p[1] > log(N / 4.0) && log_p[0] - log_p[1] < log(N * 4.0));
+    scores[7][0] = -0.1; /* one mistake, and there is a maximum */
+    scores[7][1] = 0.1;
+    assert_int_equal(temperature_fit(c, N, &fit, &e), OK);
+    assert_false(fit.separated);
+}
+
 static void test_temperature_without_a_maximum_says_so(void **state)
 {
     (void)state;
@@ -363,6 +389,7 @@ int main(void)
         cmocka_unit_test(test_change_statistic_is_the_sum_over_all_histories),
         cmocka_unit_test(test_change_statistic_rises_after_a_change_and_not_before),
         cmocka_unit_test(test_temperature_is_the_one_worked_out_by_hand_and_scales_with_the_scores),
+        cmocka_unit_test(test_scores_without_a_mistake_give_no_odds_far_beyond_their_number),
         cmocka_unit_test(test_temperature_without_a_maximum_says_so),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -90,15 +90,18 @@ static void test_a_calibration_is_kept_for_its_adapter(void **state)
     (void)state;
     struct temp_folder folder;
     temp_folder_make(&folder);
-    const struct calibration both[2] = {{2.5, 1.25, -0.75, -1.0}, {0.125, 3.0, -0.5, -1.0}};
+    const struct calibration both[2] = {{2.5, 1.25, -0.75, -1.0, 20, "train.json"},
+                                        {0.125, 3.0, -0.5, -1.0, 20, "train.json"}};
     struct calibration c;
     struct errbuf e;
     assert_int_equal(calibration_load(folder.path, "x", READOUT_CONTRAST, &c, &e), ERR_NOT_FOUND);
-    assert_int_equal(calibration_save(folder.path, "x", "train.json", 20, both, &e), OK);
+    assert_int_equal(calibration_save(folder.path, "x", both, &e), OK);
     assert_int_equal(calibration_load(folder.path, "x", READOUT_LIKELIHOOD, &c, &e), OK);
     assert_true(c.temperature == 0.125 && c.threshold == 3.0 && c.even == -1.0);
     assert_int_equal(calibration_load(folder.path, "x", READOUT_CONTRAST, &c, &e), OK);
     assert_true(c.temperature == 2.5 && c.log_likelihood == -0.75);
+    assert_true(c.scenarios == 20 && strcmp(c.data, "train.json") == 0);
+    assert_false(calibration_is_of(&c, "test.json"));
     assert_int_equal(calibration_load(folder.path, "y", READOUT_CONTRAST, &c, &e), ERR_NOT_FOUND);
     temp_folder_clear(folder.path);
 }
@@ -109,10 +112,17 @@ static void test_a_damaged_calibration_is_refused_with_the_mend(void **state)
     struct temp_folder folder;
     temp_folder_make(&folder);
     static const char *const wrong[] = {
-        "", "[]", "{\"adapter\":\"x\"}",
-        "{\"adapter\":\"x\",\"contrast\":{\"temperature\":0,\"threshold\":1,\"log_likelihood\":-1,"
+        "",
+        "[]",
+        "{\"adapter\":\"x\"}",
+        "{\"adapter\":\"x\",\"data\":\"d\",\"scenarios\":1,\"contrast\":{\"temperature\":0,"
+        "\"threshold\":1,\"log_likelihood\":-1,"
         "\"even\":-1}}",
-        "{\"adapter\":\"x\",\"contrast\":{\"temperature\":1,\"threshold\":\"1\"}}"};
+        "{\"adapter\":\"x\",\"data\":\"d\",\"scenarios\":0,\"contrast\":{\"temperature\":1,"
+        "\"threshold\":1,"
+        "\"log_likelihood\":-1,\"even\":-1}}",
+        "{\"adapter\":\"x\",\"data\":\"d\",\"scenarios\":1,\"contrast\":{\"temperature\":1,"
+        "\"threshold\":\"1\"}}"};
     char file[FILE_PATH_BYTES];
     struct calibration c;
     struct errbuf e;

@@ -95,6 +95,32 @@ static void test_scores_without_doubt_infer_at_once_and_see_a_change_at_once(voi
     value_scores_free(&s);
 }
 
+static void test_an_interval_is_that_of_the_scenarios_and_not_of_the_users(void **state)
+{
+    (void)state;
+    struct value_scores *s = table(5.0, 0.0, false);
+    struct trial_settings how = usual();
+    how.users = 1000;
+    how.n_shots = 1;
+    how.shots[0] = 1;
+    for (uint32_t i = 0; i < SCENARIOS; i++) { /* the choice misleads in a quarter of scenarios */
+        for (uint32_t o = 0; o < 3 && i % 8 < 2; o++) {
+            uint32_t axis = scenarios[i].axis;
+            double x = options[o].side == 0 ? -5.0 : 5.0;
+            value_scores_at(s, i, 2 * axis)[o] = x;
+            value_scores_at(s, i, 2 * axis + 1)[o] = -x;
+        }
+    }
+    struct trial_report r = run(s, &how);
+    double sd = sqrt(0.25 * 0.75 / SCENARIOS);
+    double half = (r.shots[0].inferred.hi - r.shots[0].inferred.lo) / 2.0;
+    assert_true(fabs(r.shots[0].inferred.share - 0.75) < 0.03);
+    assert_true(half > 1.96 * sd * 0.95 && half < 1.96 * sd * 1.2);
+    half = (r.shots[0].told.hi - r.shots[0].told.lo) / 2.0;
+    assert_true(half > 1.96 * sd * 0.95 && half < 1.96 * sd * 1.2);
+    value_scores_free(&s);
+}
+
 static void test_scores_that_say_nothing_leave_everything_open(void **state)
 {
     (void)state;
@@ -243,6 +269,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_scores_without_doubt_infer_at_once_and_see_a_change_at_once),
+        cmocka_unit_test(test_an_interval_is_that_of_the_scenarios_and_not_of_the_users),
         cmocka_unit_test(test_scores_that_say_nothing_leave_everything_open),
         cmocka_unit_test(
             test_noisy_scores_get_surer_with_choices_and_choosing_questions_saves_some),
