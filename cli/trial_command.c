@@ -144,8 +144,11 @@ static enum err load(const struct trial_options *o, struct trials *t, struct err
 {
     const struct run_config *cfg = t->info.cfg;
     enum config_group grouping = (enum config_group)cfg->data_group;
-    enum err error =
-        dataset_load(o->data ? o->data : cfg->data_test, t->info.values, grouping, &t->test, e);
+    const char *path = o->data ? o->data : cfg->data_test;
+    if (path[0] == '\0') {
+        return err_set(e, ERR_USAGE, "--data FILE is needed: the run names no test file");
+    }
+    enum err error = dataset_load(path, t->info.values, grouping, &t->test, e);
     if (error == OK && t->test->format != DATA_VCD) {
         error = err_set(e, ERR_REFUSED,
                         "%s: simulated users need scenarios whose options carry values (a 'vcd' "
