@@ -42,11 +42,11 @@ asan: ## unit, fuzz and end-to-end tests under ASan and UBSan
 	@$(MAKE) --no-print-directory build PRESET=asan-ubsan
 	@PFT_SLOW=1 ctest --test-dir build/asan-ubsan --output-on-failure -j $(JOBS) -E '^(interop|tidy|data|bench)\.|test_(generate|team)\.(portable|x86-64-v3)$$'
 
-# What has no thread of its own to race, and other kernels than the best, are left to asan.
+# What has no thread of its own to race, restarts of the same threads, and other kernels than the best, are left to asan.
 tsan: ## unit tests, and end-to-end tests of threads, under TSan
 	@$(MAKE) --no-print-directory build PRESET=tsan
 	@PFT_SLOW=1 TSAN_OPTIONS=ignore_noninstrumented_modules=1 ctest --test-dir build/tsan --output-on-failure -j $(JOBS) -R '^(unit|e2e)\.' \
-		-E 'test_(adamw_bits|broken_inputs|compose|evals|infer|judge|objectives|plan_check|reproduce)|\.(portable|x86-64-v3)$$'
+		-E 'test_(adamw_bits|broken_inputs|compose|evals|failpoints|infer|judge|objectives|plan_check|reproduce|standing)|\.(portable|x86-64-v3)$$'
 
 fuzz: ## every fuzz target for SECONDS (default 60); SEED=n repeats
 	@JOBS=$(JOBS) SEED=$(SEED) scripts/fuzz $(or $(SECONDS),60)
