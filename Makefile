@@ -38,9 +38,9 @@ bench-coordinator: build ## the coordinator alone, synthetic workers (ARGS='--on
 bench-check: ## ratios of the last make bench against the committed ones
 	@scripts/bench/check
 
-asan: ## unit, fuzz and end-to-end tests under ASan and UBSan
+asan: ## unit and end-to-end tests under ASan and UBSan (make fuzz is so too)
 	@$(MAKE) --no-print-directory build PRESET=asan-ubsan
-	@PFT_SLOW=1 ctest --test-dir build/asan-ubsan --output-on-failure -j $(JOBS) -E '^(interop|tidy|data|bench)\.|test_(generate|team)\.(portable|x86-64-v3)$$'
+	@PFT_SLOW=1 ctest --test-dir build/asan-ubsan --output-on-failure -j $(JOBS) -E '^(interop|fuzz|tidy|data|bench)\.|test_(generate|team)\.(portable|x86-64-v3)$$'
 
 # What has no thread of its own to race, restarts of the same threads, and other kernels than the best, are left to asan.
 tsan: ## unit tests, and end-to-end tests of threads, under TSan
@@ -59,7 +59,7 @@ tidy: build ## clang-tidy and the house rules
 	@command -v clang-tidy >/dev/null || { echo "tidy: clang-tidy is missing: scripts/setup --dev" >&2; exit 1; }
 	@python3 tests/tidy/test_tidy.py
 	@git ls-files 'common/*.c' 'coordinator/*.c' 'worker/*.c' 'cli/*.c' | grep -v kernels_impl | \
-	  xargs -P $(JOBS) -n 8 clang-tidy -p $(BUILD) --quiet
+	  xargs -P $(JOBS) -n 4 clang-tidy -p $(BUILD) --quiet
 
 clean: ## remove build/
 	rm -rf build
