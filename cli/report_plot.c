@@ -17,6 +17,7 @@ enum {
     BOTTOM = 46,
     LINE_HEIGHT = 320,
     BAR = 9,
+    BAR_TICKS = 5,
     GROUP_GAP = 12,
     LEGEND = 18,
     TICKS_MAX = 12,
@@ -126,19 +127,49 @@ static void end(struct str *out)
     str_add(out, "</svg></figure>\n");
 }
 
-static double clamp01(double v)
+/* 1, 2 or 5 times a power of ten: at most TICKS_MAX steps cover the span. */
+static double nice_step(double span, int most)
 {
-    return v < 0.0 ? 0.0 : v > 1.0 ? 1.0 : v;
+    double raw = span / most;
+    double base = pow(10.0, floor(log10(raw)));
+    const double factors[] = {1.0, 2.0, 5.0, 10.0};
+    for (int i = 0; i < 4; i++) {
+        if (base * factors[i] >= raw) {
+            return base * factors[i];
+        }
+    }
+    return base * 10.0;
 }
 
-static double bar_x(double share)
+/* The end of the axis of bars: 1, for they are shares, or beyond where a score is larger. */
+static double bars_end(const json_t *plot)
 {
-    return LEFT + clamp01(share) * (WIDTH - LEFT - RIGHT);
+    const json_t *series = json_object_get(plot, "series");
+    double most = 1.0;
+    for (size_t s = 0; s < shown(plot); s++) {
+        size_t i;
+        json_t *point;
+        json_array_foreach(json_object_get(json_array_get(series, s), "points"), i, point)
+        {
+            double p[4] = {0};
+            bool interval;
+            if (read_point(point, p, &interval)) {
+                most = fmax(most, interval ? fmax(p[1], p[3]) : p[1]);
+            }
+        }
+    }
+    double step = nice_step(most, BAR_TICKS);
+    return ceil(most / step - 1e-9) * step;
+}
+
+static double bar_x(double value, double end)
+{
+    return LEFT + fmin(fmax(value / end, 0.0), 1.0) * (WIDTH - LEFT - RIGHT);
 }
 
 /* One bar with its whisker; the tooltip is for whoever points at it. */
 static void add_bar(const json_t *series, size_t s, size_t category, const char *name, double y,
-                    struct str *out)
+                    double end, struct str *out)
 {
     double p[4] = {0};
     bool interval;
@@ -146,7 +177,7 @@ static void add_bar(const json_t *series, size_t s, size_t category, const char 
         return;
     }
     str_addf(out, "<rect class=\"b%zu\" x=\"%d\" y=\"%.1f\" width=\"%.1f\" height=\"%d\"><title>",
-             s, LEFT, y, bar_x(p[1]) - LEFT, BAR - 1);
+             s, LEFT, y, bar_x(p[1], end) - LEFT, BAR - 1);
     report_plot_escape(json_doc_text(series, "name"), out);
     str_add(out, ", ");
     report_plot_escape(name, out);
@@ -159,7 +190,7 @@ static void add_bar(const json_t *series, size_t s, size_t category, const char 
     if (interval) {
         double middle = y + (BAR - 1) / 2.0;
         str_addf(out, "<line class=\"w\" x1=\"%.1f\" y1=\"%.1f\" x2=\"%.1f\" y2=\"%.1f\"/>",
-                 bar_x(p[2]), middle, bar_x(p[3]), middle);
+                 bar_x(p[2], end), middle, bar_x(p[3], end), middle);
     }
     str_add(out, "\n");
 }
@@ -174,12 +205,14 @@ static void draw_bars(const json_t *plot, struct str *out)
     double bottom = TOP + (double)n * group;
     double height = bottom + BOTTOM + legend_height(plot);
     begin(plot, height, out);
-    for (int i = 0; i <= 10; i += 2) {
-        char label[16];
-        double x = bar_x(i / 10.0);
+    double last = bars_end(plot);
+    double step = nice_step(last, BAR_TICKS);
+    for (int i = 0; i * step <= last + step / 2; i++) {
+        char label[32];
+        double x = bar_x(i * step, last);
         str_addf(out, "<line class=\"g\" x1=\"%.1f\" y1=\"%d\" x2=\"%.1f\" y2=\"%.1f\"/>", x, TOP,
                  x, bottom);
-        (void)snprintf(label, sizeof label, "%.1f", i / 10.0);
+        (void)snprintf(label, sizeof label, "%.4g", i * step);
         add_text(x, bottom + 14, "middle", label, out);
     }
     add_text((LEFT + WIDTH - RIGHT) / 2.0, bottom + 31, "middle", json_doc_text(plot, "y_title"),
@@ -191,30 +224,17 @@ static void draw_bars(const json_t *plot, struct str *out)
         add_text(LEFT - 8, y + (group - GROUP_GAP) / 2.0 + 4, "end", name ? name : "", out);
         str_add(out, "\n");
         for (size_t s = 0; s < shown(plot); s++) {
-            add_bar(json_array_get(series, s), s, c, name ? name : "", y + (double)s * BAR, out);
+            add_bar(json_array_get(series, s), s, c, name ? name : "", y + (double)s * BAR, last,
+                    out);
         }
     }
     if (json_is_number(mark)) {
-        double x = bar_x(json_number_value(mark));
+        double x = bar_x(json_number_value(mark), last);
         str_addf(out, "<line class=\"m\" x1=\"%.1f\" y1=\"%d\" x2=\"%.1f\" y2=\"%.1f\"/>\n", x, TOP,
                  x, bottom);
     }
     add_legend(plot, bottom + BOTTOM + 8, false, out);
     end(out);
-}
-
-/* 1, 2 or 5 times a power of ten: at most TICKS_MAX steps cover the span. */
-static double nice_step(double span, int most)
-{
-    double raw = span / most;
-    double base = pow(10.0, floor(log10(raw)));
-    const double factors[] = {1.0, 2.0, 5.0, 10.0};
-    for (int i = 0; i < 4; i++) {
-        if (base * factors[i] >= raw) {
-            return base * factors[i];
-        }
-    }
-    return base * 10.0;
 }
 
 static void widen(const json_t *plot, struct frame *f)

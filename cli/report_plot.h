@@ -1,7 +1,7 @@
 /* report_plot.h - a plot block of a report's document (report_doc.h) as inline SVG: grouped bars
- * with intervals, or lines. No scripts, no fonts of its own; colours are the page's variables --c0
- * to
- * --c7, and lines differ by dashes too, so that a plot reads in black and white.
+ * with intervals, from 0 to 1 or to the largest score, or lines. No scripts, no fonts of its own;
+ * colours are the page's variables --c0 to --c7, and lines differ by dashes too, so that a plot
+ * reads in black and white.
  * Pure: the same block always gives the same text. Only what is finite is drawn. */
 #ifndef PFT_REPORT_PLOT_H
 #define PFT_REPORT_PLOT_H

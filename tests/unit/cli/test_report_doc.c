@@ -6,6 +6,7 @@
 
 #include <cmocka.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "cli/report_doc.h"
@@ -74,6 +75,32 @@ static void test_hostile_names_cannot_become_markup(void **state)
     str_free(&html);
     str_free(&md);
     json_decref(doc);
+}
+
+/* The width of the first bar. */
+static double bar_width(double value, double high)
+{
+    json_t *doc = report_doc_new("title", "lead");
+    json_t *bars = report_doc_plot(report_doc_section(doc, "s"), "bars", "b", "value", "score");
+    (void)json_array_append_new(json_object_get(bars, "categories"), json_string("Calm"));
+    report_doc_point(report_doc_series(bars, "judge"), 0, value, 0.0, high);
+    assert_true(report_doc_ok(doc));
+    struct str html = html_of(doc);
+    const char *bar = strstr(html.data, "<rect class=\"b0\"");
+    assert_non_null(bar);
+    double width = strtod(strstr(bar, "width=\"") + strlen("width=\""), NULL);
+    str_free(&html);
+    json_decref(doc);
+    return width;
+}
+
+static void test_bars_of_scores_above_one_are_drawn_to_their_own_scale(void **state)
+{
+    (void)state;
+    double whole = bar_width(1.0, 1.0);
+    assert_true(fabs(bar_width(0.5, 0.9) - whole / 2.0) < 0.11);
+    assert_true(fabs(bar_width(7.0, 9.5) - whole * 0.7) < 0.11); /* an axis to 10 */
+    assert_true(fabs(bar_width(3.0, 6.0) - whole * 0.5) < 0.11); /* the interval's end counts */
 }
 
 static void test_the_page_asks_nothing_of_the_network(void **state)
@@ -147,6 +174,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_hostile_names_cannot_become_markup),
+        cmocka_unit_test(test_bars_of_scores_above_one_are_drawn_to_their_own_scale),
         cmocka_unit_test(test_the_page_asks_nothing_of_the_network),
         cmocka_unit_test(test_the_same_document_gives_the_same_bytes),
         cmocka_unit_test(test_plots_draw_what_is_finite_and_say_what_they_leave_out),
