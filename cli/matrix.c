@@ -96,6 +96,7 @@ struct loading {
     struct yaml_tree tree;
     struct matrix *m;
     struct top top;
+    struct matrix_words unmet; /* names of evaluations whose variables are not set */
 };
 
 int matrix_variant(const struct matrix *m, const char *name)
@@ -214,17 +215,24 @@ static bool all_set(const struct yaml_node *names)
     return set;
 }
 
-/* Evaluations whose variables are not set are as if they were not there. */
-static void drop_unmet(struct yaml_tree *t)
+/* Evaluations whose variables are not set are as if they were not there; only their names stay, so
+ * that a claim on one is not measured rather than wrong. */
+static enum err drop_unmet(struct loading *l, struct errbuf *e)
 {
-    struct yaml_node *list = yaml_tree_change(t, "evaluations");
-    for (uint32_t i = 0; list && list->kind == YAML_NODE_LIST && i < list->n;) {
+    struct yaml_node *list = yaml_tree_change(&l->tree, "evaluations");
+    enum err error = OK;
+    for (uint32_t i = 0; list && list->kind == YAML_NODE_LIST && i < list->n && error == OK;) {
+        const struct yaml_node *name = yaml_tree_get(&list->items[i], "name");
         if (all_set(yaml_tree_get(&list->items[i], "needs"))) {
             i++;
-        } else {
-            yaml_tree_drop(list, i);
+            continue;
         }
+        if (name && name->kind == YAML_NODE_TEXT) {
+            error = matrix_words_add(&l->unmet, name->text, e);
+        }
+        yaml_tree_drop(list, i);
     }
+    return error;
 }
 
 /* Replaces "" by a default. */
@@ -262,7 +270,8 @@ static enum err check_names(const struct loading *l, const struct yaml_node *at,
 {
     for (uint32_t i = 0; i < list->n; i++) {
         const char *name = list->items[i];
-        if ((variants ? matrix_variant(l->m, name) : matrix_evaluation(l->m, name)) < 0) {
+        bool unmet = !variants && matrix_words_have(&l->unmet, name);
+        if (!unmet && (variants ? matrix_variant(l->m, name) : matrix_evaluation(l->m, name)) < 0) {
             return yaml_tree_fail(&l->tree, at, e, "there is no %s '%.40s'",
                                   variants ? "variant" : "evaluation", name);
         }
@@ -309,17 +318,23 @@ static enum err settle_variant(struct loading *l, uint32_t i, const struct yaml_
     return error;
 }
 
-/* A column belongs to the evaluation that its name begins with. */
-static bool has_column(const struct matrix *m, const char *column)
+static bool is_column_of(const char *column, const char *evaluation)
 {
-    for (uint32_t i = 0; i < m->n_evaluations; i++) {
-        size_t n = strlen(m->evaluations[i].name);
-        if (strncmp(column, m->evaluations[i].name, n) == 0 &&
-            (column[n] == '\0' || column[n] == ' ')) {
-            return true;
-        }
+    size_t n = strlen(evaluation);
+    return strncmp(column, evaluation, n) == 0 && (column[n] == '\0' || column[n] == ' ');
+}
+
+/* A column belongs to the evaluation that its name begins with. */
+static bool has_column(const struct loading *l, const char *column)
+{
+    bool has = false;
+    for (uint32_t i = 0; i < l->m->n_evaluations && !has; i++) {
+        has = is_column_of(column, l->m->evaluations[i].name);
     }
-    return false;
+    for (uint32_t i = 0; i < l->unmet.n && !has; i++) {
+        has = is_column_of(column, l->unmet.items[i]);
+    }
+    return has;
 }
 
 static enum err settle_claims(struct loading *l, struct errbuf *e)
@@ -331,7 +346,7 @@ static enum err settle_claims(struct loading *l, struct errbuf *e)
         bool difference = c->than[0] != '\0';
         int asks = (difference ? 1 : 0) + isfinite(c->at_least) + isfinite(c->at_most) +
                    isfinite(c->each_value_at_least) + isfinite(c->above_words);
-        if (c->text[0] == '\0' || !has_column(l->m, c->column)) {
+        if (c->text[0] == '\0' || !has_column(l, c->column)) {
             return yaml_tree_fail(&l->tree, at, e,
                                   "claims: a claim needs 'text' and a 'column' that begins with "
                                   "the name of an evaluation");
@@ -347,6 +362,15 @@ static enum err settle_claims(struct loading *l, struct errbuf *e)
         }
         if (c->side[0] != '\0' && strcmp(c->side, "a") != 0 && strcmp(c->side, "b") != 0) {
             return yaml_tree_fail(&l->tree, at, e, "claims: side is a or b");
+        }
+        if (c->side[0] != '\0' && (isfinite(c->each_value_at_least) || isfinite(c->above_words))) {
+            return yaml_tree_fail(&l->tree, at, e,
+                                  "claims: 'side' does not go with 'each_value_at_least', whose "
+                                  "values are of one side, nor with 'above_words', which are "
+                                  "counted over both");
+        }
+        if (isfinite(c->margin) && !difference) {
+            return yaml_tree_fail(&l->tree, at, e, "claims: 'margin' goes with 'than' alone");
         }
     }
     return OK;
@@ -398,7 +422,9 @@ enum err matrix_load(const char *path, struct matrix **out, struct errbuf *e)
                             : err_set(e, ERR_NOMEM, "no memory for %s", path);
     }
     if (error == OK) {
-        drop_unmet(&l.tree);
+        error = drop_unmet(&l, e);
+    }
+    if (error == OK) {
         error = matrix_field_read(&l.tree, &l.tree.root, "a matrix", matrix_fields,
                                   COUNT(matrix_fields), l.m, e);
     }
@@ -413,6 +439,7 @@ enum err matrix_load(const char *path, struct matrix **out, struct errbuf *e)
         error = settle(&l, e);
     }
     matrix_field_free(top_fields, COUNT(top_fields), &l.top);
+    matrix_words_free(&l.unmet);
     yaml_tree_free(&l.tree);
     mem_free(real);
     if (error != OK) {

@@ -7,7 +7,6 @@
 #include "common/base/mem.h"
 #include "common/base/str.h"
 #include "coordinator/config.h"
-#include "coordinator/export.h"
 
 static enum err add_cell(struct matrix_cell **cells, size_t *capacity, uint32_t *n,
                          const struct matrix *m, const struct matrix_cell *c, struct errbuf *e)
@@ -72,7 +71,8 @@ enum err matrix_place(const struct matrix *m, const struct matrix_cell *c, const
                 {out->result, "results", c->name, ".json"},
                 {out->log, "logs", c->name, ".log"},
                 {out->answer, "logs", c->name, ".answer.json"},
-                {out->eval, "work", c->name, ".eval"}};
+                {out->eval, "work", c->name, ".eval"},
+                {out->eval_key, "work", c->name, ".eval.key"}};
     for (size_t i = 0; i < sizeof list / sizeof list[0]; i++) {
         int n = snprintf(list[i].to, FILE_PATH_BYTES, "%s/%s/%s%s", folder, list[i].where,
                          list[i].name, list[i].suffix);
@@ -120,9 +120,9 @@ static enum err add_key(const struct run_config *cfg, const char *key, struct ma
 static enum err add_bare(const struct matrix_variant *v, const struct matrix_words *asked,
                          struct matrix_words *out, struct errbuf *e)
 {
-    static const char *const keys[] = {"data.system",     "data.layout", "data.group",
-                                       "data.max_length", "unit_tokens", "tile_rows",
-                                       "tile_cols",       "kernels",     "precision"};
+    static const char *const keys[] = {
+        "data.system", "data.layout", "data.group", "data.max_length", "data.hold_out",
+        "unit_tokens", "tile_rows",   "tile_cols",  "kernels",         "precision"};
     struct run_config *cfg = NULL;
     enum err error =
         config_load(v->config, (const char *const *)v->set.items, (int)v->set.n, &cfg, e);
@@ -343,36 +343,4 @@ void matrix_commands_free(struct matrix_commands *c)
     }
     mem_free(c->items);
     *c = (struct matrix_commands){0};
-}
-
-enum err matrix_key(const struct matrix *m, const struct matrix_cell *c,
-                    const struct matrix_place *p, char key[HASH_SHA256_HEX], struct errbuf *e)
-{
-    char adapter[FILE_PATH_BYTES];
-    char hash[HASH_SHA256_HEX] = "";
-    struct matrix_commands list = {0};
-    struct str text = {0};
-    enum err error = matrix_commands(m, c, p, false, NULL, &list, e);
-    for (uint32_t i = 0; i < list.n && error == OK; i++) {
-        for (uint32_t k = 0; k < list.items[i].n; k++) {
-            str_addf(&text, "%s\n", list.items[i].items[k]);
-        }
-        str_add(&text, "\n");
-    }
-    if (error == OK && c->evaluation != MATRIX_TRAIN && m->variants[c->variant].trained) {
-        error = file_join(adapter, p->run, "adapter", e);
-        if (error == OK) {
-            error = export_hash(adapter, hash, e);
-        }
-        str_add(&text, hash);
-    }
-    if (error == OK) {
-        error = str_ok(&text);
-    }
-    if (error == OK) {
-        hash_sha256_hex(text.data, text.len, key);
-    }
-    matrix_commands_free(&list);
-    str_free(&text);
-    return error;
 }

@@ -1,13 +1,14 @@
 /* matrix_cell.h - the cells of a matrix: every training and every evaluation with its folder, the
  * file that keeps its result, and the words of the pft commands that make it.
- * Owns: names, words, keys. Never: starts a process. Pure but for reading a run's adapter.
+ * Owns: names, words. Never: starts a process. Pure but for reading run configs.
  *
  * Under the folder of a matrix:
  *   cells/VARIANT-seedN    run folder of a trained variant
  *   work/VARIANT[-seedN]   what its "before" commands leave ($CELL), and its evaluations' folders
+ *   work/NAME.eval[.key]   an evaluation that was begun, and the key it was begun with
  *   results/NAME.json      one per cell: {"key", "seconds", "attempts", "result"}; written whole
  *   logs/NAME.log          stderr of its children
- * A result counts as long as its key does: SHA-256 of the words and of the adapter they read. */
+ * A result counts as long as its key does (matrix_key.h). */
 #ifndef PFT_MATRIX_CELL_H
 #define PFT_MATRIX_CELL_H
 
@@ -16,7 +17,6 @@
 
 #include "cli/matrix.h"
 #include "cli/matrix_field.h"
-#include "common/base/hash.h"
 
 enum { MATRIX_TRAIN = UINT32_MAX, MATRIX_CELLS_MAX = 4096 };
 
@@ -31,8 +31,9 @@ struct matrix_cell {
 /* Where a cell works. */
 struct matrix_place {
     char run[FILE_PATH_BYTES], work[FILE_PATH_BYTES], result[FILE_PATH_BYTES], log[FILE_PATH_BYTES];
-    char answer[FILE_PATH_BYTES]; /* stdout of its last command */
-    char eval[FILE_PATH_BYTES];   /* folder in which an evaluation goes on after a kill */
+    char answer[FILE_PATH_BYTES];   /* stdout of its last command */
+    char eval[FILE_PATH_BYTES];     /* folder in which an evaluation goes on after a kill */
+    char eval_key[FILE_PATH_BYTES]; /* the key that it was begun with */
 };
 
 /* All cells in the order in which they run. The caller frees *out (mem_free). */
@@ -48,11 +49,6 @@ MUST_USE enum err matrix_commands(const struct matrix *m, const struct matrix_ce
                                   const struct matrix_place *p, bool resume, const char *workers,
                                   struct matrix_commands *out, struct errbuf *e);
 void matrix_commands_free(struct matrix_commands *c);
-
-/* The key of a cell's result; --resume and --workers do not count. */
-MUST_USE enum err matrix_key(const struct matrix *m, const struct matrix_cell *c,
-                             const struct matrix_place *p, char key[HASH_SHA256_HEX],
-                             struct errbuf *e);
 
 /* Appends "eval" and its words for the bare model of a variant: the model, everything of its config
  * that an evaluation reads, the words of the evaluation (or those of instead, when not NULL) and of

@@ -38,6 +38,12 @@ static enum err judge_difference(const struct matrix_table *t, const struct matr
     if (error == OK) {
         error = matrix_table_figure(t, than, column, c->side, &b);
     }
+    if (error == OK && !d.there && a.there && b.there) {
+        str_addf(evidence,
+                 "%s %.3f, %s %.3f: no paired difference, which takes the answers to the "
+                 "same single questions, right or wrong",
+                 c->better, a.share, c->than, b.share);
+    }
     if (error != OK || !d.there) {
         return error;
     }
@@ -115,7 +121,7 @@ enum err matrix_claim_judge(const struct matrix_table *t, const struct matrix_cl
     } else if (column >= 0) {
         error = judge_figure(t, c, (uint32_t)column, verdict, evidence);
     }
-    if (error == OK && *verdict == VERDICT_UNMEASURED) {
+    if (error == OK && *verdict == VERDICT_UNMEASURED && evidence->len == 0) {
         str_addf(evidence, "no figure of %s in column '%s'", c->better, c->column);
     }
     return error == OK ? str_ok(evidence) : error;

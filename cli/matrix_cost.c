@@ -95,7 +95,7 @@ static void estimate(const struct costing *c)
     }
 }
 
-static enum err prepare(struct costing *c, struct errbuf *e)
+static enum err prepare(struct costing *c, const char *workers, struct errbuf *e)
 {
     const struct matrix *m = c->counter.m;
     enum err error = file_join(c->log, c->counter.folder, "logs/measure.log", e);
@@ -117,10 +117,11 @@ static enum err prepare(struct costing *c, struct errbuf *e)
     }
     if (error == OK) {
         c->out->machine = json_pack(
-            "{s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:i}", "model", c->work.model, "model_hash",
+            "{s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:i,s:s}", "model", c->work.model, "model_hash",
             c->work.model_hash, "train_sha256", c->work.train_hash, "test_sha256",
             c->work.test_hash, "quantisation", c->work.quantisation, "kernels", c->work.kernels,
-            "precision", c->work.precision, "cores", (int)sysconf(_SC_NPROCESSORS_ONLN));
+            "precision", c->work.precision, "cores", (int)sysconf(_SC_NPROCESSORS_ONLN), "workers",
+            workers ? workers : "one a core");
         error = c->out->machine ? OK : err_set(e, ERR_NOMEM, "no memory");
     }
     return error;
@@ -132,7 +133,7 @@ enum err matrix_cost(const struct matrix *m, struct matrix_cell *cells, uint32_t
 {
     struct costing c = {.counter = {.m = m, .folder = folder}, .cells = cells, .n = n, .out = out};
     *out = (struct matrix_cost){0};
-    enum err error = prepare(&c, e);
+    enum err error = prepare(&c, workers, e);
     if (error == OK) {
         error = count_all(&c, e);
     }

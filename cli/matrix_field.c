@@ -69,6 +69,18 @@ static bool stays(const char *name)
     return strcmp(name, "CELL") == 0 || strcmp(name, "RUN") == 0;
 }
 
+/* Where the file lies, however its path was given: words are parts of keys. */
+static enum err folder_of_file(const struct yaml_tree *t, char out[FILE_PATH_BYTES],
+                               struct errbuf *e)
+{
+    char path[FILE_PATH_BYTES];
+    enum err error = file_absolute(path, t->name, e);
+    if (error == OK) {
+        file_folder_of(out, path);
+    }
+    return error;
+}
+
 /* out = the word with its leading variable or folder replaced. */
 static enum err expand(const struct yaml_tree *t, const struct yaml_node *node, const char *word,
                        struct str *out, struct errbuf *e)
@@ -77,9 +89,9 @@ static enum err expand(const struct yaml_tree *t, const struct yaml_node *node, 
     char name[64];
     str_clear(out);
     if (strncmp(word, "./", 2) == 0 || strncmp(word, "../", 3) == 0) {
-        file_folder_of(folder, t->name);
-        str_addf(out, "%s/%s", folder, word);
-        return str_ok(out);
+        enum err error = folder_of_file(t, folder, e);
+        str_addf(out, "%s/%s", folder, word + (word[1] == '/' ? 2 : 0));
+        return error == OK ? str_ok(out) : error;
     }
     size_t n = word[0] == '$' ? strcspn(word + 1, "/") : 0;
     if (n == 0 || n >= sizeof name) {
@@ -292,8 +304,8 @@ static enum err read_path(const struct yaml_tree *t, const struct yaml_node *nod
         error = expand(t, node, node->text, &word, e);
     }
     if (error == OK && node->text[0] != '.' && node->text[0] != '$') {
-        file_folder_of(folder, t->name);
-        error = file_join(path, folder, word.data, e);
+        error = folder_of_file(t, folder, e);
+        error = error == OK ? file_join(path, folder, word.data, e) : error;
     } else if (error == OK) {
         (void)snprintf(path, sizeof path, "%s", word.data);
     }

@@ -11,6 +11,7 @@
 
 #include "cli/cli.h"
 #include "cli/matrix_child.h"
+#include "cli/matrix_key.h"
 #include "cli/matrix_store.h"
 #include "cli/scratch.h"
 #include "common/base/clock.h"
@@ -102,13 +103,13 @@ static enum err run_is_finished(const struct matrix_place *p, bool *begun, bool 
     return error;
 }
 
-/* Waits until no coordinator holds the run: one whose batch was killed stops by itself. */
-static enum err wait_for_run(const struct matrix_place *p, struct errbuf *e)
+/* Waits until no coordinator holds a folder: one whose batch was killed stops by itself. */
+static enum err wait_for_run(const char *run, struct errbuf *e)
 {
     char path[FILE_PATH_BYTES];
     uint64_t begin = clock_now_ms();
     bool told = false;
-    enum err error = file_join(path, p->run, "lock", e);
+    enum err error = file_join(path, run, "lock", e);
     int fd = error == OK ? open(path, O_RDWR | O_CLOEXEC) : -1;
     if (fd < 0) {
         return error;
@@ -118,11 +119,11 @@ static enum err wait_for_run(const struct matrix_place *p, struct errbuf *e)
             error = err_set(e, ERR_BUSY,
                             "%s: a coordinator has been at work there for more than %d s; stop it "
                             "with pft stop %s",
-                            p->run, ORPHAN_WAIT_S, p->run);
+                            run, ORPHAN_WAIT_S, run);
             break;
         }
         if (!told) {
-            (void)fprintf(stderr, "pft: waiting for what an earlier start left in %s\n", p->run);
+            (void)fprintf(stderr, "pft: waiting for what an earlier start left in %s\n", run);
             told = true;
         }
         const struct timespec pause = {.tv_nsec = LOOK_MS * 1000000L};
@@ -244,6 +245,7 @@ static enum err keep_result(const struct matrix_batch *b, const struct matrix_ce
     if (error == OK) {
         (void)unlink(p->answer);
         scratch_remove(p->eval);
+        (void)unlink(p->eval_key);
     }
     return error;
 }
@@ -263,6 +265,30 @@ static enum err take_finished(const struct matrix_batch *b, const struct matrix_
         error = keep_result(b, c, p, 0.0, 2, e);
     }
     json_decref(other);
+    return error;
+}
+
+/* What is left of an evaluation with other settings would refuse to go on with these. */
+static enum err begin_evaluation(const struct matrix_batch *b, const struct matrix_cell *c,
+                                 const struct matrix_place *p, bool *resume, struct errbuf *e)
+{
+    char key[HASH_SHA256_HEX];
+    char *earlier = NULL;
+    size_t bytes = 0;
+    enum err error = matrix_key(b->m, c, p, key, e);
+    error = error == OK ? wait_for_run(p->eval, e) : error;
+    if (error != OK) {
+        return error;
+    }
+    bool same = file_exists(p->eval_key) &&
+                file_read(p->eval_key, sizeof key, &earlier, &bytes, NULL) == OK &&
+                strcmp(earlier, key) == 0;
+    mem_free(earlier);
+    *resume = same && file_exists(p->eval);
+    if (!same) {
+        scratch_remove(p->eval);
+        error = file_write_atomic(p->eval_key, key, strlen(key), e);
+    }
     return error;
 }
 
@@ -294,7 +320,7 @@ static enum err run_cell(struct view *v, struct errbuf *e)
         error = run_is_finished(&p, &begun, &finished, e);
     }
     if (error == OK && begun && !finished) {
-        error = wait_for_run(&p, e);
+        error = wait_for_run(p.run, e);
         error = error == OK ? run_is_finished(&p, &begun, &finished, e) : error;
     }
     if (error == OK && training && finished) {
@@ -308,7 +334,10 @@ static enum err run_cell(struct view *v, struct errbuf *e)
         b->failed++;
         return OK;
     }
-    bool resume = training ? begun : file_exists(p.eval);
+    bool resume = begun;
+    if (error == OK && !training) {
+        error = begin_evaluation(b, c, &p, &resume, e);
+    }
     if (error == OK) {
         v->shown_at = -PLAIN_EVERY_S;
         show(v, 0.0);

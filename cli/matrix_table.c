@@ -513,7 +513,8 @@ enum err matrix_table_value(const struct matrix_table *t, uint32_t variant, uint
             json_object_get(json_object_get(part_of(results[s], c->part), "per_value"), name);
     }
     mean_of(objects, seeds, c->measure, out);
-    if (!out->there || seeds == 1 || c->part[0] != '\0') {
+    bool counted = c->part[0] == '\0' && strcmp(c->measure, "accuracy") == 0;
+    if (!out->there || seeds == 1 || !counted) {
         return OK;
     }
     size_t index = 0;

@@ -61,6 +61,10 @@ MUST_USE enum err setup_open(struct run_config *cfg, const struct setup_known *k
                              struct setup *s, struct errbuf *e);
 void setup_free(struct setup *s); /* fine on a zeroed struct */
 
+/* Appends the settings of a config that decide the bits of a run, a "key: value" a line; paths and
+ * what is only looked at may change, and files count by their hash elsewhere. Check str_ok. */
+void setup_fixed_keys(const struct run_config *cfg, struct str *text);
+
 /* setup_open's last step: fills fixed_text, fixed and fixed_hex. */
 MUST_USE enum err setup_fix(struct setup *s, struct errbuf *e);
 /* Appends what differs between the fixed text of an earlier start and this one, as "name: was OLD,

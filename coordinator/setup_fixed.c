@@ -4,8 +4,7 @@
 #include "common/base/check.h"
 #include "coordinator/setup.h"
 
-/* Settings that decide the bits of a run; paths and what is only looked at may change. */
-enum err setup_fix(struct setup *s, struct errbuf *e)
+void setup_fixed_keys(const struct run_config *cfg, struct str *text)
 {
     static const char *const keys[] = {"data.layout",
                                        "data.group",
@@ -46,12 +45,20 @@ enum err setup_fix(struct setup *s, struct errbuf *e)
                                        "tree_tokens_max",
                                        "tile_rows",
                                        "tile_cols"};
-    struct str *text = &s->fixed_text;
     for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
         str_addf(text, "%s: ", keys[i]);
-        (void)config_value(s->cfg, keys[i], text);
+        (void)config_value(cfg, keys[i], text);
         str_add(text, "\n");
     }
+    if (cfg->data_hold_out > 0) { /* the text of a run without is as before there was this key */
+        str_addf(text, "data.hold_out: %u\n", cfg->data_hold_out);
+    }
+}
+
+enum err setup_fix(struct setup *s, struct errbuf *e)
+{
+    struct str *text = &s->fixed_text;
+    setup_fixed_keys(s->cfg, text);
     if (s->anchor) { /* a run without one is as it was before there were any */
         str_addf(text, "anchor.weight: %.17g\nanchor.texts: %u\nanchor: %s\n",
                  s->cfg->anchor_weight, s->cfg->anchor_texts, anchor_hash(s->anchor));

@@ -204,6 +204,38 @@ evaluations:
         refused = self.run_matrix("out", code=3)
         self.assertIn("was trained with other settings", refused.stderr)
 
+    def test_what_a_file_says_counts_and_how_its_path_was_typed_does_not(self):
+        shutil.copy(f"{ROOT}/data/starter_test.json", os.path.join(self.folder, "test.json"))
+        self.write("run.yaml", RUN.replace(f"{ROOT}/data/starter_test.json", f"{self.folder}/test.json"))
+        self.write("matrix.yaml", MATRIX[:MATRIX.index("  - {name: history")].replace("[0, 1]", "[0]"))
+        self.run_matrix("out")
+        self.write("run.yaml", "# nothing else\n" + self.read("run.yaml"))
+        self.config = os.path.join(self.folder, "..", os.path.basename(self.folder), "matrix.yaml")
+        self.assertIn(" 0 of them to be done", self.run_matrix("out").stderr)
+        scenarios = json.loads(self.read("test.json"))
+        self.write("test.json", json.dumps(scenarios[1:] + scenarios[:1]))
+        self.assertIn(" 3 of them to be done", self.run_matrix("out").stderr)  # no training
+        self.write("run.yaml", self.read("run.yaml").replace("train: {max", "train: {learning_rate: 0.01, max"))
+        refused = self.run_matrix("out", code=3)
+        self.assertIn("was trained with other settings", refused.stderr)
+
+    def test_an_evaluation_that_was_begun_with_other_settings_is_begun_anew(self):
+        small = MATRIX[:MATRIX.index("  - {name: sft-a")]
+        small += MATRIX[MATRIX.index("evaluations:"):MATRIX.index("  - {name: history")]
+        self.write("matrix.yaml", small.replace("parts", "variants: [base], parts"))
+        child = subprocess.Popen(self.command("out"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        end = time.monotonic() + DEADLINE
+        begun = os.path.join(self.folder, "out", "work", "base.select.eval", "run.db")
+        while not os.path.exists(begun) and child.poll() is None:
+            self.assertLess(time.monotonic(), end, "timed out")
+            time.sleep(0.001)
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+        self.assertTrue(os.path.exists(begun), "it was over before it could be killed")
+        self.write("matrix.yaml", small.replace("--fit 4", "--fit 4 --set unit_tokens=200"))
+        self.run_matrix("out")
+        self.assertFalse(os.path.exists(os.path.dirname(begun)))
+
     def test_wrong_matrices_are_refused_before_anything_starts(self):
         self.write("matrix.yaml", MATRIX.replace("sft.side: a", "sft.sde: a"))
         done = self.run_matrix("out", code=1)

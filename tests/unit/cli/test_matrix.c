@@ -148,6 +148,13 @@ static void test_an_evaluation_that_needs_a_variable_is_there_only_with_it(void 
     assert_int_equal(m->n_evaluations, 2);
     assert_int_equal(matrix_evaluation(m, "judged"), -1);
     matrix_free(&m);
+    static const char asked[] = "claims:\n  - {text: t, better: pft, than: base, column: judged}\n"
+                                "  - {text: u, better: pft, than: base, column: judged b}\n";
+    char both[sizeof text + sizeof asked];
+    (void)snprintf(both, sizeof both, "%s%s", text, asked);
+    assert_int_equal(load(both, &m, &e), OK); /* a claim on it is not measured, not wrong */
+    assert_int_equal(m->n_claims, 2);
+    matrix_free(&m);
     assert_int_equal(setenv("PFT_TEST_NAME", "j", 1), 0);
     assert_int_equal(load(text, &m, &e), OK);
     assert_int_equal(m->n_evaluations, 3);
@@ -238,6 +245,15 @@ static void test_wrong_files_are_refused_with_their_place(void **state)
          "begins with the name of an evaluation"},
         {BASE VARIANTS EVALUATIONS "claims:\n  - {text: t, better: pft, column: select}\n",
          "one of 'than'"},
+        {BASE VARIANTS EVALUATIONS "claims:\n  - {text: t, better: pft, column: select, side: a, "
+                                   "each_value_at_least: 0.8}\n",
+         "'side' does not go with 'each_value_at_least'"},
+        {BASE VARIANTS EVALUATIONS "claims:\n  - {text: t, better: pft, column: select, side: b, "
+                                   "above_words: 0.05}\n",
+         "nor with 'above_words'"},
+        {BASE VARIANTS EVALUATIONS "claims:\n  - {text: t, better: pft, column: select, "
+                                   "at_least: 0.8, margin: 0.1}\n",
+         "'margin' goes with 'than' alone"},
         {BASE VARIANTS EVALUATIONS
          "claims:\n  - {text: t, better: x, than: base, column: select}\n",
          "name variants"},

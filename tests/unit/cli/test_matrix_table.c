@@ -175,6 +175,23 @@ static enum matrix_verdict judge(const struct fixture *f, struct matrix_claim c)
     return verdict;
 }
 
+static void test_a_difference_without_questions_says_what_it_lacks(void **state)
+{
+    (void)state;
+    static char part[] = "select likelihood 3 select_all";
+    struct fixture f;
+    struct str evidence = {0};
+    enum matrix_verdict verdict;
+    make(&f);
+    struct matrix_claim c = {.text = part, .column = part, .better = pft, .than = base};
+    c.side = none;
+    assert_int_equal(matrix_claim_judge(f.t, &c, &verdict, &evidence), OK);
+    assert_int_equal(verdict, VERDICT_UNMEASURED);
+    assert_non_null(strstr(evidence.data, "pft 0.300, base 0.300: no paired difference"));
+    str_free(&evidence);
+    clear(&f);
+}
+
 #define UNSET                                                                                      \
     .margin = (double)NAN, .at_least = (double)NAN, .at_most = (double)NAN,                        \
     .each_value_at_least = (double)NAN, .above_words = (double)NAN
@@ -261,6 +278,7 @@ int main(void)
         cmocka_unit_test(test_columns_are_found_in_the_results),
         cmocka_unit_test(test_seeds_are_averaged_question_by_question),
         cmocka_unit_test(test_a_difference_is_paired_over_the_same_questions),
+        cmocka_unit_test(test_a_difference_without_questions_says_what_it_lacks),
         cmocka_unit_test(test_verdicts_follow_the_numbers),
         cmocka_unit_test(test_the_report_has_every_part_and_is_the_same_every_time),
     };

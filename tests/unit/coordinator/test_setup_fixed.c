@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include <cmocka.h>
 
@@ -43,11 +44,30 @@ static void a_setting_that_one_of_them_does_not_know_is_named_too(void **state)
                       "new: was unknown, now 3; old: was 2, now unknown");
 }
 
+static void scenarios_that_are_held_out_count_where_there_are_any(void **state)
+{
+    (void)state;
+    struct str none = {0};
+    struct str some = {0};
+    struct run_config cfg = {.data_hold_out = 0, .data_system = ""};
+    setup_fixed_keys(&cfg, &none);
+    cfg.data_hold_out = 78;
+    setup_fixed_keys(&cfg, &some);
+    assert_int_equal(str_ok(&none), OK);
+    assert_int_equal(str_ok(&some), OK);
+    assert_null(strstr(none.data, "hold_out"));
+    assert_memory_equal(some.data, none.data, none.len);
+    assert_string_equal(some.data + none.len, "data.hold_out: 78\n");
+    str_free(&none);
+    str_free(&some);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_differs_is_named_with_both_values),
         cmocka_unit_test(the_text_of_the_values_is_not_taken_for_settings),
+        cmocka_unit_test(scenarios_that_are_held_out_count_where_there_are_any),
         cmocka_unit_test(a_setting_that_one_of_them_does_not_know_is_named_too),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
