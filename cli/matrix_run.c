@@ -228,17 +228,12 @@ static enum err read_answer(const struct matrix_place *p, json_t **out, struct e
 }
 
 /* Takes over what the cell left. */
-static enum err keep_result(const struct matrix_batch *b, const struct matrix_cell *c,
-                            const struct matrix_place *p, double seconds, int attempts,
-                            struct errbuf *e)
+static enum err keep_result(const struct matrix_cell *c, const struct matrix_place *p,
+                            const char *key, double seconds, int attempts, struct errbuf *e)
 {
-    char key[HASH_SHA256_HEX];
     json_t *result = NULL;
-    enum err error = matrix_key(b->m, c, p, key, e);
-    if (error == OK) {
-        error = c->evaluation == MATRIX_TRAIN ? describe_run(p, &result, e)
-                                              : read_answer(p, &result, e);
-    }
+    enum err error =
+        c->evaluation == MATRIX_TRAIN ? describe_run(p, &result, e) : read_answer(p, &result, e);
     if (error == OK) {
         error = matrix_store_put(p->result, key, seconds, attempts, result, e);
     }
@@ -251,8 +246,8 @@ static enum err keep_result(const struct matrix_batch *b, const struct matrix_ce
 }
 
 /* A training that ended but was not written down, or that others settings made. */
-static enum err take_finished(const struct matrix_batch *b, const struct matrix_cell *c,
-                              const struct matrix_place *p, struct errbuf *e)
+static enum err take_finished(const struct matrix_cell *c, const struct matrix_place *p,
+                              const char *key, struct errbuf *e)
 {
     json_t *other = NULL;
     enum err error = matrix_store_get(p->result, NULL, &other, e);
@@ -262,26 +257,24 @@ static enum err take_finished(const struct matrix_batch *b, const struct matrix_
                         "another --out, or remove it and %s",
                         p->run, p->result);
     } else if (error == OK) {
-        error = keep_result(b, c, p, 0.0, 2, e);
+        error = keep_result(c, p, key, 0.0, 2, e);
     }
     json_decref(other);
     return error;
 }
 
 /* What is left of an evaluation with other settings would refuse to go on with these. */
-static enum err begin_evaluation(const struct matrix_batch *b, const struct matrix_cell *c,
-                                 const struct matrix_place *p, bool *resume, struct errbuf *e)
+static enum err begin_evaluation(const struct matrix_place *p, const char *key, bool *resume,
+                                 struct errbuf *e)
 {
-    char key[HASH_SHA256_HEX];
     char *earlier = NULL;
     size_t bytes = 0;
-    enum err error = matrix_key(b->m, c, p, key, e);
-    error = error == OK ? wait_for_run(p->eval, e) : error;
+    enum err error = wait_for_run(p->eval, e);
     if (error != OK) {
         return error;
     }
     bool same = file_exists(p->eval_key) &&
-                file_read(p->eval_key, sizeof key, &earlier, &bytes, NULL) == OK &&
+                file_read(p->eval_key, HASH_SHA256_HEX, &earlier, &bytes, NULL) == OK &&
                 strcmp(earlier, key) == 0;
     mem_free(earlier);
     *resume = same && file_exists(p->eval);
@@ -310,6 +303,7 @@ static enum err run_cell(struct view *v, struct errbuf *e)
     struct matrix_batch *b = v->b;
     const struct matrix_cell *c = &b->cells[v->index];
     struct matrix_place p;
+    char key[HASH_SHA256_HEX];
     bool begun = false;
     bool finished = false;
     bool training = c->evaluation == MATRIX_TRAIN;
@@ -323,20 +317,23 @@ static enum err run_cell(struct view *v, struct errbuf *e)
         error = wait_for_run(p.run, e);
         error = error == OK ? run_is_finished(&p, &begun, &finished, e) : error;
     }
-    if (error == OK && training && finished) {
-        error = take_finished(b, c, &p, e);
-        b->done += error == OK;
-        return error;
-    }
     if (error == OK && !training && b->m->variants[c->variant].trained && !finished) {
         (void)fprintf(stderr, "[%u/%u] %s: left out, its training failed\n", v->index + 1, b->n,
                       c->name);
         b->failed++;
         return OK;
     }
+    if (error == OK) { /* of the files as they are now, whatever they are at the end */
+        error = matrix_key(b->m, c, &p, key, e);
+    }
+    if (error == OK && training && finished) {
+        error = take_finished(c, &p, key, e);
+        b->done += error == OK;
+        return error;
+    }
     bool resume = begun;
     if (error == OK && !training) {
-        error = begin_evaluation(b, c, &p, &resume, e);
+        error = begin_evaluation(&p, key, &resume, e);
     }
     if (error == OK) {
         v->shown_at = -PLAIN_EVERY_S;
@@ -354,7 +351,7 @@ static enum err run_cell(struct view *v, struct errbuf *e)
         return OK;
     }
     if (error == OK) {
-        error = keep_result(b, c, &p, seconds, resume ? 2 : 1, e);
+        error = keep_result(c, &p, key, seconds, resume ? 2 : 1, e);
     }
     if (error == OK) {
         count_up(v, seconds, resume ? 2 : 1);

@@ -141,11 +141,11 @@ static double nice_step(double span, int most)
     return base * 10.0;
 }
 
-/* The end of the axis of bars: 1, for they are shares, or beyond where a score is larger. */
-static double bars_end(const json_t *plot)
+/* What the points and their intervals cover; all 0 without one. */
+static void extent(const json_t *plot, struct frame *f)
 {
     const json_t *series = json_object_get(plot, "series");
-    double most = 1.0;
+    bool any = false;
     for (size_t s = 0; s < shown(plot); s++) {
         size_t i;
         json_t *point;
@@ -153,11 +153,26 @@ static double bars_end(const json_t *plot)
         {
             double p[4] = {0};
             bool interval;
-            if (read_point(point, p, &interval)) {
-                most = fmax(most, interval ? fmax(p[1], p[3]) : p[1]);
+            if (!read_point(point, p, &interval)) {
+                continue;
             }
+            double lo = interval ? fmin(p[1], p[2]) : p[1];
+            double hi = interval ? fmax(p[1], p[3]) : p[1];
+            f->x0 = any ? fmin(f->x0, p[0]) : p[0];
+            f->x1 = any ? fmax(f->x1, p[0]) : p[0];
+            f->y0 = any ? fmin(f->y0, lo) : lo;
+            f->y1 = any ? fmax(f->y1, hi) : hi;
+            any = true;
         }
     }
+}
+
+/* The end of the axis of bars: 1, for they are shares, or beyond where a score is larger. */
+static double bars_end(const json_t *plot)
+{
+    struct frame f = {0};
+    extent(plot, &f);
+    double most = fmax(f.y1, 1.0);
     double step = nice_step(most, BAR_TICKS);
     return ceil(most / step - 1e-9) * step;
 }
@@ -239,27 +254,7 @@ static void draw_bars(const json_t *plot, struct str *out)
 
 static void widen(const json_t *plot, struct frame *f)
 {
-    const json_t *series = json_object_get(plot, "series");
-    bool any = false;
-    for (size_t s = 0; s < shown(plot); s++) {
-        size_t i;
-        json_t *point;
-        json_array_foreach(json_object_get(json_array_get(series, s), "points"), i, point)
-        {
-            double p[4] = {0};
-            bool interval;
-            if (!read_point(point, p, &interval)) {
-                continue;
-            }
-            double lo = interval ? p[2] : p[1];
-            double hi = interval ? p[3] : p[1];
-            f->x0 = any && f->x0 <= p[0] ? f->x0 : p[0];
-            f->x1 = any && f->x1 >= p[0] ? f->x1 : p[0];
-            f->y0 = any && f->y0 <= lo ? f->y0 : lo;
-            f->y1 = any && f->y1 >= hi ? f->y1 : hi;
-            any = true;
-        }
-    }
+    extent(plot, f);
     if (!(f->x1 > f->x0)) {
         f->x0 -= 0.5;
         f->x1 = f->x0 + 1.0;
