@@ -9,6 +9,7 @@
 #include "common/base/check.h"
 #include "common/base/clock.h"
 #include "common/base/failpoint.h"
+#include "common/base/hash.h"
 #include "common/base/mem.h"
 #include "common/wire/units_frame.h"
 #include "coordinator/server_state.h"
@@ -142,6 +143,7 @@ static void assign(struct server *s, struct peer *peer, const struct dispatch_ac
                               .score = s->batch->score,
                               .steer = s->batch->steer};
     server_token(s, a->worker, a->job, a->attempt, m.job.token);
+    hash_xxh128(blob_data(frame), blob_bytes(frame), m.job.units_hash);
     enum err error = server_send(s, peer, &m, frame);
     blob_free(&frame);
     if (error != OK && error != ERR_GONE) {

@@ -251,10 +251,6 @@ static void take_job(struct client *c, const struct wire_job *job, const struct 
     const uint32_t vocab = model_shape(c->cfg.model)->vocab;
     struct client_slot *slot = &c->slot[job->slot];
     drop_job(slot);
-    if (!payload) {
-        (void)err_set(&slot->failed, ERR_PARSE, "a job without its units");
-        return;
-    }
     enum err error =
         job->kind == WIRE_GENERATE
             ? answers_frame_read(blob_data(payload), blob_bytes(payload), vocab, &slot->units,
@@ -268,21 +264,28 @@ static void take_job(struct client *c, const struct wire_job *job, const struct 
     }
 }
 
+/* Whether a frame is what its header names by a digest. */
+static bool is_whole(const struct blob *frame, const uint8_t wanted[WIRE_DIGEST_BYTES])
+{
+    uint8_t digest[WIRE_DIGEST_BYTES];
+    if (!frame) {
+        return false;
+    }
+    hash_xxh128(blob_data(frame), blob_bytes(frame), digest);
+    return memcmp(digest, wanted, sizeof digest) == 0;
+}
+
 static void take_params(struct client *c, const struct wire_params *m, struct blob **payload,
                         uint64_t now)
 {
-    uint8_t digest[WIRE_DIGEST_BYTES] = {0};
     size_t vectors;
     size_t floats = adapter_floats(c, &vectors);
     if (!*payload && m->floats == 0) {
         agent_params_gone(c->agent, m->version, now);
         return;
     }
-    if (*payload) {
-        hash_xxh128(blob_data(*payload), blob_bytes(*payload), digest);
-    }
-    if (!*payload || (m->floats != floats && m->floats != floats + vectors) ||
-        blob_bytes(*payload) != m->floats * 4 || memcmp(digest, m->hash, sizeof digest) != 0) {
+    if (!is_whole(*payload, m->hash) || (m->floats != floats && m->floats != floats + vectors) ||
+        blob_bytes(*payload) != m->floats * 4) {
         malformed(c, "parameters of a wrong size or digest", now);
         return;
     }
@@ -316,6 +319,10 @@ static void on_message(struct client *c, const uint8_t *header, size_t bytes, st
     if (tensor != (m.kind == WIRE_PARAMS)) {
         malformed(c, "a message on the wrong channel", now);
         return;
+    }
+    if (m.kind == WIRE_JOB && !is_whole(*payload, m.job.units_hash)) {
+        malformed(c, "a job whose units do not have the digest it names", now);
+        return; /* the slot asks again and is sent the same job */
     }
     uint64_t unexpected = agent_unexpected(c->agent);
     bool wanted = agent_message(c->agent, &m, now);

@@ -13,7 +13,7 @@
 #include "common/base/limits.h"
 
 /* proto/README.md says when it changes. */
-enum { WIRE_PROTOCOL = 4 };
+enum { WIRE_PROTOCOL = 5 };
 
 enum {
     WIRE_NAME_BYTES = 64,  /* worker, run, levels, core type: with the NUL */
@@ -168,8 +168,9 @@ struct wire_job {
     uint32_t attempt;
     uint32_t slot;
     uint64_t request;
-    enum wire_score score; /* SCORE */
-    bool steer;            /* add the vectors that the parameters end with */
+    enum wire_score score;                 /* SCORE */
+    bool steer;                            /* add the vectors that the parameters end with */
+    uint8_t units_hash[WIRE_DIGEST_BYTES]; /* XXH3-128 of the frame of units */
 };
 
 /* Whether the job waits for parameters of its version. */

@@ -88,6 +88,7 @@ static void pack_job(const struct wire_job *m, Pft__Job *p)
     p->request = m->request;
     p->score = (uint32_t)m->score;
     p->steer = m->steer;
+    p->units_hash = binary(m->units_hash, sizeof m->units_hash);
 }
 
 static void pack_heartbeat(const struct wire_heartbeat *m, struct message_scratch *s)

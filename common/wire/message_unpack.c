@@ -117,6 +117,7 @@ static enum err unpack_job(const Pft__Job *p, struct wire_job *m, struct errbuf 
     m->score = (enum wire_score)p->score;
     m->steer = p->steer != 0;
     BYTES(m->token, p->token, "job.token");
+    BYTES(m->units_hash, p->units_hash, "job.units_hash");
     return OK;
 }
 

@@ -6,7 +6,7 @@ import threading
 
 GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x00" + b"NULL".ljust(20, b"\0") + bytes(32)
 MORE, LONG, COMMAND = 1, 2, 4
-PROTOCOL = 4  # WIRE_PROTOCOL of common/wire/message.h
+PROTOCOL = 5  # WIRE_PROTOCOL of common/wire/message.h
 
 
 def varint(value):

@@ -57,6 +57,7 @@ enum {
     X(FAULT_WALL_JUMP, "wall clock jumps")                                                         \
     X(FAULT_FLIP, "gradient corrupted in transit")                                                 \
     X(FAULT_FLIP_PARAMS, "parameters corrupted in transit")                                        \
+    X(FAULT_FLIP_UNITS, "list of units corrupted in transit")                                      \
     X(FAULT_NOT_FINITE, "gradient not finite")                                                     \
     X(FAULT_NORM, "norm announced too large")                                                      \
     X(FAULT_BAND, "gradient out of band")                                                          \

@@ -306,11 +306,13 @@ static void arrive(void *ctx, uint64_t a)
     sim_turn_by(p->node, sim.now);
 }
 
-/* A gradient or parameters with one bit turned, where that was asked for. */
-static struct blob *spoil(struct blob *payload, const struct link *l, int way)
+/* A gradient, parameters or a list of units with one bit turned, where that was asked for. */
+static struct blob *spoil(struct blob *payload, const struct link *l, int way, bool tensor)
 {
     struct sim_node *n = &sim.nodes[l->worker];
-    enum sim_fault kind = way == TO_ROUTER ? FAULT_FLIP : FAULT_FLIP_PARAMS;
+    enum sim_fault kind = way == TO_ROUTER ? FAULT_FLIP
+                          : tensor         ? FAULT_FLIP_PARAMS
+                                           : FAULT_FLIP_UNITS;
     if (n->wrong[kind] == 0 || blob_bytes(payload) < 64) {
         return blob_ref(payload);
     }
@@ -335,7 +337,7 @@ static void fly(struct link *l, int way, int node, const uint8_t *header, size_t
     p->header = mem_calloc(bytes, 1);
     CHECK(p->header != NULL);
     memcpy(p->header, header, bytes);
-    p->payload = payload ? (tensor ? spoil(payload, l, way) : blob_ref(payload)) : NULL;
+    p->payload = payload ? spoil(payload, l, way, tensor) : NULL;
     p->next = net.flying;
     net.flying = p;
     uint64_t latency = net.slow_until > sim.now ? net.slow_ns : sim.plan.latency_ns;

@@ -71,6 +71,23 @@ static void remember(const struct step_result *result, enum sim_fault kind)
     }
 }
 
+/* Every token and label counts, so that a list of units that changed on its way is seen. */
+static uint64_t digest_trees(const struct unit *unit)
+{
+    uint64_t sum = 0;
+    for (uint32_t t = 0; t < unit->n_trees; t++) {
+        const struct tree *tree = &unit->trees[t];
+        uint8_t digest[2][HASH_XXH128_BYTES];
+        uint64_t words[2];
+        hash_xxh128(tree->tokens, tree->n_rows * sizeof *tree->tokens, digest[0]);
+        hash_xxh128(tree->labels, tree->n_labels * sizeof *tree->labels, digest[1]);
+        memcpy(&words[0], digest[0], sizeof words[0]);
+        memcpy(&words[1], digest[1], sizeof words[1]);
+        sum = rng_key(sum, words[0], words[1], t);
+    }
+    return sum;
+}
+
 void sim_gradient(const struct unit *unit, const float *lora, uint64_t step, int64_t *sum,
                   double *sumsq)
 {
@@ -80,7 +97,7 @@ void sim_gradient(const struct unit *unit, const float *lora, uint64_t step, int
     floats = lora_count(model_shape(NULL), &(struct lora_config){.r = 1, .targets = 1});
     hash_xxh128(lora, floats * sizeof *lora, digest);
     memcpy(&word, digest, sizeof word);
-    uint64_t key = rng_key(sim.plan.seed, unit->id, step, word ^ unit->trees[0].tokens[0]);
+    uint64_t key = rng_key(sim.plan.seed, unit->id, step, word ^ digest_trees(unit));
     int64_t factor = sim.plan.spikes && rng_below(key, 1000000, 40) == 0 ? SPIKE : 1;
     double squares = 0.0;
     for (size_t i = 0; i < floats; i++) {

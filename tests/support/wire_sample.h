@@ -140,7 +140,8 @@ static inline void wire_sample(struct wire_message *m, enum wire_kind kind)
                                    .slot = 1,
                                    .request = 12,
                                    .score = WIRE_KL,
-                                   .steer = true};
+                                   .steer = true,
+                                   .units_hash = {4, 5, 6}};
         return;
     case WIRE_HEARTBEAT:
         wire_sample_heartbeat(&m->heartbeat);

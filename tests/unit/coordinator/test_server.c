@@ -421,6 +421,9 @@ static struct wire_job ask(struct peer_side *p, uint64_t session, uint64_t reque
     enum wire_kind kind = hear(p, PATIENCE_MS);
     CHECK(kind == WIRE_JOB && p->got.job.request == request && p->got.job.kind == WIRE_SCORE);
     CHECK(!p->got.job.adapter && p->payload != NULL);
+    uint8_t digest[WIRE_DIGEST_BYTES];
+    hash_xxh128(blob_data(p->payload), blob_bytes(p->payload), digest);
+    CHECK(memcmp(digest, p->got.job.units_hash, sizeof digest) == 0);
     return p->got.job;
 }
 
