@@ -160,7 +160,29 @@ enum err file_sync(int fd, const char *path, struct errbuf *e)
     return OK;
 }
 
-enum err file_write_atomic(const char *path, const void *data, size_t bytes, struct errbuf *e)
+/* What cannot be replaced whole: a device, a FIFO, a link that leads to nothing yet. */
+static enum err write_into(const char *path, const void *data, size_t bytes, struct errbuf *e)
+{
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+    if (fd < 0) {
+        return fail(e, path, "be opened");
+    }
+    enum err error = write_all(fd, path, data, bytes, e);
+    if (close(fd) != 0 && error == OK) {
+        error = fail(e, path, "be closed");
+    }
+    return error;
+}
+
+static bool is_special(const char *path, bool linked)
+{
+    struct stat info;
+    char target[1];
+    return stat(path, &info) == 0 ? !S_ISREG(info.st_mode) && !S_ISDIR(info.st_mode)
+                                  : !linked && readlink(path, target, sizeof target) >= 0;
+}
+
+static enum err replace(const char *path, const void *data, size_t bytes, struct errbuf *e)
 {
     char temporary[FILE_PATH_BYTES + 32];
     char folder[FILE_PATH_BYTES];
@@ -187,6 +209,15 @@ enum err file_write_atomic(const char *path, const void *data, size_t bytes, str
     }
     file_folder_of(folder, path);
     return file_sync_folder(folder, e);
+}
+
+enum err file_write_atomic(const char *path, const void *data, size_t bytes, struct errbuf *e)
+{
+    char *real = realpath(path, NULL);
+    enum err error = is_special(path, real != NULL) ? write_into(path, data, bytes, e)
+                                                    : replace(real ? real : path, data, bytes, e);
+    mem_free(real);
+    return error;
 }
 
 enum err file_sync_folder(const char *path, struct errbuf *e)

@@ -35,7 +35,8 @@ MUST_USE enum err file_read_at(int fd, const char *path, uint64_t offset, void *
                                struct errbuf *e);
 
 /* Writes a temporary file beside path, fsyncs it, renames it over path and fsyncs the folder: after
- * a crash path holds the old or the new content, whole. */
+ * a crash path holds the old or the new content, whole. A link stays, what it leads to is replaced;
+ * a device or FIFO stays and is written to. */
 MUST_USE enum err file_write_atomic(const char *path, const void *data, size_t bytes,
                                     struct errbuf *e);
 

@@ -5,6 +5,7 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +18,7 @@
 #include "common/base/mem.h"
 #include "common/base/rng.h"
 #include "common/base/str.h"
+#include "tests/support/temp_folder.h"
 
 static void test_overflowing_allocation_is_refused(void **state)
 {
@@ -94,6 +96,37 @@ static void test_files_are_replaced_whole_and_folders_and_fifos_are_refused(void
     assert_int_equal(rmdir(folder), 0);
 }
 
+static void test_links_and_fifos_are_written_to_and_stay(void **state)
+{
+    (void)state;
+    struct temp_folder t;
+    struct errbuf e = {0};
+    char got[8] = "";
+    struct stat info;
+    temp_folder_make(&t);
+    const char *target = temp_folder_text(&t, "target", "old");
+    const char *link = temp_folder_file(&t, "link");
+    const char *fifo = temp_folder_file(&t, "fifo");
+    assert_int_equal(symlink("target", link), 0);
+    assert_int_equal(file_write_atomic(link, "new", 3, &e), OK);
+    assert_int_equal(lstat(link, &info), 0);
+    assert_true(S_ISLNK(info.st_mode));
+    assert_int_equal(unlink(target), 0); /* now it leads to nothing yet */
+    assert_int_equal(file_write_atomic(link, "again", 5, &e), OK);
+    assert_int_equal(lstat(target, &info), 0);
+    assert_int_equal(info.st_size, 5);
+    assert_int_equal(mkfifo(fifo, 0600), 0);
+    int reader = open(fifo, O_RDONLY | O_NONBLOCK);
+    assert_true(reader >= 0);
+    assert_int_equal(file_write_atomic(fifo, "piped", 5, &e), OK);
+    assert_int_equal(read(reader, got, sizeof got), 5);
+    assert_memory_equal(got, "piped", 5);
+    assert_int_equal(close(reader), 0);
+    assert_int_equal(lstat(fifo, &info), 0);
+    assert_true(S_ISFIFO(info.st_mode));
+    temp_folder_clear(t.path);
+}
+
 static void test_log_lines_go_to_a_copy_only_while_it_is_given(void **state)
 {
     (void)state;
@@ -144,6 +177,7 @@ int main(void)
         cmocka_unit_test(test_a_string_stops_at_its_limit),
         cmocka_unit_test(test_digests_match_known_values),
         cmocka_unit_test(test_files_are_replaced_whole_and_folders_and_fifos_are_refused),
+        cmocka_unit_test(test_links_and_fifos_are_written_to_and_stay),
         cmocka_unit_test(test_log_lines_go_to_a_copy_only_while_it_is_given),
         cmocka_unit_test(test_shuffle_is_a_permutation_and_depends_only_on_its_key),
     };
