@@ -9,7 +9,7 @@
 
 #include "common/base/mem.h"
 
-enum { TAIL_LINES = 12, LOG_BYTES = 64 << 20 };
+enum { TAIL_LINES = 12, LOG_BYTES = 64 << 20, PID_BYTES = 24 };
 
 enum err children_folder(char out[FILE_PATH_BYTES], struct errbuf *e)
 {
@@ -37,32 +37,33 @@ static void exited(uv_process_t *process, int64_t status, int signum)
     uv_close((uv_handle_t *)process, closed);
 }
 
-enum err child_start(uv_loop_t *loop, struct child *child, const char *bin_folder, const char *name,
-                     const char **argv, struct errbuf *e)
+/* program --with-parent PID words...: it stops when this process is gone (program.h). */
+static const char **with_parent(const struct child *child, char pid[PID_BYTES], const char **words)
 {
-    enum err error = file_join(child->program, bin_folder, name, e);
-    if (error != OK) {
-        return error;
+    size_t n = 1;
+    while (words[n]) {
+        n++;
     }
-    int fd = open(child->log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
-    if (fd < 0) {
-        return err_set(e, err_from_errno(errno), "%s: %s", child->log, strerror(errno));
+    const char **argv = mem_calloc(n + 3, sizeof *argv);
+    if (argv) {
+        (void)snprintf(pid, PID_BYTES, "%ld", (long)getpid());
+        argv[0] = child->program;
+        argv[1] = "--with-parent";
+        argv[2] = pid;
+        memcpy((void *)(argv + 3), (const void *)(words + 1), (n - 1) * sizeof *argv);
     }
-    argv[0] = child->program;
-    off_t begin = lseek(fd, 0, SEEK_END);
-    child->log_begin = begin > 0 ? begin : 0;
-    int out = STDOUT_FILENO;
-    if (child->capture) {
-        out = open(child->capture, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    }
-    if (out < 0) {
-        (void)close(fd);
-        return err_set(e, err_from_errno(errno), "%s: %s", child->capture, strerror(errno));
-    }
+    return argv;
+}
+
+static enum err spawn(uv_loop_t *loop, struct child *child, const char **words, int out, int log,
+                      struct errbuf *e)
+{
+    char pid[PID_BYTES];
+    const char **argv = with_parent(child, pid, words);
     uv_stdio_container_t stdio[3] = {
         {.flags = UV_IGNORE},
         {.flags = UV_INHERIT_FD, .data.fd = out},
-        {.flags = UV_INHERIT_FD, .data.fd = fd},
+        {.flags = UV_INHERIT_FD, .data.fd = log},
     };
     if (child->in) {
         stdio[0] = (uv_stdio_container_t){.flags = UV_CREATE_PIPE | UV_READABLE_PIPE,
@@ -79,16 +80,39 @@ enum err child_start(uv_loop_t *loop, struct child *child, const char *bin_folde
     child->started = false;
     child->ended = false;
     child->process.data = child;
-    int code = uv_spawn(loop, &child->process, &options);
-    (void)close(fd);
-    if (child->capture) {
-        (void)close(out);
-    }
+    int code = argv ? uv_spawn(loop, &child->process, &options) : UV_ENOMEM;
+    mem_free((void *)argv);
     if (code != 0) {
         return err_set(e, ERR_IO, "%s cannot be started: %s", child->program, uv_strerror(code));
     }
     child->started = true;
     return OK;
+}
+
+enum err child_start(uv_loop_t *loop, struct child *child, const char *bin_folder, const char *name,
+                     const char **argv, struct errbuf *e)
+{
+    enum err error = file_join(child->program, bin_folder, name, e);
+    if (error != OK) {
+        return error;
+    }
+    int log = open(child->log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    if (log < 0) {
+        return err_set(e, err_from_errno(errno), "%s: %s", child->log, strerror(errno));
+    }
+    off_t begin = lseek(log, 0, SEEK_END);
+    child->log_begin = begin > 0 ? begin : 0;
+    int out = STDOUT_FILENO;
+    if (child->capture) {
+        out = open(child->capture, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    }
+    error = out < 0 ? err_set(e, err_from_errno(errno), "%s: %s", child->capture, strerror(errno))
+                    : spawn(loop, child, argv, out, log, e);
+    (void)close(log);
+    if (child->capture && out >= 0) {
+        (void)close(out);
+    }
+    return error;
 }
 
 void child_signal(struct child *child, int signum)

@@ -26,9 +26,9 @@ struct child {
 /* The folder of this program's own binary: its siblings are pft-coordinator and pft-worker. */
 MUST_USE enum err children_folder(char out[FILE_PATH_BYTES], struct errbuf *e);
 
-/* Starts bin_folder/name with argv (NULL-terminated, argv[0] is set here). stdout is inherited
- * and stdin closed but for what child says, stderr appended to child->log. on_end is called on the
- * loop when it ends. */
+/* Starts bin_folder/name with the words argv[1...] (NULL-terminated); it stops as after SIGTERM
+ * when this process is gone. stdout is inherited and stdin closed but for what child says, stderr
+ * appended to child->log. on_end is called on the loop when it ends. */
 MUST_USE enum err child_start(uv_loop_t *loop, struct child *child, const char *bin_folder,
                               const char *name, const char **argv, struct errbuf *e);
 

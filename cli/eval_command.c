@@ -296,7 +296,7 @@ int cli_eval(int argc, char **argv)
         return cli_trial(argc, argv);
     }
     struct eval_options o = {0};
-    struct local_words w = {.scratch = ""};
+    struct local_words w = {.goes_on = false};
     struct errbuf e = {0};
     int code = CLI_OK;
     enum err error = read_options(&o, argc, argv, &e);

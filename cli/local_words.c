@@ -19,8 +19,8 @@ static enum err choose_folder(struct local_words *w, const char *keep, struct er
 {
     char db[FILE_PATH_BYTES];
     if (!keep) {
-        enum err error = scratch_make(w->scratch, e);
-        (void)snprintf(w->folder, sizeof w->folder, "%s", w->scratch);
+        enum err error = scratch_make(&w->scratch, e);
+        (void)snprintf(w->folder, sizeof w->folder, "%s", w->scratch.folder);
         return error;
     }
     enum err error = file_make_folder(keep, e);
@@ -49,7 +49,7 @@ enum err local_words_make(struct local_words *w, const char *keep, struct errbuf
 
 void local_words_free(struct local_words *w)
 {
-    scratch_remove(w->scratch);
+    scratch_remove(&w->scratch);
 }
 
 void local_words_add(struct local_words *w, const char *word)

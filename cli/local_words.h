@@ -18,9 +18,9 @@ enum {
 };
 
 struct local_words {
-    char scratch[SCRATCH_BYTES]; /* "": the folder is kept */
+    bool goes_on;           /* a kept folder that holds a run */
+    struct scratch scratch; /* none: the folder is kept */
     char folder[FILE_PATH_BYTES], config[FILE_PATH_BYTES], result[FILE_PATH_BYTES];
-    bool goes_on; /* a kept folder that holds a run */
     char model[FILE_PATH_BYTES];
     char paths[LOCAL_PATHS][LOCAL_SET_BYTES];
     int n_paths;

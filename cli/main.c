@@ -1,14 +1,11 @@
 /* main.c - the pft program: finds the sub-command and hands over. */
-#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
-#include <unistd.h>
 
 #include "cli/cli.h"
 #include "common/base/log.h"
+#include "common/base/program.h"
 
 static const struct command {
     const char *name;
@@ -92,23 +89,12 @@ static const char *nearest(const char *word)
     return best;
 }
 
-/* "--with-parent PID" in front: a pft that another pft started stops cleanly when that one is gone,
- * be it by kill -9. False: it is gone already. */
-static bool stay_with_parent(const char *pid)
-{
-    (void)prctl(PR_SET_PDEATHSIG, SIGTERM);
-    return strtol(pid, NULL, 10) == (long)getppid();
-}
-
 int main(int argc, char **argv)
 {
+    const bool begun = program_begin("pft", &argc, &argv);
     log_init("pft", LOG_INFO);
-    if (argc > 3 && strcmp(argv[1], "--with-parent") == 0) {
-        if (!stay_with_parent(argv[2])) {
-            return CLI_INTERRUPTED;
-        }
-        argc -= 2;
-        argv += 2;
+    if (!begun) {
+        return CLI_INTERRUPTED;
     }
     if (argc < 2) {
         print_help(stderr);

@@ -4,7 +4,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 #include <uv.h>
 
 #include "cli/children.h"
@@ -62,10 +61,8 @@ static void close_handle(uv_handle_t *handle, void *context)
 static enum err start(struct watch *w, const struct matrix_words *words, struct errbuf *e)
 {
     char bin[FILE_PATH_BYTES];
-    char parent[24];
-    const char *argv[WORDS_MAX + 4] = {NULL, "--with-parent", parent};
-    (void)snprintf(parent, sizeof parent, "%ld", (long)getpid());
-    int n = 3;
+    const char *argv[WORDS_MAX + 2] = {NULL};
+    int n = 1;
     for (uint32_t i = 0; i < words->n && n < WORDS_MAX; i++) {
         argv[n++] = words->items[i];
     }

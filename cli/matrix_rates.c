@@ -108,7 +108,7 @@ static enum err measure_training(const struct matrix_measuring *r, struct matrix
     if (error != OK) {
         return error;
     }
-    scratch_remove(run);
+    scratch_clear(run);
     error = matrix_words_add(&words, "run", e);
     error = error == OK ? matrix_words_add(&words, v->config, e) : error;
     for (uint32_t i = 0; i < v->set.n && error == OK; i++) {
@@ -122,7 +122,7 @@ static enum err measure_training(const struct matrix_measuring *r, struct matrix
     if (error == OK) {
         error = read_steps(r, run, seconds, out, e);
     }
-    scratch_remove(run);
+    scratch_clear(run);
     return error;
 }
 

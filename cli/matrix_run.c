@@ -239,7 +239,7 @@ static enum err keep_result(const struct matrix_cell *c, const struct matrix_pla
     }
     if (error == OK) {
         (void)unlink(p->answer);
-        scratch_remove(p->eval);
+        scratch_clear(p->eval);
         (void)unlink(p->eval_key);
     }
     return error;
@@ -279,7 +279,7 @@ static enum err begin_evaluation(const struct matrix_place *p, const char *key, 
     mem_free(earlier);
     *resume = same && file_exists(p->eval);
     if (!same) {
-        scratch_remove(p->eval);
+        scratch_clear(p->eval);
         error = file_write_atomic(p->eval_key, key, strlen(key), e);
     }
     return error;

@@ -62,7 +62,7 @@ enum err scoring_run(const struct scoring *s, const char *part, const char *data
 {
     char keep[FILE_PATH_BYTES];
     struct part what = {.data = data, .limit = limit, .own_axis = own_axis};
-    struct local_words w = {.scratch = ""};
+    struct local_words w = {.goes_on = false};
     *table = NULL;
     enum err error = s->keep ? file_join(keep, s->keep, part, e) : OK;
     if (error == OK) {

@@ -14,11 +14,12 @@ static const char usage[] = "usage: pft config keys | sample | docs | show FILE 
 
 static int print(struct str *text)
 {
-    int code = str_ok(text) == OK && fputs(text->data, stdout) >= 0 && fflush(stdout) == 0
-                   ? CLI_OK
-                   : CLI_FAILED;
+    enum err error = str_ok(text);
+    if (error == OK) {
+        (void)fputs(text->data, stdout); /* a failure is told at exit (program.h) */
+    }
     str_free(text);
-    return code;
+    return error == OK ? CLI_OK : cli_explain("pft config", error, &(struct errbuf){{0}});
 }
 
 static int show(int argc, char **argv)

@@ -12,6 +12,7 @@
 #include "common/base/failpoint.h"
 #include "common/base/log.h"
 #include "common/base/mem.h"
+#include "common/base/program.h"
 #include "coordinator/address_file.h"
 #include "coordinator/eval_ask.h"
 #include "coordinator/eval_work.h"
@@ -397,7 +398,11 @@ int main(int argc, char **argv)
     struct address_file address;
     struct phases_outcome outcome = {0};
     struct errbuf e = {{0}};
+    const bool begun = program_begin("pft-coordinator", &argc, &argv);
     log_init("coordinator", LOG_INFO);
+    if (!begun) {
+        return EXIT_STOPPED;
+    }
     (void)umask(077);
     enum err error = FAILPOINT_SETUP("coordinator", &e);
     if (error == OK) {

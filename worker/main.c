@@ -12,6 +12,7 @@
 
 #include "common/base/failpoint.h"
 #include "common/base/log.h"
+#include "common/base/program.h"
 #include "common/format/model_default.h"
 #include "common/format/model_file.h"
 #include "common/net/address.h"
@@ -322,7 +323,11 @@ int main(int argc, char **argv)
     struct options o = {.slots = 1, .threads = 1, .repeat = 1};
     struct errbuf e = {{0}};
     enum kernels_level level;
+    const bool begun = program_begin("pft-worker", &argc, &argv);
     log_init("worker", LOG_INFO);
+    if (!begun) {
+        return AGENT_EXIT_HURRIED;
+    }
     (void)umask(077);
     enum err error = FAILPOINT_SETUP("worker", &e);
     if (error == OK) {

@@ -76,8 +76,6 @@ class Scale(FleetCase):
         dead = self.scale(2)
         self.assertEqual(dead.returncode, 1)
         self.assertIn("--resume", dead.stderr)
-        with open(os.path.join(self.run_folder, "address.json"), encoding="utf-8") as f:
-            os.kill(json.load(f)["pid"], signal.SIGTERM)  # our own: its pft run is gone
         wait_for("the coordinator to let the run go", self.unlocked)
         with open(os.path.join(self.run_folder, "workers.want"), "w", encoding="utf-8") as f:
             f.write("3\n")  # nobody took it up before the kill

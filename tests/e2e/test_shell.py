@@ -1,0 +1,155 @@
+"""The programs in ordinary shells: closed standard streams, a full stdout, --out on what is no regular
+file, a parent that dies. Standard library only; every wait is for a condition."""
+import json
+import os
+import signal
+import stat
+import subprocess
+import unittest
+
+from fleet import BIN, FleetCase, MODEL, ROOT, SLOW, wait_for
+
+VALUES = os.path.join(ROOT, "configs", "values", "vcd.yaml")
+DATA = os.path.join(ROOT, "data", "starter_test.json")
+TRAIN = os.path.join(ROOT, "data", "starter_train.json")
+TIMEOUT = 300 if SLOW else 60
+PFT = os.path.join(BIN, "pft")
+LONG = ["--set", "train.max_steps=100000", "--set", "train.epochs=100000"]
+
+
+def alive(pid):
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8") as f:
+            return f.read().rsplit(")", 1)[1].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def children_of(pid):
+    try:
+        with open(f"/proc/{pid}/task/{pid}/children", encoding="utf-8") as f:
+            return [int(word) for word in f.read().split()]
+    except FileNotFoundError:
+        return []
+
+
+class ShellCase(FleetCase):
+    def shell(self, line, *args, **more):
+        """`line` in sh with "$@" = args, in the test's folder."""
+        return subprocess.run(["sh", "-c", line, "sh", *args], cwd=self.folder, stdin=subprocess.DEVNULL,
+                              capture_output=True, text=True, timeout=TIMEOUT, check=False, **more)
+
+    def write(self, name, value):
+        path = os.path.join(self.folder, name)
+        with open(path, "w", encoding="utf-8") as f:
+            f.write(value if isinstance(value, str) else json.dumps(value))
+        return path
+
+
+class Streams(ShellCase):
+    def test_a_closed_standard_stream_stops_no_run(self):
+        for i, closed in enumerate(("<&-", ">&-", "2>&-", "<&- >&- 2>&-")):
+            ended = self.shell(f'"$@" {closed}', PFT, "run", self.config, "--set", "train.max_steps=1", "--out",
+                               f"run{i}", "--workers", "1")
+            self.assertEqual(ended.returncode, 0, f"{closed}: {ended.stderr[-2000:]}")
+            self.assertTrue(os.path.exists(os.path.join(self.folder, f"run{i}", "report.md")), closed)
+        for program in ("pft", "pft-coordinator", "pft-worker"):
+            ended = self.shell('"$@" <&- >&- 2>&-', os.path.join(BIN, program), "--version")
+            self.assertEqual(ended.returncode, 0, program)
+
+    def test_results_that_cannot_be_written_are_an_error_of_every_command(self):
+        if not os.path.exists("/dev/full"):
+            self.skipTest("there is no /dev/full")
+        history = self.write("h.json", [{"scenario": "Rain is near.", "options": ["Go now.", "Wait."], "choice": 1}])
+        answers = self.write("a.json", [{"value": "Risk-taking", "prompt": "p", "answer": "now"}])
+        made = self.shell('"$@"', PFT, "run", self.config, "--set", "train.max_steps=1", "--out", "r", "--workers", "1")
+        self.assertEqual(made.returncode, 0, made.stderr[-2000:])
+        bare = ["--model", MODEL, "--values", VALUES, "--workers", "1"]
+        commands = [
+            ["eval", *bare, "--data", DATA, "--limit", "2"],
+            ["eval", *bare, "--data", DATA, "--limit", "2", "--json"],
+            ["infer", "r", "--history", history, "--workers", "1"],
+            ["generate", *bare, "--prompt", "hi", "--max-new-tokens", "2"],
+            ["generate", *bare, "--prompt", "hi", "--max-new-tokens", "2", "--json"],
+            ["capture", *bare, "--data", TRAIN, "--axis", "Risk Orientation", "--out", "v.gguf"],
+            ["judge", answers, "--values", VALUES, "--train", TRAIN],
+            ["judge", answers, "--values", VALUES, "--train", TRAIN, "--json"],
+            ["profile", self.config],
+            ["data", "stats", DATA, "--values", VALUES],
+            ["config", "keys"],
+            ["eval", "--help"],
+            ["--help"],
+            ["--version"],
+        ]
+        for words in commands:
+            fine = self.shell('"$@"', PFT, *words)
+            self.assertEqual(fine.returncode, 0, f"{words}: {fine.stderr[-2000:]}")
+            full = self.shell('"$@" >/dev/full', PFT, *words)
+            self.assertEqual(full.returncode, 1, words)
+            self.assertIn("stdout", full.stderr, words)
+        for program in ("pft-coordinator", "pft-worker"):
+            full = self.shell('"$@" >/dev/full', os.path.join(BIN, program), "--help")
+            self.assertEqual((full.returncode, f"{program}: stdout cannot be written" in full.stderr), (1, True))
+
+    def test_out_writes_into_links_fifos_and_devices(self):
+        target = self.write("target", "old")
+        os.symlink("target", os.path.join(self.folder, "link"))
+        os.mkfifo(os.path.join(self.folder, "fifo"))
+        words = [PFT, "data", "import", DATA]
+        self.assertEqual(self.shell('"$@" --out link', *words).returncode, 0)
+        with open(target, encoding="utf-8") as f:
+            imported = f.read()
+        self.assertGreater(len(imported.splitlines()), 10)
+        self.assertTrue(os.path.islink(os.path.join(self.folder, "link")))
+        piped = self.shell('cat fifo & "$@" --out fifo; r=$?; wait; exit $r', *words)
+        self.assertEqual((piped.returncode, piped.stdout), (0, imported))
+        self.assertTrue(stat.S_ISFIFO(os.stat(os.path.join(self.folder, "fifo")).st_mode))
+        shown = self.shell('"$@" --out /dev/stdout | cat', *words)
+        self.assertEqual((shown.returncode, shown.stdout), (0, imported))
+        made = self.shell("mknod null c 1 3")  # one of our own: never the machine's
+        if made.returncode == 0:
+            self.assertEqual(self.shell('"$@" --out null', *words).returncode, 0)
+            self.assertTrue(stat.S_ISCHR(os.stat(os.path.join(self.folder, "null")).st_mode))
+
+
+class Parents(ShellCase):
+    def run_and_its_children(self):
+        run = self.start("run-command", "pft", "run", self.config, *LONG, "--workers", "2", "--out", self.run_folder)
+        wait_for("the first step", lambda: self.committed(1))
+        children = children_of(run.process.pid)
+        self.assertEqual(len(children), 3)
+        return run, children
+
+    def test_a_killed_pft_leaves_no_process_and_a_run_that_goes_on(self):
+        for number in (signal.SIGKILL, signal.SIGHUP):
+            run, children = self.run_and_its_children()
+            run.send(number)
+            self.assertEqual(run.end(), -number)
+            wait_for("the end of the children", lambda pids=children: not any(alive(pid) for pid in pids))
+            with open(os.path.join(self.run_folder, "logs", "coordinator.log"), encoding="utf-8") as f:
+                self.assertIn("stopped go on with --resume", f.read())
+            self.run_folder += "-again"
+
+    def test_the_scratch_folder_of_a_killed_command_is_removed_wherever_it_is(self):
+        scratch = os.path.join(self.folder, "scratch")
+        os.mkdir(scratch)
+        words = [PFT, "chat", "--model", MODEL, "--workers", "1"]
+        with subprocess.Popen(words, env={**os.environ, "TMPDIR": scratch}, stdin=subprocess.PIPE,
+                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as chat:
+            try:
+                wait_for("a worker at work", lambda: any(
+                    os.path.exists(os.path.join(scratch, name, "logs", "worker-1.log")) for name in os.listdir(scratch)))
+                children = children_of(chat.pid)
+            finally:
+                chat.kill()
+        wait_for("the end of the children", lambda: not any(alive(pid) for pid in children))
+        wait_for("an empty folder", lambda: not os.listdir(scratch))
+
+    def test_a_temporary_folder_that_is_missing_is_named(self):
+        ended = self.shell('TMPDIR=/nowhere/at/all "$@"', PFT, "generate", "--model", MODEL, "--prompt", "hi")
+        self.assertEqual(ended.returncode, 1)
+        self.assertIn("/nowhere/at/all: no folder can be made there: No such file or directory", ended.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main()
