@@ -390,7 +390,8 @@ static const struct conf_key keys[] = {
      .fallback = "native",
      .choices = kernels,
      .meaning = "Instructions that every worker uses; native: the best of the coordinator's "
-                "machine, settled when the run is made."},
+                "machine, or the level that PFT_KERNELS in its environment names, settled when the "
+                "run is made."},
     {.name = "precision",
      .type = CONF_CHOICE,
      .offset = AT(precision),

@@ -6,43 +6,30 @@
 #include <string.h>
 
 #include "common/base/check.h"
+#include "common/base/cpu.h"
 #include "common/base/log.h"
 #include "common/base/mem.h"
 #include "common/base/str.h"
 #include "common/format/model_default.h"
 #include "coordinator/objective.h"
 
-static const char *const levels[] = {"portable", "x86-64-v3", "x86-64-v4"};
-
-/* The best level of this machine: what `native` means for a run made here. */
-static uint32_t native_level(void)
-{
-#if defined(__x86_64__)
-    bool v3 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-              __builtin_cpu_supports("bmi2");
-    bool v4 = v3 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-              __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
-              __builtin_cpu_supports("avx512vl");
-    return v4 ? 2 : v3 ? 1 : 0;
-#else
-    return 0;
-#endif
-}
-
 static enum err resolve_kernels(struct setup *s, const char *known, struct errbuf *e)
 {
-    uint32_t level =
-        s->cfg->kernels == CONFIG_NATIVE ? native_level() : s->cfg->kernels - CONFIG_PORTABLE;
-    for (uint32_t i = 0; known && i < 3; i++) {
-        if (strcmp(known, levels[i]) == 0) {
-            if (s->cfg->kernels != CONFIG_NATIVE && level != i) {
-                return err_set(e, ERR_REFUSED, "kernels: the run was made with %s, not %s", known,
-                               levels[level]);
-            }
-            level = i;
+    const bool native = s->cfg->kernels == CONFIG_NATIVE;
+    uint32_t level = s->cfg->kernels - CONFIG_PORTABLE, made = 0;
+    if (known && cpu_level_from(known, &made)) {
+        if (!native && level != made) {
+            return err_set(e, ERR_REFUSED, "kernels: the run was made with %s, not %s", known,
+                           cpu_level_name(level));
+        }
+        level = made;
+    } else if (native) {
+        enum err error = cpu_native_level(&level, e);
+        if (error != OK) {
+            return error;
         }
     }
-    (void)snprintf(s->kernels, sizeof s->kernels, "%s", levels[level]);
+    (void)snprintf(s->kernels, sizeof s->kernels, "%s", cpu_level_name(level));
     s->kernels_bit = 1u << level;
     return OK;
 }
@@ -50,12 +37,7 @@ static enum err resolve_kernels(struct setup *s, const char *known, struct errbu
 /* Whether bf16 products are what `auto` means here. */
 static bool native_bf16(const struct setup *s)
 {
-#if defined(__x86_64__)
-    return strcmp(s->kernels, levels[2]) == 0 && __builtin_cpu_supports("avx512bf16");
-#else
-    (void)s;
-    return false;
-#endif
+    return strcmp(s->kernels, cpu_level_name(CPU_LEVELS - 1)) == 0 && cpu_has_bf16();
 }
 
 static enum err resolve_precision(struct setup *s, const char *known, struct errbuf *e)

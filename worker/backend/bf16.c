@@ -5,6 +5,7 @@
 #include <omp.h>
 #include <pthread.h>
 
+#include "common/base/cpu.h"
 #include "common/base/check.h"
 #include "common/base/mem.h"
 #include "worker/backend/backend_cpu.h"
@@ -65,8 +66,7 @@ static dnnl_engine_t engine(void)
 
 bool bf16_runs_here(void)
 {
-    __builtin_cpu_init();
-    return __builtin_cpu_supports("avx512bf16") && engine() != NULL;
+    return cpu_has_bf16() && engine() != NULL;
 }
 
 static bool describe(dnnl_memory_desc_t *d, uint32_t rows, uint32_t cols, dnnl_data_type_t type,
