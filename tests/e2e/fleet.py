@@ -6,12 +6,16 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 import unittest
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-BIN = os.environ.get("PFT_BIN", os.path.join(ROOT, "build", "release", "bin"))
+sys.path.insert(0, os.path.join(ROOT, "tests", "support"))
+import level  # noqa: E402, F401: which kernels `native` means
+
+BIN = os.path.abspath(os.environ.get("PFT_BIN", os.path.join(ROOT, "build", "release", "bin")))
 MODEL = os.path.join(ROOT, "tests", "golden", "tiny")
 OTHER_MODEL = os.path.join(ROOT, "tests", "golden", "tiny-untied")
 SLOW = bool(os.environ.get("PFT_SLOW"))  # under a sanitizer: fewer steps, more patience

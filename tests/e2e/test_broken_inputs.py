@@ -19,13 +19,12 @@ import time
 import unittest
 
 import zmtp
+from fleet import BIN, ROOT, SLOW
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-BIN = os.path.abspath(os.environ.get("PFT_BIN", os.path.join(ROOT, "build", "release", "bin")))
 GOLDEN = os.path.join(ROOT, "tests", "golden")
 TINY = os.path.join(GOLDEN, "tiny")
 GGUF = os.path.join(GOLDEN, "gguf", "tiny.F32.gguf")
-LIMIT_S = 120 if os.environ.get("PFT_SLOW") else 60
+LIMIT_S = 120 if SLOW else 60
 FAILED, USAGE, REFUSED = 1, 2, 3
 TABLE = []  # (what was given, exit code, first line of the answer)
 

@@ -8,10 +8,9 @@ import sys
 import tempfile
 import unittest
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-BIN = os.environ.get("PFT_BIN", os.path.join(ROOT, "build", "release", "bin"))
+from fleet import BIN, ROOT, SLOW
+
 CHAOS = os.path.join(ROOT, "scripts", "chaos")
-SLOW = bool(os.environ.get("PFT_SLOW"))
 
 
 def chaos(*words):

@@ -16,8 +16,8 @@ import tempfile
 import time
 import unittest
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-BIN = os.environ.get("PFT_BIN", os.path.join(ROOT, "build/release/bin"))
+from fleet import BIN, ROOT
+
 TINY = os.path.join(ROOT, "tests/golden/gguf/tiny.F32.gguf")
 LIMIT_S = 240
 

@@ -4,11 +4,10 @@ import subprocess
 import sys
 import unittest
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-BIN = os.environ.get("PFT_BIN", os.path.join(ROOT, "build", "release", "bin"))
+from fleet import BIN, ROOT, SLOW
+
 WITH = os.path.join(BIN, "failpoints")  # absent where every program has them
 WITH = WITH if os.path.isdir(WITH) else BIN
-SLOW = bool(os.environ.get("PFT_SLOW"))
 
 
 class Failpoints(unittest.TestCase):

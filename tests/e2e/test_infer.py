@@ -8,10 +8,8 @@ import subprocess
 import tempfile
 import unittest
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-BIN = os.environ.get("PFT_BIN", os.path.join(ROOT, "build", "release", "bin"))
-MODEL = os.path.join(ROOT, "tests", "golden", "tiny")
-SLOW = bool(os.environ.get("PFT_SLOW"))  # under a sanitizer: more patience
+from fleet import BIN, MODEL, ROOT, SLOW
+
 DEADLINE = 300 if SLOW else 90
 
 CONFIG = f"""

@@ -14,8 +14,8 @@ import threading
 import time
 import unittest
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-BIN = os.environ.get("PFT_BIN", os.path.join(ROOT, "build", "release", "bin"))
+from fleet import BIN, ROOT
+
 VALUES = os.path.join(ROOT, "configs", "values", "vcd.yaml")
 TRAIN = os.path.join(ROOT, "data", "starter_train.json")
 KEY = "sk-test-0123456789abcdef"

@@ -15,10 +15,8 @@ import tempfile
 import time
 import unittest
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-BIN = os.environ.get("PFT_BIN", os.path.join(ROOT, "build", "release", "bin"))
-MODEL = os.path.join(ROOT, "tests", "golden", "tiny")
-SLOW = bool(os.environ.get("PFT_SLOW"))  # under a sanitizer: fewer steps, more patience
+from fleet import BIN, MODEL, ROOT, SLOW
+
 STEPS, DEADLINE = (3, 240) if SLOW else (8, 60)
 
 CONFIG = f"""

@@ -5,8 +5,8 @@ import subprocess
 import tempfile
 import unittest
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-BIN = os.environ.get("PFT_BIN", os.path.join(ROOT, "build", "release", "bin"))
+from fleet import BIN, ROOT
+
 
 CONFIG = f"""
 model: {{path: {ROOT}/tests/golden/tiny}}

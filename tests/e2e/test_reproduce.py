@@ -13,9 +13,8 @@ import tempfile
 import time
 import unittest
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-BIN = os.environ.get("PFT_BIN", os.path.join(ROOT, "build", "release", "bin"))
-SLOW = bool(os.environ.get("PFT_SLOW"))  # under a sanitizer: fewer steps, more patience
+from fleet import BIN, ROOT, SLOW
+
 STEPS, DEADLINE = (4, 500) if SLOW else (30, 120)
 
 RUN = f"""

@@ -18,7 +18,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 BIN = pathlib.Path(os.environ.get("PFT_BIN", ROOT / "build/release/bin"))
 MODEL_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 SKIP_CODE = 77
-sys.path.insert(0, str(ROOT / "scripts/golden"))
+sys.path[:0] = [str(ROOT / "scripts/golden"), str(ROOT / "tests/support")]
+import level  # noqa: E402: which kernels `native` means
 
 
 def name():
