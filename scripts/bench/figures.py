@@ -8,14 +8,25 @@ import statistics
 
 MODES = ["paper", "tuned", "forest"]  # each with what counts: the better of eager and compiled
 OURS = {"pft": "fp32", "pft_bf16": "bf16"}
-PRECISION = {"paper": "fp32", "tuned": "bf16", "tuned_compiled": "bf16", "forest": "bf16",
-             "forest_compiled": "bf16", **OURS}
-TITLES = {"paper": "(a) paper's recipe, fp32", "tuned": "(b) tuned by hand, bf16, eager",
-          "tuned_compiled": "(b) the same, torch.compile", "forest": "(c) forest, bf16, eager",
-          "forest_compiled": "(c) the same, torch.compile", "pft": "(d) pft, fp32, two slots",
-          "pft_bf16": "(e) pft, bf16, two slots"}
+TITLES = {"paper": "(a) paper's recipe, {}", "tuned": "(b) tuned by hand, {}, eager",
+          "tuned_compiled": "(b) the same, torch.compile", "forest": "(c) forest, {}, eager",
+          "forest_compiled": "(c) the same, torch.compile", "pft": "(d) pft, {}, two slots",
+          "pft_bf16": "(e) pft, {}, two slots"}
 LOSS_BOUND = {"fp32": 1e-3, "bf16": 2e-2}  # relative to (a)
 COSINE_LEAST = {"fp32": 0.99999, "bf16": 0.999}  # of our whole gradient with (a)'s
+
+
+def faster(gflops):
+    """Of fp32 and bf16, the precision whose products PyTorch does faster on this processor: the one that
+    its tuned and forest sides run in. Without AVX512_BF16 or AMX its bf16 is many times slower."""
+    return max(("fp32", "bf16"), key=lambda p: gflops[p])
+
+
+def precision(found, side):
+    """What a side was measured in."""
+    if side in OURS:
+        return OURS[side]
+    return "fp32" if side == "paper" else faster(found["gemm"][0]["gflops"])
 
 
 def three(values):
@@ -66,8 +77,8 @@ def without_gemm(found, ratio):
     rate = gemm_rates(found)
     made = {}
     for name, value in ratio.items():
-        precision, mode = name.split("_vs_")
-        factor = rate["pft"][precision] / rate["torch"][PRECISION[mode]]
+        ours, mode = name.split("_vs_")
+        factor = rate["pft"][ours] / rate["torch"][precision(found, mode)]
         made[name] = {"gemm_factor": factor, "ratio": value["median"] / factor}
     return made
 
@@ -78,7 +89,7 @@ def shares(found, flops_per_pair):
     torch = gemm_rates(found)["torch"]
     made = {}
     for side in measured(found):
-        p = PRECISION[side]
+        p = precision(found, side)
         made[side] = three([flops_per_pair * r["pairs_per_s"] * 1e-9 / r.get("gflops", torch)[p]
                             for r in found[side]])
     return made
@@ -94,12 +105,12 @@ def disagreements(found, cosines):
     right = last_loss(found, "paper")
     said = []
     for side in measured(found):
-        bound = LOSS_BOUND[PRECISION[side]]
+        bound = LOSS_BOUND[precision(found, side)]
         for loss in {r["loss"] for r in found[side] if "loss" in r}:
             if not abs(loss - right) <= bound * abs(right):
                 said.append(f"loss of {side} {loss:.5f}, of paper {right:.5f}, bound {bound:.0e} relative")
     for side in measured(found):
-        least = COSINE_LEAST[PRECISION[side]]
+        least = COSINE_LEAST[precision(found, side)]
         if side in OURS and not cosines[side]["whole"] >= least:
             said.append(f"gradient of {side}: cosine {cosines[side]['whole']:.6f} with that of paper, "
                         f"at least {least}")
@@ -115,6 +126,7 @@ def rows(found, cosines, share):
     for side, title in TITLES.items():
         if side not in found:
             continue
+        title = title.format(precision(found, side))
         if failed(found, side):
             lines.append(f"{title:<32}  not measured: {failed(found, side)}")
             continue
@@ -148,5 +160,6 @@ def table(found, cosines, flops_per_pair):
         "cosine: of the gradient with (a)'s, all parameters as one vector; worst: of the worst tensor",
         f"of peak: useful FLOPs / wall / the side's own GEMM peak; {flops_per_pair * 1e-9:.1f} GFLOP a pair, "
         "formula in scripts/bench/flops.py",
+        f"precision of (b) and (c): {faster(found['gemm'][0]['gflops'])}, in which PyTorch's products are faster here",
         "tokens: padded ones included; ratios: of runs one after the other; * counts in the ratios"]
     return lines

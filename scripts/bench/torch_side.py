@@ -2,14 +2,17 @@
 
     torch_side.py --model GGUF --mode MODE --out FILE [--forest FILE] [--adapter FILE]
                   [--gradient FILE] [--compile] [--compile-seconds 240] [--seconds 0] [--threads 2]
+                  [--precision fp32|bf16]
 
 Modes, forward + backward of LoRA r 8 on q, k, v, o, dropout 0, no optimiser step:
     prepare  writes --adapter, the random A and B that every side starts from
     gemm     sgemm and bf16 gemm, GFLOP/s, at one large shape and at one of the model's
     paper    fp32, pair by pair, each side a pass of its own padded to 512, logits everywhere
-    tuned    bf16, each distinct sequence once, sorted by length, batches of about --batch-tokens,
+    tuned    each distinct sequence once, sorted by length, batches of about --batch-tokens,
              logits only where there is a label
-    forest   bf16, each group once as a tree: 4-D attention mask, positions by depth
+    forest   each group once as a tree: 4-D attention mask, positions by depth
+
+tuned and forest run in --precision: the caller gives the one whose products are faster on this processor.
 
 The loss is one quantity in every mode: mean over groups of the mean over a group's pairs of
 CE_a + CE_b, CE a mean over answer tokens. --gradient gets its gradient, summed in fp32. Every mode
@@ -187,8 +190,8 @@ def tuned_batches(groups, most_tokens):
     return [tuned_batch(batch) for batch in [*batches, current]]
 
 
-def forest_batch(tree):
-    mask, positions = tree_mask(tree, torch.bfloat16)
+def forest_batch(tree, dtype):
+    mask, positions = tree_mask(tree, dtype)
     rows = tree.labelled_rows()
     place = {row: i for i, row in enumerate(rows)}
     pick = torch.tensor([place[label["row"]] for label in tree.labels])
@@ -214,14 +217,15 @@ def give_up_after(seconds, out):
 def run_batches(arguments):
     """tuned and forest: batches made beforehand, then forward and backward of each."""
     groups = read_groups(arguments.forest)
-    inner = load(arguments, torch.bfloat16)
+    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[arguments.precision]
+    inner = load(arguments, dtype)
     gradient = Gradient(inner)
     inner = inner.get_base_model()
     if arguments.mode == "tuned":
         batches = tuned_batches(groups, arguments.batch_tokens)
         useful = sum(len(s.tokens) for g in groups for s in g.sequences)
     else:
-        batches = [forest_batch(group.tree) for group in groups]
+        batches = [forest_batch(group.tree, dtype) for group in groups]
         useful = sum(group.tree.row_count for group in groups)
     compute_loss = head_loss
 
@@ -318,6 +322,7 @@ def main():
     parser.add_argument("--mode", choices=list(MODES), required=True)
     parser.add_argument("--out", required=True, help="file for the JSON")
     parser.add_argument("--forest")
+    parser.add_argument("--precision", choices=["fp32", "bf16"], default="bf16", help="of tuned and forest")
     parser.add_argument("--adapter")
     parser.add_argument("--gradient", help="file for the gradient")
     parser.add_argument("--compile", action="store_true")

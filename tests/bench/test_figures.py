@@ -80,6 +80,21 @@ class Ratios(unittest.TestCase):
         self.near(share["pft_bf16"]["max"], 20.0 * 20 / 800)
         self.near(share["tuned"]["median"], 2.0 * 20 / 1000)
 
+    def test_pytorch_runs_in_the_precision_that_is_faster_on_the_processor_and_the_table_says_which(self):
+        found = copy.deepcopy(FOUND)
+        for record in found["gemm"]:
+            record["gflops"] = {"fp32": 142.0, "bf16": 20.0}
+        self.assertEqual(figures.faster(found["gemm"][0]["gflops"]), "fp32")
+        self.assertEqual(figures.precision(found, "tuned"), "fp32")
+        self.assertEqual(figures.precision(found, "pft_bf16"), "bf16")
+        self.near(figures.shares(found, 2e10)["tuned"]["median"], 2.0 * 20 / 142)
+        lines = "\n".join(figures.table(found, COSINES, 1e10))
+        self.assertIn("(b) tuned by hand, fp32, eager", lines)
+        self.assertIn("precision of (b) and (c): fp32", lines)
+        self.assertIn("(b) tuned by hand, bf16, eager", "\n".join(figures.table(FOUND, COSINES, 1e10)))
+        found["tuned"][0]["loss"] = 6.5 * 1.0011  # held to the bound of fp32 then
+        self.assertIn("loss of tuned", figures.disagreements(found, COSINES)[0])
+
     def test_without_bf16_hardware_the_bf16_rows_are_absent(self):
         found = {side: records for side, records in FOUND.items() if side != "pft_bf16"}
         self.assertEqual(set(figures.ratios(found)), {"fp32_vs_paper", "fp32_vs_tuned", "fp32_vs_forest"})
