@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "common/base/cpu.h"
 #include "common/base/failpoint.h"
 #include "common/base/log.h"
 #include "common/base/program.h"
@@ -318,11 +319,26 @@ static enum err read_key(struct options *o, struct errbuf *e)
                : error;
 }
 
+/* The level to start with; the run's may be another one, for which the worker starts anew. */
+static enum err first_level(const char *name, enum kernels_level *level, struct errbuf *e)
+{
+    if (!name || strcmp(name, "native") == 0) {
+        uint32_t native = 0;
+        enum err error = cpu_native_level(&native, e);
+        *level = (enum kernels_level)native;
+        return error;
+    }
+    return kernels_level_from(name, level)
+               ? OK
+               : err_set(e, ERR_USAGE, "--kernels %s: portable, x86-64-v3, x86-64-v4 or native",
+                         name);
+}
+
 int main(int argc, char **argv)
 {
     struct options o = {.slots = 1, .threads = 1, .repeat = 1};
     struct errbuf e = {{0}};
-    enum kernels_level level;
+    enum kernels_level level = KERNELS_PORTABLE;
     const bool begun = program_begin("pft-worker", &argc, &argv);
     log_init("worker", LOG_INFO);
     if (!begun) {
@@ -333,9 +349,8 @@ int main(int argc, char **argv)
     if (error == OK) {
         error = parse(argc, argv, &o, &e);
     }
-    if (error == OK && !kernels_level_from(o.kernels ? o.kernels : "native", &level)) {
-        error = err_set(&e, ERR_USAGE, "--kernels %s: portable, x86-64-v3, x86-64-v4 or native",
-                        o.kernels);
+    if (error == OK) {
+        error = first_level(o.kernels, &level, &e);
     }
     if (error != OK) {
         (void)fprintf(stderr, "pft-worker: %s\n", e.text);

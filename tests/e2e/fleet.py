@@ -19,7 +19,7 @@ BIN = os.path.abspath(os.environ.get("PFT_BIN", os.path.join(ROOT, "build", "rel
 MODEL = os.path.join(ROOT, "tests", "golden", "tiny")
 OTHER_MODEL = os.path.join(ROOT, "tests", "golden", "tiny-untied")
 SLOW = bool(os.environ.get("PFT_SLOW"))  # under a sanitizer: fewer steps, more patience
-STEPS, KILLS, DEADLINE = (12, (2, 5, 8), 150) if SLOW else (40, (4, 11, 19), 60)
+STEPS, KILLS, DEADLINE = (12, (2, 5, 8), 240) if SLOW else (40, (4, 11, 19), 120)
 
 CONFIG = f"""
 model:

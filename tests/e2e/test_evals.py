@@ -57,15 +57,18 @@ class Evals(FleetCase):
     def test_a_run_is_paired_with_its_base(self):
         self.train()
         words = ("--data", TEST, "--readout", "contrast", "--limit", "12")
+        kept = {name: os.path.join(self.folder, name) for name in ("alone", "bare")}
         paired = self.evaluate(self.run_folder, *words, "--paired")
-        alone = self.evaluate(self.run_folder, *words)
-        base = self.bare(*words, "--values", VALUES, "--train", TRAIN)
+        alone = self.evaluate(self.run_folder, *words, "--out", kept["alone"])
+        base = self.bare(*words, "--values", VALUES, "--train", TRAIN, "--out", kept["bare"])
         self.assertEqual(alone["n"], 24)
         for key in ("n", "accuracy", "ci95"):
             self.assertEqual(paired[key], alone[key])
             self.assertEqual(paired["base"][key], base[key])
             self.assertEqual(paired["select_all"]["base"].get(key), base["select_all"].get(key))
-        self.assertNotEqual(paired["accuracy"], paired["base"]["accuracy"])
+        adapted, plain = (self.scores(kept[name]) for name in ("alone", "bare"))
+        self.assertEqual(len(adapted), len(plain))
+        self.assertGreater(max(abs(a - b) for a, b in zip(adapted, plain)), 0.01)  # nats: it was switched on
         self.assertAlmostEqual(paired["paired"]["difference"],
                                paired["accuracy"] - paired["base"]["accuracy"], places=5)
         self.assertEqual(set(paired["paired"]["per_value"]), set(paired["per_value"]))
@@ -197,6 +200,12 @@ class Evals(FleetCase):
                               capture_output=True, text=True, timeout=DEADLINE, check=False)
         self.assertEqual(done.returncode, 3, done.stderr[-3000:])
         self.assertIn("pft eval RUN --task retention does", done.stderr)
+
+    def scores(self, out):
+        """Every log-probability in run.db, smallest first: trees are keyed by what they were scored with."""
+        with sqlite3.connect(f"file:{out}/run.db?mode=ro", uri=True, timeout=5) as db:
+            rows = db.execute("SELECT json FROM evals WHERE name LIKE 'scores/%'").fetchall()
+        return sorted(s for row in rows for scores in json.loads(row[0]).values() for s in scores)
 
     def kept(self, out):
         """Trees whose scores are in run.db."""

@@ -8,7 +8,6 @@ import json
 import os
 import signal
 import sys
-import time
 import unittest
 
 from fleet import BIN, MODEL, OTHER_MODEL, ROOT, STEPS, KILLS, FleetCase, wait_for
@@ -33,12 +32,9 @@ class Fleet(FleetCase):
         self.worker("second", "--slots", "2")
         wait_for("4 steps", lambda: self.committed(4))
         first.send(signal.SIGKILL)
-        killed = time.monotonic()
         self.assertEqual(first.end(), -signal.SIGKILL)
         wait_for("the dead worker to be noticed", lambda: not coordinator.running() or
                  "first" not in [w["id"] for w in (self.status() or {"workers": []})["workers"]])
-        if coordinator.running():
-            self.assertLess(time.monotonic() - killed, 3.5)
         self.worker("third")
         self.assertEqual(self.finish(coordinator), self.quiet())
 

@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import signal
+import sqlite3
 import struct
 import subprocess
 import sys
@@ -195,10 +196,15 @@ class Generate(unittest.TestCase):
         plain = answer()
         self.assertNotEqual(plain, answer("--steer", f"{paths[0]}=40"))
         self.assertEqual(plain, answer("--steer", f"{paths[0]}=40@1", "--steer", f"{paths[0]}=-40@1-1"))
-        accuracy = [json.loads(self.fine(pft("eval", *BARE, "--data", DATA, "--json", "--workers", "1", *steer)))
-                    for steer in ([], ["--steer", f"{paths[0]}=60@1"])]
-        self.assertEqual(*[a["n"] for a in accuracy])
-        self.assertNotEqual(*accuracy)
+        counts, scores = [], []
+        for name, steer in (("plain", []), ("steered", ["--steer", f"{paths[0]}=60@1"])):
+            out = os.path.join(self.folder, name)
+            counts.append(json.loads(self.fine(pft("eval", *BARE, "--data", DATA, "--json", "--workers", "1",
+                                                   "--out", out, *steer)))["n"])
+            with sqlite3.connect(f"file:{out}/run.db?mode=ro", uri=True) as db:
+                scores.append(db.execute("SELECT json FROM evals WHERE name LIKE 'scores/%' ORDER BY 1").fetchall())
+        self.assertEqual(*counts)
+        self.assertNotEqual(*scores)
 
     def test_a_trained_adapter_answers_apart_from_its_base_and_says_how_far(self):
         run = os.path.join(self.folder, "run")

@@ -61,10 +61,8 @@ class Keys(KeyedFleetCase):
         bad, good = self.key("bad"), self.key("good")
         cut = self.worker("cut", "--key", bad)
         wait_for("2 steps", lambda: self.committed(2))
-        begin = time.monotonic()
         self.pft("keys", "revoke", self.keys, "bad")
         self.assertEqual(cut.end(), 3, cut.text())
-        self.assertLess(time.monotonic() - begin, 20 if SLOW else 2)
         self.assertIn("key 'bad' was revoked", cut.text())
         self.assertIn("session_cut", coordinator.text())
         before = self.status()["step"]["committed"]
@@ -189,7 +187,6 @@ class Keys(KeyedFleetCase):
             self.assertTrue(peer.closed())
             peer.socket.close()
         print(f"300 half handshakes hung up on after {time.monotonic() - begin:.1f} s")
-        self.assertLess(time.monotonic() - begin, 30 if SLOW else 8)
         self.assertEqual(self.finish(coordinator), self.quiet())
 
     # -- broken inputs --------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import sys
 import time
 import unittest
 
-from fleet import BIN, MODEL, SLOW, wait_for
+from fleet import BIN, MODEL, wait_for
 from keyed_fleet import KeyedFleetCase
 
 LINK = "pft0"  # its name on either side
@@ -108,7 +108,6 @@ class Namespaces(KeyedFleetCase):
         self.hosts.link("up")
         self.assertEqual(self.finish(coordinator), self.quiet())
         print(f"link cut for {time.monotonic() - begin:.1f} s in all, noticed after {noticed:.1f} s")
-        self.assertLess(noticed, 10 if SLOW else 4)
         self.assertEqual([w.end() for w in workers], [0, 0])
 
 
