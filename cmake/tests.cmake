@@ -17,13 +17,13 @@ foreach(source ${UNIT_TESTS})
     endforeach()
   endif()
   add_test(NAME unit.${name} COMMAND ${name} WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
-  set_tests_properties(unit.${name} PROPERTIES TIMEOUT 120 SKIP_RETURN_CODE 77)
+  set_tests_properties(unit.${name} PROPERTIES TIMEOUT 600 SKIP_RETURN_CODE 77)
   # What computes does so on the best kernels of this machine, and again on every other level it has.
   file(STRINGS ${source} levels REGEX "test_level_prepare" LIMIT_COUNT 1)
   if(levels)
     foreach(level portable x86-64-v3)
       add_test(NAME unit.${name}.${level} COMMAND ${name} WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
-      set_tests_properties(unit.${name}.${level} PROPERTIES TIMEOUT 120 SKIP_RETURN_CODE 77
+      set_tests_properties(unit.${name}.${level} PROPERTIES TIMEOUT 600 SKIP_RETURN_CODE 77
                            ENVIRONMENT PFT_TEST_KERNELS=${level})
     endforeach()
   endif()
@@ -45,7 +45,7 @@ foreach(source ${FUZZ_TARGETS})
   else()
     target_sources(${name} PRIVATE tests/fuzz/driver.c)
     add_test(NAME fuzz.${name} COMMAND ${name} WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
-    set_tests_properties(fuzz.${name} PROPERTIES TIMEOUT 300)
+    set_tests_properties(fuzz.${name} PROPERTIES TIMEOUT 900)
   endif()
 endforeach()
 target_link_options(fuzz_fleet PRIVATE LINKER:--wrap=server_run) # the loop is the script's
@@ -70,7 +70,7 @@ foreach(kind bench data e2e interop tidy)
     else()
       add_test(NAME ${kind}.${name} COMMAND bash ${script} WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
     endif()
-    set_tests_properties(${kind}.${name} PROPERTIES LABELS ${kind} TIMEOUT 600 SKIP_RETURN_CODE 77
+    set_tests_properties(${kind}.${name} PROPERTIES LABELS ${kind} TIMEOUT 1500 SKIP_RETURN_CODE 77
                          ENVIRONMENT "PFT_BIN=${CMAKE_BINARY_DIR}/bin")
   endforeach()
 endforeach()
@@ -92,7 +92,7 @@ list(TRANSFORM SIM_WRAPPED PREPEND "LINKER:--wrap=")
 target_link_options(pft-sim PRIVATE LINKER:--as-needed ${SIM_WRAPPED})
 target_link_libraries(pft-sim PRIVATE pft_worker pft_coordinator)
 add_test(NAME sim.seeds COMMAND pft-sim --seeds 100 WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
-set_tests_properties(sim.seeds PROPERTIES TIMEOUT 600)
+set_tests_properties(sim.seeds PROPERTIES TIMEOUT 1500)
 
 # The coordinator with the journal off, for scripts/bench/fault-cost alone: built when that asks for it,
 # in a folder of its own. The shipped program has no such option.

@@ -15,7 +15,7 @@
 #include "common/net/handshake.h"
 #include "common/net/socket_options.h"
 
-enum { VERDICT_MS = 3000, SIGNATURE_BYTES = 10, GREETING_BYTES = 64, FRAME_BYTES = 4096 };
+enum { VERDICT_MS = 15000, SIGNATURE_BYTES = 10, GREETING_BYTES = 64, FRAME_BYTES = 4096 };
 
 static const char TCP[] = "tcp://";
 
