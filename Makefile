@@ -7,7 +7,7 @@ TIDY = git ls-files '*.c' '*.h'
 SEEDS ?= 1000
 FIRST ?= 1
 
-.PHONY: help build run test check sim bench bench-coordinator bench-check asan tsan fuzz format tidy clean
+.PHONY: help build run test check check-long sim bench bench-coordinator bench-check asan tsan fuzz format tidy clean
 
 help: ## print this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -25,6 +25,10 @@ test: build ## build and run every test
 
 check: build ## the quick tests only (unit and tidy; under a minute)
 	@ctest --test-dir $(BUILD) --output-on-failure -j $(JOBS) -R '^(unit|tidy|data|bench)\.'
+
+check-long: build ## hours: what .ci/run has no time for (10,000 seeds, 20 minutes of fuzzing a target)
+	@$(MAKE) --no-print-directory sim SEEDS=10000
+	@JOBS=$(JOBS) scripts/fuzz 1200
 
 sim: build ## simulate whole clusters with faults: seeds FIRST .. FIRST+SEEDS-1
 	@$(BUILD)/tests/pft-sim --first $(FIRST) --seeds $(SEEDS) --jobs $(JOBS)

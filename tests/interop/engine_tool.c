@@ -8,6 +8,7 @@
 #include <getopt.h>
 #include <stdlib.h>
 
+#include "common/base/cpu.h"
 #include "common/base/limits.h"
 #include "common/base/mem.h"
 #include "common/format/model_file.h"
@@ -55,8 +56,13 @@ static enum err parse(int argc, char **argv, struct options *o, struct errbuf *e
         {"r", required_argument, NULL, 'r'},       {"alpha", required_argument, NULL, 'a'},
         {"targets", required_argument, NULL, 'g'}, {"kernels", required_argument, NULL, 'k'},
         {"bf16", no_argument, NULL, 'b'},          {NULL, 0, NULL, 0}};
+    uint32_t level = 0;
+    enum err error = cpu_native_level(&level, e);
+    if (error != OK) {
+        return error;
+    }
     *o = (struct options){.config = {16, 32.0f, 0.0f, (1u << LORA_MODULES) - 1},
-                          .level = kernels_level_native()};
+                          .level = (enum kernels_level)level};
     for (int c; (c = getopt_long(argc, argv, "", names, NULL)) != -1;) {
         o->model = c == 'm' ? optarg : o->model;
         o->tree = c == 't' ? optarg : o->tree;
