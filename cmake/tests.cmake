@@ -85,14 +85,18 @@ file(GLOB SIM_SOURCES CONFIGURE_DEPENDS tests/sim/*.c)
 add_executable(pft-sim ${SIM_SOURCES})
 set_target_properties(pft-sim PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
 set(SIM_WRAPPED open close read pread write pwrite fsync fdatasync ftruncate rename unlink remove
-                mkdir stat fstat flock opendir readdir closedir getrandom model_shape model_describe
+                mkdir stat fstat flock opendir readdir closedir getrandom gethostname model_shape model_describe
                 forest_groups forest_build reduce_begin reduce_add reduce_finish journal_append
                 queue_split)
 list(TRANSFORM SIM_WRAPPED PREPEND "LINKER:--wrap=")
 target_link_options(pft-sim PRIVATE LINKER:--as-needed ${SIM_WRAPPED})
 target_link_libraries(pft-sim PRIVATE pft_worker pft_coordinator)
 add_test(NAME sim.seeds COMMAND pft-sim --seeds 100 WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
-set_tests_properties(sim.seeds PROPERTIES TIMEOUT 1500)
+add_test(NAME sim.audit_of_every_unit COMMAND pft-sim --seeds 100 --audit 1 WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+add_test(NAME sim.audit_finds_a_liar COMMAND pft-sim --seeds 40 --audit 0.05 --liar
+         WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+add_test(NAME sim.audit_cost COMMAND pft-sim --seeds 6 --audit 0.01 --cost WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+set_tests_properties(sim.seeds sim.audit_of_every_unit sim.audit_finds_a_liar sim.audit_cost PROPERTIES TIMEOUT 1500)
 
 # The coordinator with the journal off, for scripts/bench/fault-cost alone: built when that asks for it,
 # in a folder of its own. The shipped program has no such option.

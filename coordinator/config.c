@@ -410,6 +410,16 @@ static const struct conf_key keys[] = {
      .max = 1000000,
      .meaning = "Steps between two checkpoints; a restart replays at most so many."},
 
+    {.name = "audit.rate",
+     .type = CONF_F64,
+     .offset = AT(audit_rate),
+     .fallback = "0.01",
+     .min = 0,
+     .max = 1,
+     .meaning = "Share of a step's units that a second host computes too before the step counts; "
+                "which ones no worker can tell. Before there is a band of norms, all. 1: every "
+                "unit twice. 0, or one host alone: none (docs/robustness.md)."},
+
     {.name = "eval.before",
      .type = CONF_BOOL,
      .offset = AT(eval_before),
@@ -435,6 +445,7 @@ static const struct conf_section sections[] = {
     {"ranking", "Settings of train.objective: ranking and pft-contrast-ranking."},
     {"anchor", "What keeps the model where it was, under every objective (docs/objectives.md)."},
     {"checkpoint", "What survives a restart."},
+    {"audit", "Gradients that are wrong and look right."},
     {"eval", "Evaluation before and after training."},
 };
 
@@ -447,20 +458,6 @@ static_assert(sizeof keys / sizeof keys[0] <= CONF_KEYS_MAX, "origins hold a pla
 const struct conf_schema *config_schema(void)
 {
     return &schema;
-}
-
-void config_docs(struct str *out)
-{
-    str_add(out, "# Settings of a run\n\n"
-                 "Written by `pft config docs` from the table in `coordinator/config.c`; a test "
-                 "checks that it is fresh.\n\n"
-                 "A config is a YAML file of sections and keys; every key has a default. `--set "
-                 "KEY=VALUE` changes one. A key\nthat is not listed here, or a value out of its "
-                 "bounds, is refused with file, line and the nearest valid name.\nPaths count from "
-                 "the config's folder (those of `--set` from the current one) and may begin with a "
-                 "variable:\n`$PFT_VCD_DIR/vcd_train.json`. Anchors, aliases, tags and duplicate "
-                 "keys are refused.\n\n");
-    conf_docs(&schema, out);
 }
 
 static const char *place(const struct conf_origins *origins, const char *key)

@@ -75,6 +75,7 @@ struct run_config {
     uint32_t kernels;   /* enum config_kernels; CONFIG_NATIVE is resolved when the run is made */
     uint32_t precision; /* enum config_precision */
     uint32_t checkpoint_steps;
+    double audit_rate; /* share of units that two hosts compute; coordinator/audit.h */
 
     bool eval_before;
     uint32_t eval_readouts; /* bit 1 << enum readout */

@@ -37,6 +37,7 @@ enum err dispatch_new(const struct dispatch_config *cfg, struct dispatch **out)
     error = error == OK ? roster_new(&d->roster) : error;
     error = error == OK ? leases_new(&d->leases) : error;
     error = error == OK ? screen_new(&d->screen) : error;
+    error = error == OK ? audit_new(cfg->audit_rate, cfg->audit_secret, &d->audit) : error;
     if (error != OK) {
         dispatch_free(&d);
         return error;
@@ -52,6 +53,7 @@ void dispatch_free(struct dispatch **d)
         roster_free(&(*d)->roster);
         leases_free(&(*d)->leases);
         screen_free(&(*d)->screen);
+        audit_free(&(*d)->audit);
         mem_free((*d)->actions);
         mem_free((*d)->line);
         mem_free((*d)->unit_ids);
@@ -269,6 +271,9 @@ enum err dispatch_hello(struct dispatch *d, const struct roster_hello *hello, ui
     dispatch_wake(d, now_ns);
     uint64_t replaced = 0;
     enum err error = roster_hello(d->roster, hello, now_ns, worker, &replaced, e);
+    if (error == OK) {
+        screen_rename(d->screen, audit_joined(d->audit, *worker, hello->name), *worker);
+    }
     if (error == OK && replaced) {
         forget(d, replaced, ATTEMPT_LOST, "a newer session of it said hello", now_ns);
         dispatch_pump(d, now_ns);

@@ -39,6 +39,7 @@
 
 #include "common/base/err.h"
 #include "common/base/hash.h"
+#include "coordinator/audit.h"
 #include "coordinator/queue.h"
 #include "coordinator/roster.h"
 #include "coordinator/screen.h"
@@ -50,6 +51,8 @@ struct dispatch_config {
     uint64_t payload_bytes; /* of a gradient; 0 = large */
     bool has_probe;         /* the run's digest is known (run.db) */
     uint8_t probe[HASH_XXH128_BYTES];
+    double audit_rate; /* audit.h; 0: off */
+    uint8_t audit_secret[AUDIT_SECRET_BYTES];
 };
 
 enum dispatch_act {
@@ -66,7 +69,9 @@ enum dispatch_act {
                             later payload */
     DISPATCH_BATCH_DONE, /* tag: every unit is counted */
     DISPATCH_STOP,       /* the run cannot go on; text says why (unit, workers) */
-    DISPATCH_NOTE,       /* nothing to do; text is worth a log line */
+    DISPATCH_SUSPECT, /* tag, code: steps tag..job hold results of a worker that lost an audit since
+                         its last good one; text says which */
+    DISPATCH_NOTE,    /* nothing to do; text is worth a log line */
 };
 
 enum { DISPATCH_TEXT_BYTES = 256 };
@@ -170,6 +175,10 @@ const struct roster *dispatch_roster(const struct dispatch *d);
 
 struct dispatch_stats {
     uint64_t assigned, backups, stale, lost, failed, released, refused, noted, restarts, unknown;
+    uint64_t audits;      /* copies given out because of an audit */
+    uint64_t confirmed;   /* units that two hosts agreed on */
+    uint64_t unconfirmed; /* units that were to be audited, and no second host was left */
+    uint64_t mismatches;  /* audits that ended with two different results */
     uint32_t in_flight, credit_waiting;
     bool open, done, paused, stopped;
     uint32_t tag;

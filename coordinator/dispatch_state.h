@@ -1,8 +1,9 @@
-/* dispatch_state.h - what dispatch.c (workers, batches, time), assign.c (who gets which job) and
- * settle.c (results) share. Private to those three. */
+/* dispatch_state.h - what dispatch.c (workers, batches, time), assign.c (who gets which job),
+ * settle.c and settle_judge.c (results) share. Private to those four. */
 #ifndef PFT_DISPATCH_STATE_H
 #define PFT_DISPATCH_STATE_H
 
+#include "coordinator/audit.h"
 #include "coordinator/dispatch.h"
 #include "coordinator/lease.h"
 
@@ -28,6 +29,7 @@ struct dispatch {
     struct roster *roster;
     struct leases *leases;
     struct screen *screen;
+    struct audit *audit;
     struct dispatch_action *actions; /* a ring */
     size_t actions_capacity, actions_first, actions_count;
     struct transfer credited[LIMIT_RESULTS_IN_FLIGHT];
@@ -68,9 +70,21 @@ void dispatch_free_slot(struct dispatch *d, uint64_t worker, uint32_t slot, bool
 /* Gives waiting slots work while there is any. */
 void dispatch_pump(struct dispatch *d, uint64_t now_ns);
 bool dispatch_alone(const struct dispatch *d);
+/* The machine of a worker as a number; 0 when it is not known. */
+uint64_t dispatch_host(const struct dispatch *d, uint64_t worker);
+/* Whether a worker of another host than that asks for jobs, one that the job (NULL: any) does not
+ * avoid. */
+bool dispatch_other_host(const struct dispatch *d, const struct job *job, uint64_t host,
+                         uint64_t now_ns);
 const char *dispatch_name(const struct dispatch *d, uint64_t worker);
 void dispatch_quarantine(struct dispatch *d, uint64_t worker, bool certain, const char *why,
                          uint64_t now_ns);
+/* What a worker hears about its result. */
+void settle_answer(struct dispatch *d, uint64_t worker, uint64_t job, uint32_t attempt,
+                   enum err code);
+/* OK: the job is SETTLING and the result wanted. Anything else has been answered. */
+MUST_USE enum err settle_judge(struct dispatch *d, const struct dispatch_result *r,
+                               uint64_t now_ns);
 /* Credits of a worker that is gone, and of payloads that did not come in time. */
 void settle_gone(struct dispatch *d, uint64_t worker, uint64_t now_ns);
 void settle_tick(struct dispatch *d, uint64_t now_ns);

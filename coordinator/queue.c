@@ -1,5 +1,6 @@
-/* queue.c - units become jobs, jobs change state. Two lines are kept: QUEUED jobs in the order in
- * which they are to be taken, and LEASED jobs with a single attempt, longest running first. */
+/* queue.c - units become jobs, jobs change state. Three lines are kept: QUEUED jobs in the order in
+ * which they are to be taken, LEASED jobs with a single attempt, longest running first, and apart
+ * from both the audited jobs that want a copy on another host. */
 #include "coordinator/queue.h"
 
 #include <stdlib.h>
@@ -10,7 +11,15 @@
 
 #define NONE UINT32_MAX
 
-enum { LINE_NONE, LINE_QUEUED, LINE_SINGLE, LINES, UNITS_MAX = 1 << 20, JOBS_MAX = 1 << 22 };
+enum {
+    LINE_NONE,
+    LINE_QUEUED,
+    LINE_SINGLE,
+    LINE_AUDIT,
+    LINES,
+    UNITS_MAX = 1 << 20,
+    JOBS_MAX = 1 << 22
+};
 
 struct line {
     uint32_t head, tail;
@@ -156,6 +165,18 @@ static void join_line(struct queue *q, struct job *job, uint32_t which, bool fro
     *(job->next == NONE ? &line->tail : &q->jobs[job->next].prev) = index;
 }
 
+/* The line in which a job stands by its state. */
+static uint32_t line_of(const struct job *job)
+{
+    if (job->state == JOB_QUEUED) {
+        return job->audit && job->opinions == 1 ? LINE_AUDIT : LINE_QUEUED;
+    }
+    if (job->state == JOB_LEASED && job->n_live == 1) {
+        return job->audit && job->opinions == 0 ? LINE_AUDIT : LINE_SINGLE;
+    }
+    return LINE_NONE;
+}
+
 /* The one place that changes a state: lines and counts follow it. */
 static void become(struct queue *q, struct job *job, enum job_state state, bool front)
 {
@@ -165,10 +186,9 @@ static void become(struct queue *q, struct job *job, enum job_state state, bool 
     job->state = state;
     q->counts.jobs_queued += state == JOB_QUEUED;
     q->counts.jobs_leased += state == JOB_LEASED;
-    if (state == JOB_QUEUED) {
-        join_line(q, job, LINE_QUEUED, front);
-    } else if (state == JOB_LEASED && job->n_live == 1) {
-        join_line(q, job, LINE_SINGLE, false);
+    uint32_t line = line_of(job);
+    if (line != LINE_NONE) {
+        join_line(q, job, line, front && state == JOB_QUEUED);
     }
 }
 
@@ -221,18 +241,40 @@ static uint64_t make(struct queue *q, uint32_t n, bool front)
     return job->id;
 }
 
-enum err queue_make(struct queue *q, uint32_t n, uint64_t rows, uint64_t *id)
+uint32_t queue_peek(const struct queue *q, uint32_t n, uint64_t rows,
+                    uint32_t units[LIMIT_JOB_UNITS])
 {
     uint32_t most = n < LIMIT_JOB_UNITS ? n : LIMIT_JOB_UNITS;
     uint64_t sum = 0;
-    *id = 0;
     most = most < q->n_waiting ? most : q->n_waiting;
     for (n = 0; n < most; n++) {
-        sum += q->rows[q->waiting[q->n_waiting - 1 - n]];
+        units[n] = q->waiting[q->n_waiting - 1 - n];
+        sum += q->rows[units[n]];
         if (n > 0 && sum > rows) {
             break;
         }
     }
+    return n;
+}
+
+void queue_bring(struct queue *q, uint32_t unit)
+{
+    uint32_t at = q->n_waiting;
+    while (at > 0 && q->waiting[at - 1] != unit) {
+        at--;
+    }
+    CHECK(at > 0);
+    for (; at < q->n_waiting; at++) {
+        q->waiting[at - 1] = q->waiting[at];
+    }
+    q->waiting[q->n_waiting - 1] = unit;
+}
+
+enum err queue_make(struct queue *q, uint32_t n, uint64_t rows, uint64_t *id)
+{
+    uint32_t units[LIMIT_JOB_UNITS];
+    *id = 0;
+    n = queue_peek(q, n, rows, units);
     if (n == 0) {
         return OK;
     }
@@ -313,6 +355,43 @@ uint64_t queue_slowest(const struct queue *q, uint64_t worker)
         }
     }
     return 0;
+}
+
+uint64_t queue_audited(const struct queue *q, uint64_t id)
+{
+    const struct job *job = id ? find(q, id) : NULL;
+    uint32_t at = !q->open ? NONE : job ? job->next : q->lines[LINE_AUDIT].head;
+    return at == NONE ? 0 : q->jobs[at].id;
+}
+
+void queue_audit(struct queue *q, uint64_t id, bool audit)
+{
+    struct job *job = find(q, id);
+    if (job && job->audit != audit) {
+        job->audit = audit;
+        become(q, job, job->state, true);
+    }
+}
+
+void queue_opinions(struct queue *q, uint64_t id, uint32_t n, uint64_t host)
+{
+    struct job *job = find(q, id);
+    if (job) {
+        job->opinions = n;
+        job->opinion_host = host;
+        become(q, job, job->state, true);
+    }
+}
+
+bool queue_holds(const struct queue *q, uint64_t worker)
+{
+    for (uint32_t i = 0; q->open && i < q->n_jobs; i++) {
+        const struct job *job = &q->jobs[i];
+        if (job->winner == worker && (job->state == JOB_SETTLING || job->state == JOB_DONE)) {
+            return true;
+        }
+    }
+    return false;
 }
 
 enum err queue_take(struct queue *q, uint64_t id, uint64_t worker, uint32_t slot, uint32_t *number)

@@ -22,6 +22,10 @@
  *   DONE      | its units are counted                    | STALE, its hash compared
  *   CLOSED    | split: its units went to other jobs      | STALE
  *   BURIED    | failed too often: the step cannot finish | STALE
+ *
+ * An audited job is one that two hosts must agree on (audit.h): it stands in a line of its own
+ * while a copy on another host is wanted. That is when its first attempt runs (LEASED) and when the
+ * one result that is there is kept as an opinion (QUEUED). A host is a number here, 0 for unknown.
  */
 #ifndef PFT_QUEUE_H
 #define PFT_QUEUE_H
@@ -71,6 +75,9 @@ struct job {
     uint64_t avoid[QUEUE_AVOID];       /* workers that failed it */
     uint64_t failed_by;                /* the first worker that failed it */
     bool many_failed;                  /* failures from two distinct workers */
+    bool audit;                        /* a second host must give the same result */
+    uint32_t opinions;                 /* results kept to be compared, not counted yet */
+    uint64_t opinion_host;             /* of the only one */
     uint64_t winner;                   /* worker of the accepted result */
     uint8_t digest[HASH_XXH128_BYTES]; /* of the accepted result */
     uint32_t first;                    /* place of its units */
@@ -99,6 +106,24 @@ MUST_USE enum err queue_make(struct queue *q, uint32_t n, uint64_t rows, uint64_
 /* The first queued job that worker may take, 0 when none; alone = it is the only worker there is,
  * then it may also repeat what it failed before. */
 uint64_t queue_first(const struct queue *q, uint64_t worker, bool alone);
+
+/* Units of the job that queue_make would make now, n at most; how many. */
+uint32_t queue_peek(const struct queue *q, uint32_t n, uint64_t rows,
+                    uint32_t units[LIMIT_JOB_UNITS]);
+
+/* Puts a waiting unit, one that queue_peek gave, in front of all that wait. */
+void queue_bring(struct queue *q, uint32_t unit);
+
+/* Audits a job, or does so no more. */
+void queue_audit(struct queue *q, uint64_t id, bool audit);
+/* How many results of the job are kept as opinions now, and the host of the first. Call it before
+ * the attempt that gave the last one is ended. */
+void queue_opinions(struct queue *q, uint64_t id, uint32_t n, uint64_t host);
+/* The audited jobs that want a copy on another host, longest in line first: the one after id
+ * (0: the first); 0 when there is none. */
+uint64_t queue_audited(const struct queue *q, uint64_t id);
+/* Whether a result of worker is in the sum, or on its way there. */
+bool queue_holds(const struct queue *q, uint64_t worker);
 
 /* The leased job that has run longest with a single attempt, which is not worker's; 0 when none. */
 uint64_t queue_slowest(const struct queue *q, uint64_t worker);

@@ -19,6 +19,8 @@ struct open_case {
     uint64_t job; /* 0 = free */
     uint32_t n;
     struct opinion opinions[OPINIONS];
+    bool repeated[OPINIONS]; /* said again by the same worker */
+    uint32_t repeats;
 };
 
 struct sealed { /* norms of a finished step that is not committed yet */
@@ -36,6 +38,7 @@ struct screen {
     struct sealed sealed[SCREEN_BATCHES];
     uint32_t next_sealed;
     struct open_case cases[SCREEN_CASES];
+    uint32_t n_cases; /* no case lies behind */
 };
 
 enum err screen_new(struct screen **out)
@@ -57,12 +60,25 @@ void screen_free(struct screen **s)
 
 static struct open_case *find(const struct screen *s, uint64_t job)
 {
-    for (uint32_t i = 0; i < SCREEN_CASES; i++) {
+    for (uint32_t i = 0; i < s->n_cases; i++) {
         if (s->cases[i].job == job) {
             return (struct open_case *)&s->cases[i];
         }
     }
     return NULL;
+}
+
+/* A free case for job; NULL when all are taken. */
+static struct open_case *open_case(struct screen *s, uint64_t job)
+{
+    struct open_case *c = find(s, 0);
+    if (!c && s->n_cases < SCREEN_CASES) {
+        c = &s->cases[s->n_cases++];
+    }
+    if (c) {
+        *c = (struct open_case){.job = job};
+    }
+    return c;
 }
 
 static void add_opinion(struct open_case *c, uint64_t worker, const uint8_t *digest)
@@ -72,6 +88,25 @@ static void add_opinion(struct open_case *c, uint64_t worker, const uint8_t *dig
     c->n++;
 }
 
+/* A worker that has an opinion already is heard again. */
+static enum screen_verdict hear_again(struct open_case *c, uint32_t own, const uint8_t *digest,
+                                      uint64_t others[2])
+{
+    if (memcmp(c->opinions[own].digest, digest, HASH_XXH128_BYTES) != 0) {
+        c->opinions[own] = c->opinions[c->n - 1];
+        c->repeated[0] = c->repeated[1] = false;
+        c->n--;
+        others[0] = c->n > 0 ? c->opinions[0].worker : 0;
+        return SCREEN_PERJURED;
+    }
+    if (c->n < OPINIONS) {
+        return SCREEN_ACCEPT; /* nobody else is left to ask */
+    }
+    c->repeated[own] = true;
+    bool both = c->repeated[0] && c->repeated[1];
+    return both || ++c->repeats == SCREEN_REPEATS ? SCREEN_NO_MAJORITY : SCREEN_REPEATED;
+}
+
 static enum screen_verdict judge_case(struct open_case *c, uint64_t worker, const uint8_t *digest,
                                       uint64_t others[2])
 {
@@ -79,16 +114,25 @@ static enum screen_verdict judge_case(struct open_case *c, uint64_t worker, cons
         others[i] = c->opinions[i].worker;
     }
     for (uint32_t i = 0; i < c->n; i++) {
+        if (c->opinions[i].worker == worker) {
+            return hear_again(c, i, digest, others);
+        }
+    }
+    for (uint32_t i = 0; i < c->n; i++) {
         if (memcmp(c->opinions[i].digest, digest, HASH_XXH128_BYTES) == 0) {
-            others[0] = c->opinions[c->n == OPINIONS ? 1 - i : i].worker;
-            return c->n == OPINIONS ? SCREEN_DECIDED : SCREEN_ACCEPT;
+            if (c->n < OPINIONS) {
+                return SCREEN_ACCEPT;
+            }
+            others[0] = c->opinions[1 - i].worker;
+            others[1] = c->opinions[i].worker;
+            return SCREEN_DECIDED;
         }
     }
     if (c->n == OPINIONS) {
         return SCREEN_NO_MAJORITY;
     }
     add_opinion(c, worker, digest);
-    return SCREEN_CONFLICT;
+    return c->n == OPINIONS ? SCREEN_CONFLICT : SCREEN_AGAIN;
 }
 
 enum screen_verdict screen_judge(struct screen *s, uint64_t job, uint64_t worker,
@@ -111,25 +155,56 @@ enum screen_verdict screen_judge(struct screen *s, uint64_t job, uint64_t worker
         *opinions = c->n;
         return judge_case(c, worker, digest, others);
     }
-    c = within ? NULL : find(s, 0);
-    if (!c) {
-        return SCREEN_ACCEPT; /* with every case taken, a finite result is taken as it is */
+    /* With every case taken, a finite result is taken as it is. */
+    return !within && screen_keep(s, job, worker, digest) ? SCREEN_AGAIN : SCREEN_ACCEPT;
+}
+
+bool screen_keep(struct screen *s, uint64_t job, uint64_t worker,
+                 const uint8_t digest[HASH_XXH128_BYTES])
+{
+    struct open_case *c = open_case(s, job);
+    if (c) {
+        add_opinion(c, worker, digest);
     }
-    *c = (struct open_case){.job = job};
-    add_opinion(c, worker, digest);
-    return SCREEN_AGAIN;
+    return c != NULL;
 }
 
 void screen_dispute(struct screen *s, uint64_t job, uint64_t worker_a,
                     const uint8_t digest_a[HASH_XXH128_BYTES], uint64_t worker_b,
                     const uint8_t digest_b[HASH_XXH128_BYTES])
 {
-    struct open_case *c = find(s, 0);
+    struct open_case *c = open_case(s, job);
     if (c) {
-        *c = (struct open_case){.job = job};
         add_opinion(c, worker_a, digest_a);
         add_opinion(c, worker_b, digest_b);
     }
+}
+
+void screen_rename(struct screen *s, uint64_t before, uint64_t now)
+{
+    for (uint32_t i = 0; before != 0 && i < s->n_cases; i++) {
+        for (uint32_t j = 0; j < s->cases[i].n; j++) {
+            uint64_t *worker = &s->cases[i].opinions[j].worker;
+            *worker = *worker == before ? now : *worker;
+        }
+    }
+}
+
+uint32_t screen_opinions(const struct screen *s, uint64_t job)
+{
+    const struct open_case *c = job ? find(s, job) : NULL;
+    return c ? c->n : 0;
+}
+
+bool screen_heard(const struct screen *s, uint64_t job, uint64_t worker)
+{
+    const struct open_case *c = job ? find(s, job) : NULL;
+    for (uint32_t i = 0; c && i < c->n; i++) {
+        if (c->opinions[i].worker == worker) {
+            return true;
+        }
+    }
+    return false;
 }
 
 bool screen_has_case(const struct screen *s, uint64_t job)
@@ -147,7 +222,7 @@ void screen_close(struct screen *s, uint64_t job)
 
 void screen_close_all(struct screen *s)
 {
-    memset(s->cases, 0, sizeof s->cases);
+    s->n_cases = 0;
 }
 
 void screen_note(struct screen *s, const struct result_row *rows, uint32_t n_rows)

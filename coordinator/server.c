@@ -222,6 +222,7 @@ static void for_peer(struct server *s, struct peer *peer, const struct dispatch_
     case DISPATCH_RESTART:
     case DISPATCH_BATCH_DONE:
     case DISPATCH_STOP:
+    case DISPATCH_SUSPECT:
     case DISPATCH_NOTE:
     default:
         CHECK(!"an action for a worker");
@@ -252,6 +253,12 @@ static void carry_out(struct server *s, const struct dispatch_action *a)
         return;
     case DISPATCH_STOP:
         s->events.stop(s->events.ctx, a->text);
+        return;
+    case DISPATCH_SUSPECT:
+        log_event(LOG_WARN, "suspect_steps", "%s", a->text);
+        if (s->events.suspect) {
+            s->events.suspect(s->events.ctx, a->tag, a->job, a->text);
+        }
         return;
     case DISPATCH_NOTE:
         log_event(LOG_WARN, "note", "%s", a->text);

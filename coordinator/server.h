@@ -43,6 +43,8 @@ struct server_events {
     void (*counted)(void *ctx, uint32_t tokens);
     void (*restart)(void *ctx);
     void (*batch_done)(void *ctx, uint32_t tag);
+    /* Steps from .. to hold results of a worker that lost an audit; text names it. May be NULL. */
+    void (*suspect)(void *ctx, uint64_t from, uint64_t to, const char *text);
     void (*stop)(void *ctx, const char *why);                          /* the run cannot go on */
     void (*probe)(void *ctx, const uint8_t digest[WIRE_DIGEST_BYTES]); /* keep it */
     void (*status)(void *ctx, struct status *status);                  /* all but the workers */
@@ -67,6 +69,7 @@ struct server_config {
     uint64_t start; /* number of this start of the coordinator */
     bool has_probe; /* known from an earlier start */
     uint8_t probe[WIRE_DIGEST_BYTES];
+    double audit_rate;
 };
 
 /* What the owner of a server that outlives its tasks is told; ctx comes first. */

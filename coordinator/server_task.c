@@ -2,6 +2,7 @@
  * published parameters, the sessions. */
 #include <stdio.h>
 #include <string.h>
+#include <sys/random.h>
 
 #include "common/base/check.h"
 #include "common/base/mem.h"
@@ -16,8 +17,11 @@ enum err server_task_open(struct server *s, const struct server_config *cfg,
     struct dispatch_config dispatch = {.strict = cfg->welcome.strict,
                                        .epoch = (uint32_t)cfg->start,
                                        .payload_bytes = cfg->floats * sizeof(int64_t),
-                                       .has_probe = cfg->has_probe};
+                                       .has_probe = cfg->has_probe,
+                                       .audit_rate = cfg->audit_rate};
     memcpy(dispatch.probe, cfg->probe, sizeof dispatch.probe);
+    CHECK(getrandom(dispatch.audit_secret, sizeof dispatch.audit_secret, 0) ==
+          (ssize_t)sizeof dispatch.audit_secret);
     enum err error = dispatch_new(&dispatch, &s->dispatch);
     if (error != OK) {
         return err_set(e, error, "no memory for the queue");

@@ -1,5 +1,5 @@
-/* settle.c - the way of a result: announced, judged, credited, summed, settled. The other half of
- * dispatch.c; decides what a worker hears about its result, and what a doubtful one costs. */
+/* settle.c - the way of a result: announced, judged (settle_judge.c), credited, summed, settled.
+ * The other half of dispatch.c; decides what a worker hears about its result. */
 #include <string.h>
 
 #include "common/base/check.h"
@@ -8,7 +8,7 @@
 
 enum { WAY_MEMORY = 15, WAY_CAP = 16 };
 
-static void answer(struct dispatch *d, uint64_t worker, uint64_t job, uint32_t attempt,
+void settle_answer(struct dispatch *d, uint64_t worker, uint64_t job, uint32_t attempt,
                    enum err code)
 {
     d->stats.stale += code == ERR_STALE;
@@ -21,170 +21,6 @@ static void answer(struct dispatch *d, uint64_t worker, uint64_t job, uint32_t a
                                           .attempt = attempt,
                                           .code = code},
                  NULL);
-}
-
-static void doubt(struct dispatch *d, uint64_t worker)
-{
-    const struct worker *w = roster_get(d->roster, worker);
-    if (w && w->state == WORKER_READY) {
-        roster_reprobe(d->roster, worker);
-        dispatch_act(d, (struct dispatch_action){.act = DISPATCH_PROBE, .worker = worker},
-                     "%s: its result differs from another worker's", w->name);
-    }
-}
-
-/* A duplicate of a settled job has other bits: somebody computes wrongly. The open batch, whose sum
- * may hold the wrong ones, starts again; the job's third attempt decides. */
-static void dispute(struct dispatch *d, const struct dispatch_result *r, uint64_t now_ns)
-{
-    const struct job *job = queue_job(d->queue, r->job);
-    uint64_t winner = job->winner;
-    uint8_t digest[HASH_XXH128_BYTES];
-    memcpy(digest, job->digest, sizeof digest);
-    dispatch_act(d, (struct dispatch_action){.act = DISPATCH_NOTE, .job = r->job},
-                 "corruption alarm: workers %s and %s disagree on a job", dispatch_name(d, winner),
-                 dispatch_name(d, r->worker));
-    answer(d, r->worker, r->job, r->attempt, ERR_BUSY);
-    doubt(d, winner);
-    doubt(d, r->worker);
-    if (d->stats.done) {
-        return; /* too late to take it back; the probes tell */
-    }
-    uint64_t again;
-    if (queue_restart(d->queue, r->job, &again) != OK) {
-        d->out_of_memory = true;
-        return;
-    }
-    d->stats.restarts++;
-    screen_close_all(d->screen);
-    screen_drop(d->screen);
-    screen_dispute(d->screen, again, winner, digest, r->worker, r->digest);
-    queue_avoid(d->queue, again, winner);
-    queue_avoid(d->queue, again, r->worker);
-    settle_restart(d);
-    dispatch_cancel_stale(d, now_ns);
-    dispatch_act(d, (struct dispatch_action){.act = DISPATCH_RESTART, .tag = d->stats.tag}, NULL);
-}
-
-static bool rows_fit(const struct dispatch *d, const struct job *job,
-                     const struct dispatch_result *r)
-{
-    bool fit = r->n_rows == job->n_units;
-    for (uint32_t i = 0; fit && i < r->n_rows; i++) {
-        fit = r->rows[i].unit == d->unit_ids[job->units[i]];
-    }
-    return fit;
-}
-
-/* The result is kept as an opinion, its payload is not wanted; somebody else does the job again. */
-static void keep_opinion(struct dispatch *d, const struct dispatch_result *r, uint64_t now_ns)
-{
-    queue_avoid(d->queue, r->job, r->worker);
-    dispatch_end(d, r->job, r->attempt, ATTEMPT_RELEASED, NULL, now_ns);
-    answer(d, r->worker, r->job, r->attempt, ERR_BUSY);
-}
-
-static enum err reject(struct dispatch *d, const struct dispatch_result *r, enum attempt_end why,
-                       const char *text, uint64_t now_ns)
-{
-    dispatch_end(d, r->job, r->attempt, why, text, now_ns);
-    answer(d, r->worker, r->job, r->attempt, ERR_REFUSED);
-    return ERR_REFUSED;
-}
-
-/* Screens a result of an open job: OK = take it. */
-static enum err screen_result(struct dispatch *d, const struct dispatch_result *r, uint64_t now_ns)
-{
-    uint64_t others[2];
-    uint32_t opinions;
-    enum screen_verdict verdict = screen_judge(d->screen, r->job, r->worker, r->digest, r->rows,
-                                               r->n_rows, others, &opinions);
-    const char *name = dispatch_name(d, r->worker);
-    unsigned long long unit = (unsigned long long)r->rows[0].unit;
-    struct dispatch_action note = {.act = DISPATCH_NOTE, .worker = r->worker, .job = r->job};
-    switch (verdict) {
-    case SCREEN_ACCEPT:
-        if (opinions > 0) {
-            dispatch_act(d, note, "unit %llu: large gradient confirmed by %s", unit, name);
-        }
-        return OK;
-    case SCREEN_AGAIN:
-        dispatch_act(d, note, "unit %llu: gradient of %s beyond the band, done again", unit, name);
-        keep_opinion(d, r, now_ns);
-        return ERR_BUSY;
-    case SCREEN_CONFLICT:
-        dispatch_act(d, note, "corruption alarm: %s and %s disagree on unit %llu",
-                     dispatch_name(d, others[0]), name, unit);
-        doubt(d, others[0]);
-        doubt(d, r->worker);
-        keep_opinion(d, r, now_ns);
-        return ERR_BUSY;
-    case SCREEN_DECIDED:
-        dispatch_quarantine(d, others[0], true, "two others agree against its result", now_ns);
-        return OK;
-    case SCREEN_NO_MAJORITY:
-        dispatch_stop(d, "unit %llu: three different results, from %s, %s and %s", unit,
-                      dispatch_name(d, others[0]), dispatch_name(d, others[1]), name);
-        return reject(d, r, ATTEMPT_RELEASED, NULL, now_ns);
-    case SCREEN_NOT_FINITE:
-        return reject(d, r, ATTEMPT_FAILED, "its gradient is not finite", now_ns);
-    }
-    return ERR_STATE;
-}
-
-/* An attempt that runs elsewhere is not this worker's to answer. */
-static bool is_anothers(const struct job *job, const struct dispatch_result *r)
-{
-    for (uint32_t i = 0; i < job->n_live; i++) {
-        if (job->live[i].number == r->attempt && job->live[i].worker != r->worker) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* OK: the job is SETTLING and the result wanted. Anything else has been answered. */
-static enum err judge(struct dispatch *d, const struct dispatch_result *r, uint64_t now_ns)
-{
-    const struct worker *w = roster_get(d->roster, r->worker);
-    if (!w) {
-        d->stats.unknown++;
-        return ERR_GONE;
-    }
-    roster_heard(d->roster, r->worker, now_ns);
-    int slot = dispatch_slot(d, r->worker, r->job, r->attempt);
-    if (slot >= 0) {
-        lease_computed(d->leases, w->slots[slot].lease, r->compute_ns, now_ns);
-        dispatch_free_slot(d, r->worker, (uint32_t)slot, true, now_ns);
-    }
-    const struct job *job = queue_job(d->queue, r->job);
-    if (!job || r->attempt == 0 || r->attempt > job->attempts || is_anothers(job, r)) {
-        answer(d, r->worker, r->job, r->attempt, ERR_STALE);
-        return ERR_STALE;
-    }
-    if (!rows_fit(d, job, r)) {
-        enum err error = reject(d, r, ATTEMPT_LOST, "its result names other units", now_ns);
-        dispatch_quarantine(d, r->worker, false, "a result that names other units", now_ns);
-        return error;
-    }
-    if (w->state != WORKER_READY && w->state != WORKER_DRAINING) {
-        return reject(d, r, ATTEMPT_RELEASED, NULL, now_ns);
-    }
-    if (job->state == JOB_QUEUED || job->state == JOB_LEASED) {
-        enum err error = screen_result(d, r, now_ns);
-        if (error != OK) {
-            return error;
-        }
-    }
-    enum err error = queue_accept(d->queue, r->job, r->attempt, r->worker, r->digest);
-    if (error == ERR_CORRUPT) {
-        dispatch_end(d, r->job, r->attempt, ATTEMPT_RELEASED, NULL, now_ns);
-        dispute(d, r, now_ns);
-    } else if (error != OK) {
-        dispatch_end(d, r->job, r->attempt, ATTEMPT_RELEASED, NULL, now_ns);
-        answer(d, r->worker, r->job, r->attempt, error);
-    }
-    return error;
 }
 
 static void grant_credit(struct dispatch *d, uint64_t now_ns)
@@ -264,7 +100,7 @@ void dispatch_announce(struct dispatch *d, const struct dispatch_result *result,
         roster_heard(d->roster, result->worker, now_ns);
         return;
     }
-    if (judge(d, result, now_ns) == OK) {
+    if (settle_judge(d, result, now_ns) == OK) {
         if (d->line_count == d->line_capacity && grow_line(d) != OK) {
             d->out_of_memory = true;
             return;
@@ -286,7 +122,10 @@ static void finish_job(struct dispatch *d, uint64_t worker, uint64_t id, uint32_
     }
     const struct job *job = queue_job(d->queue, id);
     roster_done(d->roster, worker, job->n_units, job->rows, now_ns);
-    answer(d, worker, id, attempt, OK);
+    if (d->kind == JOB_GRADIENT && !job->audit) {
+        audit_counted(d->audit, worker, d->stats.tag, job->n_units);
+    }
+    settle_answer(d, worker, id, attempt, OK);
     screen_close(d->screen, id);
     while (job->n_live > 0) {
         struct attempt copy = job->live[0];
@@ -313,7 +152,7 @@ static void finish_job(struct dispatch *d, uint64_t worker, uint64_t id, uint32_
 enum err dispatch_result(struct dispatch *d, const struct dispatch_result *result, uint64_t now_ns)
 {
     dispatch_wake(d, now_ns);
-    enum err error = judge(d, result, now_ns);
+    enum err error = settle_judge(d, result, now_ns);
     if (error == OK) {
         finish_job(d, result->worker, result->job, result->attempt, now_ns);
     }
@@ -344,7 +183,7 @@ enum err dispatch_payload(struct dispatch *d, uint64_t worker, uint64_t job, uin
             return OK;
         }
         drop_credit(d, i);
-        answer(d, worker, job, attempt, ERR_STALE);
+        settle_answer(d, worker, job, attempt, ERR_STALE);
         grant_credit(d, now_ns);
         return ERR_STALE;
     }
@@ -382,7 +221,7 @@ void dispatch_summed(struct dispatch *d, uint64_t job, enum err code, uint64_t n
     drop_credit(d, i);
     learn_way(d, &t, now_ns);
     if (t.dropped) {
-        answer(d, t.worker, job, t.attempt, ERR_STALE);
+        settle_answer(d, t.worker, job, t.attempt, ERR_STALE);
     } else if (code == OK) {
         finish_job(d, t.worker, job, t.attempt, now_ns);
     } else {
@@ -390,7 +229,7 @@ void dispatch_summed(struct dispatch *d, uint64_t job, enum err code, uint64_t n
         if (queue_settle(d->queue, job, false) != OK) {
             CHECK(!"a job whose payload is summed was SETTLING");
         }
-        answer(d, t.worker, job, t.attempt, ERR_REFUSED);
+        settle_answer(d, t.worker, job, t.attempt, ERR_REFUSED);
         dispatch_quarantine(d, t.worker, false, err_text(code), now_ns);
     }
     grant_credit(d, now_ns);
@@ -460,7 +299,7 @@ void dispatch_release(struct dispatch *d, uint64_t worker, uint64_t job, uint32_
     if (dispatch_slot(d, worker, job, attempt) >= 0) {
         dispatch_end(d, job, attempt, ATTEMPT_RELEASED, NULL, now_ns);
     } else if (take_back(d, worker, job, attempt)) {
-        answer(d, worker, job, attempt, ERR_STALE);
+        settle_answer(d, worker, job, attempt, ERR_STALE);
         grant_credit(d, now_ns);
     } else {
         d->stats.unknown++;
@@ -499,7 +338,7 @@ void settle_tick(struct dispatch *d, uint64_t now_ns)
         }
         reopen(d, &t);
         drop_credit(d, i);
-        answer(d, t.worker, t.job, t.attempt, ERR_STALE);
+        settle_answer(d, t.worker, t.job, t.attempt, ERR_STALE);
         if (!t.dropped) {
             dispatch_quarantine(d, t.worker, false, "a payload that was asked for did not come",
                                 now_ns);
@@ -525,7 +364,7 @@ void settle_restart(struct dispatch *d)
 {
     for (; d->line_count > 0; d->line_count--) {
         const struct transfer *t = &d->line[d->line_first];
-        answer(d, t->worker, t->job, t->attempt, ERR_STALE);
+        settle_answer(d, t->worker, t->job, t->attempt, ERR_STALE);
         d->line_first = (d->line_first + 1) % d->line_capacity;
     }
     for (uint32_t i = 0; i < d->n_credited; i++) {

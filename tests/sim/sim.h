@@ -27,6 +27,8 @@ enum {
     SIM_TURN_ITEMS = 64,
     SIM_EVENTS_MAX = 4000000, /* of one seed: more is a livelock */
     SIM_TEXT = 512,
+    SIM_LIAR = 1,       /* the node that lies */
+    SIM_EVEN_FROM = 10, /* version by which there is a band of norms */
 };
 
 /* Kinds of faults: name as printed. The first group strikes at a time of its own. */
@@ -83,10 +85,18 @@ struct client;
 struct uv_loop_s;
 struct sim_loop;
 
+/* What the command line decides for all seeds. */
+struct sim_options {
+    double audit; /* rate; below 0: the default of a run */
+    bool liar;    /* no other faults, long steps, and one worker lies in all it computes */
+    bool even;    /* as with liar, but nobody lies: to measure the time of a step */
+};
+extern struct sim_options sim_options;
+
 /* What a seed decides before it begins. */
 struct sim_plan {
     uint64_t seed;
-    uint32_t workers, slots[SIM_NODES];
+    uint32_t workers, slots[SIM_NODES], hosts[SIM_NODES];
     uint32_t steps, groups, batch_groups, unit_tokens, checkpoint_steps;
     bool strict, quiet;
     uint64_t token_ns;               /* of compute */
@@ -163,6 +173,10 @@ struct sim_outcome {
     uint64_t duplicates; /* units that were computed twice */
     uint64_t splits, backups, restarts, starts;
     uint64_t silent_made, silent_counted, band_made, band_counted;
+    uint64_t confirmed;                          /* units that two hosts agreed on */
+    bool found;                                  /* the liar */
+    uint64_t lied;                               /* units that it had computed by then */
+    uint64_t even_ns, even_computed, even_units; /* from SIM_EVEN_FROM on */
 };
 void sim_run(uint64_t seed, bool quiet, bool trace, struct sim_outcome *out);
 
@@ -242,6 +256,6 @@ void sim_oracle_close(struct sim_outcome *out);
 void sim_oracle_turn(void);     /* after a turn of the coordinator */
 void sim_oracle_finished(void); /* the run is over */
 void sim_oracle_again(void);    /* the run folder was made anew */
-void sim_oracle_computed(uint32_t units, enum sim_fault spoilt); /* a slot has a result */
+void sim_oracle_computed(int node, uint32_t units, enum sim_fault spoilt); /* a slot has a result */
 
 #endif

@@ -222,7 +222,7 @@ static void heal(void *ctx, uint64_t a)
 static bool allowed(enum sim_fault kind)
 {
     if (kind == FAULT_SILENT || kind == FAULT_BAND) {
-        return sim.plan.seed % 4 == 0;
+        return sim.plan.seed % 4 == 0 || sim_options.audit >= 1.0;
     }
     if (kind == FAULT_SYNC_LOST) {
         return sim.plan.seed % 8 == 3;

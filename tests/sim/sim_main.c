@@ -14,9 +14,14 @@
 
 enum { JOBS_MAX = 64, FAILURES_MAX = 64, QUIET_EVERY = 16 };
 
-static const char USAGE[] = "usage: pft-sim [--first K] [--seeds N] [--jobs J] [--trace]\n"
-                            "Simulates seeds K .. K+N-1, each a whole cluster with faults; exit 1 "
-                            "when a promise is broken.\n";
+static const char USAGE[] =
+    "usage: pft-sim [--first K] [--seeds N] [--jobs J] [--audit RATE] [--liar | --cost] [--trace]\n"
+    "Simulates seeds K .. K+N-1, each a whole cluster with faults; exit 1 when a promise is "
+    "broken.\n"
+    "  --audit RATE  audit.rate of every run; with 1 a wrong gradient that is counted while two\n"
+    "                hosts are there fails\n"
+    "  --liar        instead of faults, one worker lies in all it computes: is it found?\n"
+    "  --cost        without faults, with audits and without: what do they cost?\n";
 
 struct failure {
     uint64_t seed;
@@ -31,8 +36,10 @@ struct totals {
     atomic_ullong next, seeds, quiet;
     atomic_ullong counts[FAULT_KINDS];
     atomic_ullong steps, units, duplicates, splits, backups, restarts, starts, virtual_ms, events;
-    atomic_ullong silent_made, silent_counted, band_made, band_counted;
-    atomic_ullong fewest, longest; /* longest: ms << 32 | seed */
+    atomic_ullong silent_made, silent_counted, band_made, band_counted, confirmed;
+    atomic_ullong liars, liars_found; /* seeds; those in which it was found in time */
+    atomic_ullong cost_ns[2], cost_computed[2], cost_units[2]; /* without audits, with them */
+    atomic_ullong fewest, longest;                             /* longest: ms << 32 | seed */
     atomic_uint n_failures;
     struct failure failures[FAILURES_MAX];
     atomic_ullong running[JOBS_MAX]; /* seed + 1 */
@@ -41,7 +48,7 @@ struct totals {
 struct options {
     uint64_t first, seeds;
     uint32_t jobs;
-    bool trace;
+    bool trace, cost;
 };
 
 static void record_failure(struct totals *t, uint64_t seed, bool quiet, int signal,
@@ -79,6 +86,7 @@ static void add(struct totals *t, uint64_t seed, const struct sim_outcome *out)
     atomic_fetch_add(&t->silent_counted, out->silent_counted);
     atomic_fetch_add(&t->band_made, out->band_made);
     atomic_fetch_add(&t->band_counted, out->band_counted);
+    atomic_fetch_add(&t->confirmed, out->confirmed);
     unsigned long long fewest = atomic_load(&t->fewest);
     while (out->faults < fewest &&
            !atomic_compare_exchange_weak(&t->fewest, &fewest, out->faults)) {
@@ -87,6 +95,42 @@ static void add(struct totals *t, uint64_t seed, const struct sim_outcome *out)
     unsigned long long this_one = out->healed_after_ns / SIM_MS << 32 | (uint32_t)seed;
     while (this_one > longest && !atomic_compare_exchange_weak(&t->longest, &longest, this_one)) {
     }
+}
+
+/* A worker that always lies is to be found within so many of its units, over the rate. */
+enum { LIAR_UNITS = 3, LIAR_PERCENT = 95 };
+
+static void run_liar(struct totals *t, uint64_t seed, bool trace)
+{
+    struct sim_outcome out;
+    sim_run(seed, true, trace, &out);
+    if (out.failed) {
+        record_failure(t, seed, true, 0, &out);
+        return;
+    }
+    add(t, seed, &out);
+    atomic_fetch_add(&t->seeds, 1);
+    atomic_fetch_add(&t->liars, 1);
+    atomic_fetch_add(&t->liars_found,
+                     out.found && (double)out.lied * sim_options.audit <= LIAR_UNITS);
+}
+
+static void run_cost(struct totals *t, uint64_t seed)
+{
+    const double rate = sim_options.audit;
+    for (int with = 0; with < 2; with++) {
+        struct sim_outcome out;
+        sim_options.audit = with ? rate : 0.0;
+        sim_run(seed, true, false, &out);
+        if (out.failed) {
+            record_failure(t, seed, true, 0, &out);
+            return;
+        }
+        atomic_fetch_add(&t->cost_ns[with], out.even_ns);
+        atomic_fetch_add(&t->cost_computed[with], out.even_computed);
+        atomic_fetch_add(&t->cost_units[with], out.even_units);
+    }
+    atomic_fetch_add(&t->seeds, 1);
 }
 
 static void run_seed(struct totals *t, uint64_t seed, bool trace)
@@ -127,7 +171,13 @@ static void work(struct totals *t, const struct options *o, uint32_t index)
             return;
         }
         atomic_store(&t->running[index], o->first + i + 1);
-        run_seed(t, o->first + i, o->trace);
+        if (sim_options.liar) {
+            run_liar(t, o->first + i, o->trace);
+        } else if (o->cost) {
+            run_cost(t, o->first + i);
+        } else {
+            run_seed(t, o->first + i, o->trace);
+        }
         atomic_store(&t->running[index], 0);
     }
 }
@@ -232,24 +282,61 @@ static void print_totals(const struct totals *t)
     print_share("gradients out of band", t->band_made, t->band_counted);
 }
 
+/* What a step costs more with audits: units and time, in percent. */
+static double more(const atomic_ullong v[2], const atomic_ullong per[2])
+{
+    return 100.0 * ((double)v[1] / (double)per[1] / ((double)v[0] / (double)per[0]) - 1.0);
+}
+
+#define COST_MOST 1.5 /* units computed more, over the rate (coordinator/audit.h) */
+
+/* False: a promise about audits is broken. */
+static bool print_audits(const struct totals *t)
+{
+    if (t->liars > 0) {
+        printf("a worker that always lies was found within %d / %g of its units in %llu of %llu "
+               "seeds (%.1f %%)\n",
+               LIAR_UNITS, sim_options.audit, (unsigned long long)t->liars_found,
+               (unsigned long long)t->liars, 100.0 * (double)t->liars_found / (double)t->liars);
+    }
+    if (t->cost_units[0] > 0) {
+        printf("audits of rate %g: %.2f %% more units computed, %.2f %% more time a step\n",
+               sim_options.audit, more(t->cost_computed, t->cost_units),
+               more(t->cost_ns, t->cost_units));
+    }
+    bool cheap = t->cost_units[0] == 0 ||
+                 more(t->cost_computed, t->cost_units) <= COST_MOST * 100.0 * sim_options.audit;
+    return cheap && t->liars_found * 100 >= t->liars * LIAR_PERCENT;
+}
+
 static bool parse(int argc, char **argv, struct options *o)
 {
-    static const struct option list[] = {{"first", required_argument, NULL, 'f'},
-                                         {"seeds", required_argument, NULL, 'n'},
-                                         {"jobs", required_argument, NULL, 'j'},
-                                         {"trace", no_argument, NULL, 't'},
-                                         {0}};
+    static const struct option list[] = {
+        {"first", required_argument, NULL, 'f'}, {"seeds", required_argument, NULL, 'n'},
+        {"jobs", required_argument, NULL, 'j'},  {"trace", no_argument, NULL, 't'},
+        {"audit", required_argument, NULL, 'a'}, {"liar", no_argument, NULL, 'l'},
+        {"cost", no_argument, NULL, 'c'},        {0}};
     int option;
     while ((option = getopt_long(argc, argv, "", list, NULL)) != -1) {
         char *end = NULL;
-        unsigned long long value = option == 't' || !optarg ? 0 : strtoull(optarg, &end, 10);
-        if (option == '?' || (option != 't' && (*optarg == '\0' || *end != '\0'))) {
+        unsigned long long value = optarg && option != 'a' ? strtoull(optarg, &end, 10) : 0;
+        if (option == 'a') {
+            sim_options.audit = strtod(optarg, &end);
+        }
+        if (option == '?' || (optarg && (*optarg == '\0' || *end != '\0')) ||
+            sim_options.audit > 1.0) {
             return false;
         }
         o->trace = o->trace || option == 't';
+        o->cost = o->cost || option == 'c';
+        sim_options.liar = sim_options.liar || option == 'l';
         o->first = option == 'f' ? value : o->first;
         o->seeds = option == 'n' ? value : o->seeds;
         o->jobs = option == 'j' ? (uint32_t)value : o->jobs;
+    }
+    sim_options.even = o->cost;
+    if ((o->cost || sim_options.liar) && !(sim_options.audit > 0.0)) {
+        return false; /* they are about a rate */
     }
     return optind == argc && o->seeds > 0 && o->jobs > 0 && o->jobs <= JOBS_MAX;
 }
@@ -282,7 +369,11 @@ int main(int argc, char **argv)
     CHECK(t != MAP_FAILED);
     t->fewest = UINT64_MAX;
     run_all(t, &o);
-    print_totals(t);
+    bool special = o.cost || sim_options.liar;
+    if (!special) {
+        print_totals(t);
+    }
+    bool kept = print_audits(t);
     print_failures(t);
-    return !every_kind_struck(t) || atomic_load(&t->n_failures) > 0;
+    return !kept || (!special && !every_kind_struck(t)) || atomic_load(&t->n_failures) > 0;
 }

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "common/base/check.h"
+#include "common/base/clock.h"
 #include "common/base/mem.h"
 #include "coordinator/dispatch_state.h"
 #include "coordinator/phases_state.h"
@@ -32,6 +33,13 @@ static struct {
     struct dispatch_stats stats; /* of the process that runs */
     uint64_t stats_life, backups, restarts;
     uint64_t silent_made, silent_counted, band_made, band_counted;
+    uint64_t confirmed;
+    uint64_t alone_at;  /* when last fewer than two hosts asked for jobs */
+    uint64_t opened_at; /* the step, or started again */
+    uint32_t serial;
+    bool found;
+    uint64_t lied;
+    uint64_t even_at, even_computed, even_units;
 } oracle;
 
 static void digest_state(const struct params *p, uint8_t digest[HASH_XXH128_BYTES])
@@ -136,6 +144,11 @@ enum err __wrap_reduce_finish(struct reduce *r, float *gradient, struct reduce_t
         }
     }
     oracle.units_counted += error == OK ? oracle.units[oracle.step] : 0;
+    if (error == OK && oracle.wrong[0] + oracle.wrong[1] > 0 && sim_options.audit >= 1.0 &&
+        oracle.alone_at < oracle.opened_at) {
+        sim_fail("step %llu holds a wrong gradient though two hosts were there",
+                 (unsigned long long)oracle.step);
+    }
     oracle.silent_counted += oracle.wrong[0];
     oracle.band_counted += oracle.wrong[1];
     if (oracle.wrong[0] + oracle.wrong[1] > 0 && oracle.step + 1 < oracle.wrong_version) {
@@ -164,9 +177,12 @@ enum err __wrap_queue_split(struct queue *q, uint64_t id)
     return __real_queue_split(q, id);
 }
 
-void sim_oracle_computed(uint32_t units, enum sim_fault spoilt)
+void sim_oracle_computed(int node, uint32_t units, enum sim_fault spoilt)
 {
     oracle.computed += units;
+    if (node == SIM_LIAR && spoilt == FAULT_SILENT && !oracle.found) {
+        oracle.lied += units;
+    }
     oracle.silent_made += spoilt == FAULT_SILENT;
     oracle.band_made += spoilt == FAULT_BAND;
 }
@@ -259,8 +275,31 @@ static void count_stats(const struct server *s)
         oracle.stats = (struct dispatch_stats){0};
     }
     oracle.backups += now.backups - oracle.stats.backups;
+    oracle.confirmed += now.confirmed - oracle.stats.confirmed;
     oracle.restarts += now.restarts - oracle.stats.restarts;
     oracle.stats = now;
+}
+
+/* Who is there, and is the liar found? */
+static void look_at_workers(const struct server *s)
+{
+    const struct roster *r = dispatch_roster(s->dispatch);
+    const char *host = NULL;
+    bool two = false;
+    for (uint32_t i = 0; i < roster_count(r); i++) {
+        const struct worker *w = roster_at(r, i);
+        if (roster_asks(r, w, clock_now_ns())) {
+            two = two || (host && strcmp(host, w->host) != 0);
+            host = w->host;
+        }
+        oracle.found = oracle.found || (sim_options.liar && strcmp(w->name, "w01") == 0 &&
+                                        w->state == WORKER_QUARANTINED);
+    }
+    oracle.alone_at = two ? oracle.alone_at : sim.now;
+    if (dispatch_counts(s->dispatch).serial != oracle.serial) {
+        oracle.serial = dispatch_counts(s->dispatch).serial;
+        oracle.opened_at = sim.now;
+    }
 }
 
 void sim_oracle_turn(void)
@@ -276,6 +315,11 @@ void sim_oracle_turn(void)
         if (!sim.healed) {
             sim_faults_reach(sim.version);
         }
+        if (sim.version == SIM_EVEN_FROM) {
+            oracle.even_at = sim.now;
+            oracle.even_computed = oracle.computed;
+            oracle.even_units = oracle.units_counted;
+        }
     }
     if (p->last && right(p->last->version) &&
         memcmp(p->last->digest, oracle.flat[p->last->version], HASH_XXH128_BYTES) != 0) {
@@ -288,6 +332,7 @@ void sim_oracle_turn(void)
                  (unsigned long long)p->published, (unsigned long long)p->committed,
                  (unsigned long long)oracle.committed);
     }
+    look_at_workers(serving->server);
     check_dispatch(serving->server);
     check_peers(serving->server);
     count_stats(serving->server);
@@ -353,6 +398,12 @@ void sim_oracle_close(struct sim_outcome *out)
     out->backups = oracle.backups;
     out->restarts = oracle.restarts;
     out->starts = oracle.starts;
+    out->confirmed = oracle.confirmed;
+    out->found = oracle.found;
+    out->lied = oracle.lied;
+    out->even_ns = sim.now - oracle.even_at;
+    out->even_computed = oracle.computed - oracle.even_computed;
+    out->even_units = oracle.units_counted - oracle.even_units;
     out->silent_made = oracle.silent_made;
     out->silent_counted = oracle.silent_counted;
     out->band_made = oracle.band_made;

@@ -265,6 +265,9 @@ enum err slots_probe(struct slots *s)
 static enum sim_fault next_wrong(struct sim_node *n)
 {
     static const enum sim_fault kinds[] = {FAULT_NOT_FINITE, FAULT_NORM, FAULT_BAND, FAULT_SILENT};
+    if (sim_options.liar && n == &sim.nodes[SIM_LIAR] && sim.version >= SIM_EVEN_FROM) {
+        return FAULT_SILENT;
+    }
     for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
         if (n->wrong[kinds[i]] > 0) {
             n->wrong[kinds[i]]--;
@@ -310,7 +313,7 @@ static void finish(struct sim_slot *t)
         remember(&report->result, engine.wrong);
     }
     if (report->result.payload) {
-        sim_oracle_computed(t->job.units, engine.wrong);
+        sim_oracle_computed(s->node, t->job.units, engine.wrong);
     }
     drop_work(t);
     post(s, report);

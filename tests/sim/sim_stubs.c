@@ -41,6 +41,14 @@ ssize_t __wrap_getrandom(void *out, size_t bytes, unsigned flags)
     return (ssize_t)bytes;
 }
 
+int __wrap_gethostname(char *name, size_t bytes);
+
+int __wrap_gethostname(char *name, size_t bytes)
+{
+    (void)snprintf(name, bytes, "host-%u", sim.plan.hosts[sim.here]);
+    return 0;
+}
+
 static void say(const char *event, const char *fmt, va_list args)
 {
     char text[SIM_TEXT];
@@ -204,6 +212,7 @@ enum err sim_setup(struct setup *s, struct errbuf *e)
     s->cfg->train_batch_groups = p->batch_groups;
     s->cfg->unit_tokens = p->unit_tokens;
     s->cfg->checkpoint_steps = p->checkpoint_steps;
+    s->cfg->audit_rate = sim_options.audit < 0 ? s->cfg->audit_rate : sim_options.audit;
     s->cfg->strict = p->strict;
     s->cfg->train_seed = p->seed;
     s->cfg->eval_before = false;

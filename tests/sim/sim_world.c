@@ -12,6 +12,7 @@
 #define FINISH_NS (600 * SIM_S) /* after the faults stopped, the run must be over by then */
 
 struct sim_world sim;
+struct sim_options sim_options = {.audit = -1.0};
 
 const char *sim_fault_name(enum sim_fault kind)
 {
@@ -207,11 +208,42 @@ static void draw_plan(struct sim_plan *p, uint64_t seed, bool quiet)
     }
 }
 
+/* Workers that share a host: none, two each, or all. */
+static void draw_hosts(struct sim_plan *p)
+{
+    uint64_t kind = rng_below(rng_key(p->seed, 'h', 'o', 's'), 0, 4);
+    for (uint32_t w = 1; w <= p->workers; w++) {
+        p->hosts[w] = kind == 0 ? 1 : kind == 1 ? (w + 1) / 2 : w;
+    }
+}
+
+/* Steps of many units on three to six hosts, for figures that a share of the units decides. */
+static void make_even(struct sim_plan *p)
+{
+    p->workers = 3 + (uint32_t)rng_below(rng_key(p->seed, 'e', 'v', 'e'), 0, 4);
+    p->steps = 60;
+    p->batch_groups = 48;
+    p->groups = 96;
+    p->checkpoint_steps = 20;
+    p->strict = true;
+    p->spikes = false;
+    p->length_ns = 60 * SIM_S;
+    p->token_ns = p->length_ns * p->workers / p->steps / p->batch_groups / 6;
+    for (uint32_t w = 1; w <= p->workers; w++) {
+        p->slots[w] = 1;
+        p->hosts[w] = w;
+    }
+}
+
 static void open_world(uint64_t seed, bool quiet, bool trace)
 {
     sim = (struct sim_world){.trace = trace, .now = SIM_S};
     sim.plan.seed = seed;
     draw_plan(&sim.plan, seed, quiet);
+    draw_hosts(&sim.plan);
+    if (sim_options.liar || sim_options.even) {
+        make_even(&sim.plan);
+    }
     sim_net_reset();
     sim_disk_reset();
     sim_vfs_reset();

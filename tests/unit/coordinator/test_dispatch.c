@@ -175,6 +175,7 @@ static void on_action(struct life *l, const struct dispatch_action *a)
     case DISPATCH_SETTLED:
     case DISPATCH_QUARANTINE:
     case DISPATCH_PROBE_SET:
+    case DISPATCH_SUSPECT:
     case DISPATCH_NOTE:
         break;
     }

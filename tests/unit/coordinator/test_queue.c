@@ -323,6 +323,58 @@ static void test_random_walk_keeps_each_unit_in_one_place(void **state)
     }
 }
 
+static void test_audited_job_wants_a_copy_until_two_attempts_run_or_one_result_is_kept(void **state)
+{
+    (void)state;
+    struct queue *q = opened(3);
+    uint64_t plain = made(q, 1);
+    uint64_t id = made(q, 1);
+    queue_audit(q, id, true);
+    assert_int_equal(queue_audited(q, 0), 0); /* nobody computes it yet: it waits as any other */
+    (void)taken(q, plain, 1);
+    uint32_t first = taken(q, id, 1);
+    assert_int_equal(queue_audited(q, 0), id);
+    assert_int_equal(queue_audited(q, id), 0);
+    assert_int_equal(queue_slowest(q, 2), plain); /* a copy of it is no backup */
+    uint32_t copy = taken(q, id, 2);
+    assert_int_equal(queue_audited(q, 0), 0);
+    end(q, id, copy, ATTEMPT_LOST, false);
+    assert_int_equal(queue_audited(q, 0), id);
+    queue_opinions(q, id, 1, 77);
+    end(q, id, first, ATTEMPT_RELEASED, false);
+    assert_int_equal(queue_audited(q, 0), id);
+    assert_int_equal(queue_first(q, 9, true), 0); /* not to be had by just anybody */
+    assert_int_equal(queue_job(q, id)->opinion_host, 77);
+    uint32_t third = taken(q, id, 3);
+    assert_int_equal(queue_audited(q, 0), 0);
+    assert_int_equal(queue_accept(q, id, third, 3, two), OK);
+    assert_true(queue_holds(q, 3) && !queue_holds(q, 1));
+    assert_int_equal(queue_settle(q, id, false), OK); /* its payload did not come */
+    assert_int_equal(queue_audited(q, 0), id);
+    queue_audit(q, id, false);
+    assert_int_equal(queue_audited(q, 0), 0);
+    assert_int_equal(queue_first(q, 9, false), id);
+    queue_free(&q);
+}
+
+static void test_unit_brought_to_the_front_is_made_next_and_the_rest_keep_their_order(void **state)
+{
+    (void)state;
+    struct queue *q = opened(5);
+    uint32_t units[LIMIT_JOB_UNITS];
+    assert_int_equal(queue_peek(q, 3, UINT64_MAX, units), 3);
+    assert_true(units[0] == 0 && units[1] == 1 && units[2] == 2);
+    assert_int_equal(queue_peek(q, 5, 399, units), 2);
+    queue_bring(q, 2);
+    uint64_t id = made(q, 1);
+    assert_int_equal(queue_job(q, id)->units[0], 2);
+    id = made(q, 4);
+    const struct job *job = queue_job(q, id);
+    assert_true(job->units[0] == 0 && job->units[1] == 1 && job->units[2] == 3 &&
+                job->units[3] == 4);
+    queue_free(&q);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -340,6 +392,9 @@ int main(void)
         cmocka_unit_test(test_ids_of_an_earlier_batch_are_stale),
         cmocka_unit_test(test_sizes_are_checked_and_memory_may_fail),
         cmocka_unit_test(test_random_walk_keeps_each_unit_in_one_place),
+        cmocka_unit_test(
+            test_audited_job_wants_a_copy_until_two_attempts_run_or_one_result_is_kept),
+        cmocka_unit_test(test_unit_brought_to_the_front_is_made_next_and_the_rest_keep_their_order),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

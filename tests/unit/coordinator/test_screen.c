@@ -115,6 +115,70 @@ static void test_dispute_starts_with_two_opinions(void **state)
     screen_free(&s);
 }
 
+static void test_worker_does_not_outvote_another_by_saying_the_same_twice(void **state)
+{
+    (void)state;
+    struct screen *s = taught();
+    uint64_t others[2];
+    assert_true(screen_keep(s, 77, 1, bits[0]));
+    assert_true(screen_heard(s, 77, 1) && !screen_heard(s, 77, 2));
+    assert_int_equal(judge(s, 2, 1, 1.0, others), SCREEN_CONFLICT);
+    assert_int_equal(judge(s, 1, 0, 1.0, others), SCREEN_REPEATED);
+    assert_int_equal(judge(s, 1, 0, 1.0, others), SCREEN_REPEATED);
+    assert_int_equal(judge(s, 2, 1, 1.0, others), SCREEN_NO_MAJORITY);
+    screen_close_all(s);
+    assert_true(screen_keep(s, 77, 1, bits[0]));
+    assert_int_equal(judge(s, 2, 1, 1.0, others), SCREEN_CONFLICT);
+    for (int i = 1; i < SCREEN_REPEATS; i++) {
+        assert_int_equal(judge(s, 1, 0, 1.0, others), SCREEN_REPEATED);
+    }
+    assert_int_equal(judge(s, 1, 0, 1.0, others), SCREEN_NO_MAJORITY); /* the other never answers */
+    screen_free(&s);
+}
+
+static void test_worker_that_contradicts_itself_loses_its_opinion(void **state)
+{
+    (void)state;
+    struct screen *s = taught();
+    uint64_t others[2];
+    assert_true(screen_keep(s, 77, 1, bits[0]));
+    assert_int_equal(judge(s, 2, 1, 1.0, others), SCREEN_CONFLICT);
+    assert_int_equal(judge(s, 1, 1, 1.0, others), SCREEN_PERJURED);
+    assert_int_equal(others[0], 2);
+    assert_int_equal(screen_opinions(s, 77), 1);
+    assert_int_equal(judge(s, 3, 1, 1.0, others), SCREEN_ACCEPT);
+    screen_close(s, 77);
+    assert_true(screen_keep(s, 77, 1, bits[0]));
+    assert_int_equal(judge(s, 1, 1, 1.0, others), SCREEN_PERJURED);
+    assert_int_equal(others[0], 0);
+    screen_free(&s);
+}
+
+static void test_opinion_stays_with_a_worker_that_comes_back(void **state)
+{
+    (void)state;
+    struct screen *s = taught();
+    uint64_t others[2];
+    assert_true(screen_keep(s, 77, 1, bits[0]));
+    assert_int_equal(judge(s, 2, 1, 1.0, others), SCREEN_CONFLICT);
+    screen_rename(s, 1, 9);
+    assert_int_equal(judge(s, 9, 0, 1.0, others), SCREEN_REPEATED);
+    screen_free(&s);
+}
+
+static void test_a_whole_step_can_wait_for_second_opinions(void **state)
+{
+    (void)state;
+    struct screen *s = taught();
+    for (uint64_t job = 1; job <= LIMIT_STEP_UNITS; job++) {
+        assert_true(screen_keep(s, job, 1, bits[0]));
+    }
+    assert_false(screen_keep(s, LIMIT_STEP_UNITS + 1, 1, bits[0]));
+    screen_close(s, 5);
+    assert_true(screen_keep(s, LIMIT_STEP_UNITS + 1, 1, bits[0]));
+    screen_free(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -123,6 +187,10 @@ int main(void)
         cmocka_unit_test(test_large_gradient_that_two_workers_agree_on_is_accepted),
         cmocka_unit_test(test_third_opinion_decides_between_two),
         cmocka_unit_test(test_dispute_starts_with_two_opinions),
+        cmocka_unit_test(test_worker_does_not_outvote_another_by_saying_the_same_twice),
+        cmocka_unit_test(test_worker_that_contradicts_itself_loses_its_opinion),
+        cmocka_unit_test(test_opinion_stays_with_a_worker_that_comes_back),
+        cmocka_unit_test(test_a_whole_step_can_wait_for_second_opinions),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,180 @@
+/* test_audit.c - which units are chosen, what that costs, since when a worker is not proven. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "common/base/limits.h"
+#include "coordinator/audit.h"
+
+enum { UNITS = 400000 };
+
+static const uint8_t secrets[2][AUDIT_SECRET_BYTES] = {{1, 2, 3}, {4, 5, 6}};
+
+static struct audit *made(double rate, int secret)
+{
+    struct audit *a = NULL;
+    assert_int_equal(audit_new(rate, secrets[secret], &a), OK);
+    return a;
+}
+
+static void test_share_of_units_chosen_is_the_rate(void **state)
+{
+    (void)state;
+    struct audit *a = made(0.01, 0);
+    uint32_t n = 0;
+    for (uint64_t u = 0; u < UNITS; u++) {
+        n += audit_samples(a, u / 32 << 32 | u % 32);
+    }
+    assert_in_range(n, UNITS / 100 * 95 / 100, UNITS / 100 * 105 / 100);
+    audit_free(&a);
+}
+
+static void test_none_is_chosen_at_0_and_all_are_at_1(void **state)
+{
+    (void)state;
+    struct audit *none = made(0.0, 0);
+    struct audit *all = made(1.0, 0);
+    assert_false(audit_on(none));
+    assert_true(audit_on(all));
+    for (uint64_t u = 0; u < 1000; u++) {
+        assert_false(audit_samples(none, u));
+        assert_true(audit_samples(all, u));
+    }
+    audit_free(&none);
+    audit_free(&all);
+}
+
+static void test_choice_follows_the_secret_and_nothing_else(void **state)
+{
+    (void)state;
+    struct audit *a = made(0.5, 0);
+    struct audit *same = made(0.5, 0);
+    struct audit *other = made(0.5, 1);
+    uint32_t differ = 0;
+    (void)audit_joined(same, 1 << 16 | 7, "somebody");
+    audit_counted(same, 1 << 16 | 7, 1, 10);
+    for (uint64_t u = 0; u < 1000; u++) {
+        assert_true(audit_samples(a, u) == audit_samples(same, u));
+        differ += audit_samples(a, u) != audit_samples(other, u);
+    }
+    assert_in_range(differ, 400, 600);
+    audit_free(&a);
+    audit_free(&same);
+    audit_free(&other);
+}
+
+/* Lists of n out of many units: units computed once more, and lists repeated with all of it. */
+static void audit_lists(const struct audit *a, uint32_t n, uint64_t *repeated, uint64_t *whole)
+{
+    uint64_t ids[LIMIT_JOB_UNITS];
+    *repeated = *whole = 0;
+    for (uint64_t u = 0; u + n <= UNITS; u += n) {
+        uint32_t left = n;
+        for (uint32_t i = 0; i < n; i++) {
+            ids[i] = u + i;
+        }
+        for (uint32_t at; (at = audit_alone(a, ids, left)) < left; left--) {
+            assert_true(audit_samples(a, ids[at]));
+            ++*repeated;
+            ids[at] = ids[left - 1];
+        }
+        bool chosen = false;
+        for (uint32_t i = 0; i < left; i++) {
+            chosen = chosen || audit_samples(a, ids[i]);
+        }
+        *repeated += chosen ? left : 0;
+        *whole += chosen && left == n;
+    }
+}
+
+static void test_lists_of_any_length_cost_at_most_half_more_than_the_rate(void **state)
+{
+    (void)state;
+    struct audit *a = made(0.01, 1);
+    for (uint32_t n = 1; n <= LIMIT_JOB_UNITS; n *= 2) {
+        uint64_t repeated;
+        uint64_t whole;
+        audit_lists(a, n, &repeated, &whole);
+        print_message("lists of %u: %.3f %% repeated\n", n, 100.0 * (double)repeated / UNITS);
+        assert_in_range(repeated, UNITS / 100 * 90 / 100, UNITS / 100 * 165 / 100);
+    }
+    audit_free(&a);
+}
+
+static void test_long_list_is_no_shelter(void **state)
+{
+    (void)state;
+    struct audit *a = made(0.01, 1);
+    for (uint32_t n = 2; n <= 16; n *= 2) {
+        uint64_t repeated;
+        uint64_t whole;
+        audit_lists(a, n, &repeated, &whole);
+        assert_true(whole >= UNITS / n / 100 * 35 / 100); /* about half a percent of them */
+    }
+    audit_free(&a);
+}
+
+enum { NOBODY = 9 };
+
+static uint64_t id_of(uint64_t serial, uint64_t index)
+{
+    return serial << 16 | index;
+}
+
+static void test_steps_since_the_last_good_audit_are_suspect(void **state)
+{
+    (void)state;
+    struct audit *a = made(0.01, 0);
+    struct audit_suspects s;
+    const uint64_t w = id_of(1, 3);
+    assert_int_equal(audit_joined(a, w, "w"), 0);
+    assert_false(audit_suspects(a, w, 5, &s));
+    audit_counted(a, w, 2, 3);
+    audit_counted(a, w, 4, 2);
+    audit_counted(a, w, 5, 2);
+    assert_false(audit_suspects(a, w, 2, &s)); /* the open step starts again */
+    assert_true(audit_suspects(a, w, 5, &s));
+    assert_true(s.from == 2 && s.to == 4 && s.good == AUDIT_NEVER);
+    audit_passed(a, w, 5);
+    assert_false(audit_suspects(a, w, 9, &s));
+    audit_counted(a, w, 5, 1); /* behind the audit, in the same step */
+    audit_counted(a, w, 7, 4);
+    assert_true(audit_suspects(a, w, 9, &s));
+    assert_true(s.from == 5 && s.to == 7 && s.good == 5 && s.units == 5);
+    assert_false(audit_suspects(a, id_of(1, NOBODY), 9, &s));
+    audit_free(&a);
+}
+
+static void test_worker_is_known_by_its_name_over_sessions(void **state)
+{
+    (void)state;
+    struct audit *a = made(0.01, 0);
+    struct audit_suspects s;
+    assert_int_equal(audit_joined(a, id_of(1, 0), "w"), 0);
+    assert_int_equal(audit_joined(a, id_of(2, 1), "v"), 0);
+    audit_counted(a, id_of(1, 0), 3, 1);
+    audit_lost(a, id_of(1, 0));
+    assert_int_equal(audit_joined(a, id_of(3, 2), "w"), id_of(1, 0));
+    assert_true(audit_suspects(a, id_of(3, 2), 8, &s) && s.from == 3);
+    assert_true(audit_distrusts(a, id_of(3, 2)));
+    assert_false(audit_distrusts(a, id_of(2, 1)));
+    assert_false(audit_suspects(a, id_of(1, 0), 8, &s)); /* that session is over */
+    audit_free(&a);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_share_of_units_chosen_is_the_rate),
+        cmocka_unit_test(test_none_is_chosen_at_0_and_all_are_at_1),
+        cmocka_unit_test(test_choice_follows_the_secret_and_nothing_else),
+        cmocka_unit_test(test_lists_of_any_length_cost_at_most_half_more_than_the_rate),
+        cmocka_unit_test(test_long_list_is_no_shelter),
+        cmocka_unit_test(test_steps_since_the_last_good_audit_are_suspect),
+        cmocka_unit_test(test_worker_is_known_by_its_name_over_sessions),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
