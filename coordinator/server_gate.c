@@ -12,6 +12,8 @@ enum {
     CONTROL_QUEUE = 1024,
     TENSOR_QUEUE = 4,
     STATUS_QUEUE = 64,
+    WORKER_MESSAGES_PER_S = 50000, /* of a connection: more than the loop can read of it */
+    STATUS_MESSAGES_PER_S = 256,
     STATUS_UNREAD_FRAMES = 5,
     LINGER_MS = 1000,
     NEWS_MAX = 64,
@@ -50,7 +52,8 @@ static struct socket_options control_options(const struct server *s)
                                    .queue_messages = CONTROL_QUEUE,
                                    .frame_bytes = s->standing ? LIMIT_JOB_BYTES : frame,
                                    .unread_bytes = 2 * (uint64_t)frame,
-                                   .unread_total_bytes = 16 * (uint64_t)frame};
+                                   .unread_total_bytes = 16 * (uint64_t)frame,
+                                   .messages_per_s = WORKER_MESSAGES_PER_S};
 }
 
 /* Gradients come on credit, so few are under way. */
@@ -63,7 +66,8 @@ static struct socket_options tensor_options(const struct server *s)
                                    .queue_messages = TENSOR_QUEUE,
                                    .frame_bytes = s->standing ? LIMIT_TENSOR_BYTES : frame,
                                    .unread_bytes = unread,
-                                   .unread_total_bytes = 2 * unread};
+                                   .unread_total_bytes = 2 * unread,
+                                   .messages_per_s = WORKER_MESSAGES_PER_S};
 }
 
 /* A frame's own bound cannot change once a socket is bound: of a standing server it is the widest
@@ -83,7 +87,8 @@ static struct socket_options status_options(void)
                                    .queue_messages = STATUS_QUEUE,
                                    .frame_bytes = STATUS_REQUEST_BYTES,
                                    .unread_bytes = unread,
-                                   .unread_total_bytes = 16 * unread};
+                                   .unread_total_bytes = 16 * unread,
+                                   .messages_per_s = STATUS_MESSAGES_PER_S};
 }
 
 /* Sessions of keys that may not come in any more end now; their messages count no more. */

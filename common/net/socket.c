@@ -16,7 +16,7 @@
 #include "common/net/handshake.h"
 #include "common/net/inflow.h"
 
-enum { HANDLES = 5, INFLOW_MS = 100 };
+enum { HANDLES = 5, INFLOW_MS = 100, LIBZMQ_NAME_BYTES = 5 };
 
 struct socket_context {
     void *zmq;
@@ -146,31 +146,45 @@ static bool receive_frames(struct socket *s, struct incoming *in)
 }
 
 /* A peer may name itself with up to 255 bytes, and noise can look like such a name (ZMTP 1); the
- * peers that this program knows leave the name to libzmq, which takes 5. */
-static bool read_route(struct incoming *in, struct socket_route *route)
+ * peers that this program knows leave the name to libzmq: a zero and a number that grows from one
+ * connection to the next. */
+static bool read_route(struct incoming *in, struct socket_route *route, uint32_t *number)
 {
-    size_t bytes = zmq_msg_size(&in->frames[0]);
-    if (bytes > SOCKET_ROUTE_BYTES) {
+    const uint8_t *bytes = zmq_msg_data(&in->frames[0]);
+    if (zmq_msg_size(&in->frames[0]) != LIBZMQ_NAME_BYTES || bytes[0] != 0) {
         return false;
     }
-    route->length = (uint8_t)bytes;
-    memcpy(route->bytes, zmq_msg_data(&in->frames[0]), bytes);
+    route->length = LIBZMQ_NAME_BYTES;
+    memcpy(route->bytes, bytes, LIBZMQ_NAME_BYTES);
+    *number = (uint32_t)bytes[1] << 24 | (uint32_t)bytes[2] << 16 | (uint32_t)bytes[3] << 8 |
+              (uint32_t)bytes[4];
     return true;
+}
+
+/* False: the message is to be dropped unseen. */
+static bool count_in(struct socket *s, const struct incoming *in, uint32_t number, int parts)
+{
+    if (!s->inflow) {
+        return true;
+    }
+    enum inflow_verdict v =
+        inflow_delivered(s->inflow, s->sender_fd, number, (uint64_t)parts, in->bytes);
+    s->flooded += v == INFLOW_FLOOD;
+    return v == INFLOW_GOOD;
 }
 
 static void deliver(struct socket *s, struct incoming *in)
 {
     int head = s->type == SOCKET_ROUTER ? 1 : 0;
     int kept = in->count < 3 ? in->count : 3;
+    uint32_t number = 0;
     struct socket_route route = {0};
-    bool known = head == 0 || read_route(in, &route);
+    bool known = head == 0 || read_route(in, &route, &number);
     int parts = in->count - head;
+    s->sender_fd = parts > 0 ? zmq_msg_get(&in->frames[head], ZMQ_SRCFD) : -1;
+    known = count_in(s, in, number, parts) && known;
     bool good = known && (parts == 1 || parts == 2);
     struct blob *payload = good && parts == 2 ? wrap_message(&in->frames[head + 1]) : NULL;
-    s->sender_fd = parts > 0 ? zmq_msg_get(&in->frames[head], ZMQ_SRCFD) : -1;
-    if (s->inflow) {
-        inflow_delivered(s->inflow, s->sender_fd, (uint64_t)parts, in->bytes);
-    }
     s->sender = parts > 0 ? zmq_msg_gets(&in->frames[head], "User-Id") : NULL;
     if (good && (parts == 1 || payload)) {
         s->receive(s->ctx, head ? &route : NULL, zmq_msg_data(&in->frames[head]),
@@ -286,7 +300,8 @@ enum err socket_open(struct socket_context *c, struct uv_loop_s *loop,
     s->keyed = options->key != NULL;
     enum err error = socket_options_apply(s->zmq, options, e);
     if (error == OK && options->unread_bytes > 0) {
-        error = inflow_open(options->unread_bytes, options->unread_total_bytes, &s->inflow);
+        error = inflow_open(options->unread_bytes, options->unread_total_bytes,
+                            options->messages_per_s, &s->inflow);
     }
     if (error == OK) {
         error = handshake_watch_open(c->zmq, s->zmq, &s->watch, e);
@@ -347,7 +362,7 @@ enum err socket_bind(struct socket *s, const char *address, char endpoint[ADDRES
     if (zmq_getsockopt(s->zmq, ZMQ_LAST_ENDPOINT, endpoint, &bytes) != 0) {
         return err_set(e, ERR_IO, "%s: no endpoint: %s", address, zmq_strerror(errno));
     }
-    if (s->inflow && !address_ipc_path(address)) {
+    if (s->inflow) {
         (void)uv_timer_start(&s->inflow_timer, on_inflow, INFLOW_MS, INFLOW_MS);
     }
     return OK;

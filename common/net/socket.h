@@ -8,7 +8,7 @@
  * talkative peer delays nobody. Sending never blocks.
  *
  * A message is one header frame and at most one payload frame. Anything else that a peer sends is
- * dropped and reported as malformed; what comes from a peer that gave itself a long name is dropped
+ * dropped and reported as malformed; what comes from a peer that gave itself a name is dropped
  * unseen. */
 #ifndef PFT_SOCKET_H
 #define PFT_SOCKET_H
@@ -72,8 +72,8 @@ bool socket_route_equal(const struct socket_route *a, const struct socket_route 
  * inside a receive callback. */
 const char *socket_sender(const struct socket *s);
 
-/* Inside a receive callback of a tcp ROUTER with a cap on unread bytes: closes the connection that
- * the message came over. */
+/* Inside a receive callback of a ROUTER with a cap on unread bytes: closes the connection that the
+ * message came over. */
 void socket_hang_up_sender(struct socket *s);
 
 /* Of a socket with a cap on unread bytes: wider ones from now on; narrower ones change nothing. */
@@ -83,7 +83,7 @@ void socket_allow_unread(struct socket *s, uint64_t unread_bytes, uint64_t unrea
 struct socket_refusals {
     uint64_t denied;  /* handshakes: the key was turned away */
     uint64_t broken;  /* handshakes: no key, a wrong server key, another protocol, silence */
-    uint64_t flooded; /* connections: more unread bytes than the cap */
+    uint64_t flooded; /* connections: more unread bytes, or more messages a second, than the cap */
 };
 struct socket_refusals socket_refusals(struct socket *s);
 

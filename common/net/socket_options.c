@@ -8,10 +8,13 @@
 #include "common/base/check.h"
 
 enum {
-    HEARTBEAT_MS = 1000,
-    HEARTBEAT_SILENCE_MS = 3000,
-    HANDSHAKE_MS = 2000,
     BACKLOG = 256,
+    /* A dead tcp peer is noticed within 30 s: unacknowledged bytes by their age, an idle connection
+     * by probes (the last of them, where the kernel does not count their age, after 40 s). */
+    UNACKNOWLEDGED_MS = 30000,
+    KEEPALIVE_IDLE_S = 15,
+    KEEPALIVE_INTERVAL_S = 5,
+    KEEPALIVE_PROBES = 5,
     CURVE_BYTES = 64, /* what encryption adds to a frame, 33, and to spare */
 };
 
@@ -48,6 +51,11 @@ static enum err apply_key(void *zmq, const struct socket_options *o, struct errb
     return error == OK && o->domain ? set(zmq, ZMQ_ZAP_ENFORCE_DOMAIN, &one, sizeof one, e) : error;
 }
 
+/* libzmq (4.3.4, stream_engine_base.cpp) must never write to a connection whose input it stopped
+ * because the receive queue was full, and whose peer hung up since: it aborts. Two things make it
+ * do so, its own heartbeats and the answer to a ping that came behind the message that found no
+ * room. So there are no heartbeats, and the queue of a socket that strangers connect to has no end;
+ * inflow.h bounds what is in it. */
 enum err socket_options_apply(void *zmq, const struct socket_options *o, struct errbuf *e)
 {
     const struct {
@@ -55,11 +63,13 @@ enum err socket_options_apply(void *zmq, const struct socket_options *o, struct 
     } list[] = {
         {ZMQ_LINGER, o->linger_ms},
         {ZMQ_SNDHWM, o->queue_messages},
-        {ZMQ_RCVHWM, o->queue_messages},
-        {ZMQ_HEARTBEAT_IVL, HEARTBEAT_MS},
-        {ZMQ_HEARTBEAT_TIMEOUT, HEARTBEAT_SILENCE_MS},
-        {ZMQ_HEARTBEAT_TTL, HEARTBEAT_SILENCE_MS},
-        {ZMQ_HANDSHAKE_IVL, HANDSHAKE_MS},
+        {ZMQ_RCVHWM, o->type == SOCKET_ROUTER ? 0 : o->queue_messages},
+        {ZMQ_TCP_KEEPALIVE, 1},
+        {ZMQ_TCP_KEEPALIVE_IDLE, KEEPALIVE_IDLE_S},
+        {ZMQ_TCP_KEEPALIVE_INTVL, KEEPALIVE_INTERVAL_S},
+        {ZMQ_TCP_KEEPALIVE_CNT, KEEPALIVE_PROBES},
+        {ZMQ_TCP_MAXRT, UNACKNOWLEDGED_MS},
+        {ZMQ_HANDSHAKE_IVL, SOCKET_HANDSHAKE_MS},
         {ZMQ_IMMEDIATE, 1},
         {ZMQ_BACKLOG, BACKLOG},
         {ZMQ_IPV6, 1},

@@ -9,6 +9,8 @@
 #include "common/base/err.h"
 #include "common/net/key_file.h"
 
+enum { SOCKET_HANDSHAKE_MS = 2000 }; /* a longer handshake is ended */
+
 enum socket_type {
     SOCKET_ROUTER, /* binds; many peers, each with a route */
     SOCKET_DEALER, /* connects to one peer */
@@ -16,11 +18,13 @@ enum socket_type {
 
 struct socket_options {
     enum socket_type type;
-    int queue_messages;  /* high-water mark, each way and peer */
+    int queue_messages;  /* high-water mark a peer; of a ROUTER only of what goes out */
     int64_t frame_bytes; /* larger incoming frames disconnect the peer */
-    /* Of a ROUTER on tcp, 0: no cap. What a connection, and all together, may have sent that is
-     * not delivered yet; beyond it they are hung up on (inflow.h). */
+    /* Of a ROUTER, 0: no caps. What a connection, and all together, may have sent that is not
+     * delivered yet (tcp), and how many messages a second; beyond it they are hung up on
+     * (inflow.h). */
     uint64_t unread_bytes, unread_total_bytes;
+    uint32_t messages_per_s;
     int linger_ms;    /* unsent messages live this long after close */
     int reconnect_ms; /* first pause of a DEALER; doubles up to reconnect_max_ms */
     int reconnect_max_ms;

@@ -16,7 +16,7 @@
 
 #include "common/net/inflow.h"
 
-enum { CAP = 100000, PEERS = 3, PATIENCE_MS = 10000 };
+enum { CAP = 100000, RATE = 100, PEERS = 3, PATIENCE_MS = 10000 };
 
 struct world {
     struct inflow *inflow;
@@ -33,7 +33,7 @@ static int setup(void **state)
     assert_int_equal(bind(listener, (struct sockaddr *)&name, sizeof name), 0);
     assert_int_equal(listen(listener, PEERS), 0);
     assert_int_equal(getsockname(listener, (struct sockaddr *)&name, &bytes), 0);
-    assert_int_equal(inflow_open(CAP, 2 * CAP, &w.inflow), OK);
+    assert_int_equal(inflow_open(CAP, 2 * CAP, RATE, &w.inflow), OK);
     for (int i = 0; i < PEERS; i++) {
         w.far[i] = socket(AF_INET, SOCK_STREAM, 0);
         assert_int_equal(connect(w.far[i], (struct sockaddr *)&name, sizeof name), 0);
@@ -80,12 +80,18 @@ static bool hung_up(const struct world *w, int peer)
     return poll(&item, 1, 0) > 0 && recv(w->far[peer], &byte, 1, MSG_DONTWAIT) <= 0;
 }
 
+static void deliver(struct world *w, int peer, uint64_t parts, uint64_t bytes)
+{
+    assert_int_equal(inflow_delivered(w->inflow, w->near[peer], (uint32_t)peer + 1, parts, bytes),
+                     INFLOW_GOOD);
+}
+
 static void test_what_was_delivered_is_forgiven_for_ever(void **state)
 {
     struct world *w = *state;
     for (uint64_t now = 1; now <= 50; now++) {
         take_in(w, 0, CAP / 2);
-        inflow_delivered(w->inflow, w->near[0], 1, CAP / 2);
+        deliver(w, 0, 1, CAP / 2);
         assert_int_equal(inflow_check(w->inflow, now), 0);
     }
     assert_false(hung_up(w, 0));
@@ -134,7 +140,7 @@ static void test_too_much_credit_is_not_kept_for_later(void **state)
 {
     struct world *w = *state;
     take_in(w, 0, 1000);
-    inflow_delivered(w->inflow, w->near[0], 1000000, 1000);
+    deliver(w, 0, 1000000, 1000);
     assert_int_equal(inflow_check(w->inflow, 1), 0);
     take_in(w, 0, CAP + 1000);
     assert_int_equal(inflow_check(w->inflow, 2), 1);
@@ -163,9 +169,55 @@ static void test_a_descriptor_that_was_closed_and_used_again_is_left_alone(void 
     assert_int_equal(write(pair[1], "x", 1), 1);
     (void)close(pair[0]);
     (void)close(pair[1]);
-    inflow_delivered(w->inflow, 60000, 1, 1);
+    assert_int_equal(inflow_delivered(w->inflow, 60000, 1, 1, 1), INFLOW_GOOD);
     inflow_accepted(w->inflow, -1);
     assert_int_equal(inflow_check(w->inflow, 2), 0);
+}
+
+static void test_a_connection_that_sends_too_many_messages_is_hung_up_on(void **state)
+{
+    struct world *w = *state;
+    for (uint64_t now = 1000; now <= 3000; now += 1000) {
+        assert_int_equal(inflow_check(w->inflow, now), 0);
+        for (int i = 0; i < RATE; i++) {
+            deliver(w, 0, 1, 1);
+            deliver(w, 1, 1, 1);
+        }
+    }
+    assert_int_equal(inflow_delivered(w->inflow, w->near[0], 1, 1, 1), INFLOW_FLOOD);
+    assert_int_equal(inflow_delivered(w->inflow, w->near[0], 1, 1, 1), INFLOW_LATE);
+    assert_true(hung_up(w, 0));
+    assert_false(hung_up(w, 1));
+}
+
+static void
+test_messages_that_come_late_are_not_charged_to_the_next_on_that_descriptor(void **state)
+{
+    struct world *w = *state;
+    assert_int_equal(inflow_delivered(w->inflow, w->near[0], 7, 1, 1), INFLOW_GOOD);
+    inflow_accepted(w->inflow, w->near[0]);
+    assert_int_equal(inflow_delivered(w->inflow, w->near[0], 8, 1, 1), INFLOW_GOOD);
+    for (int i = 0; i < 2 * RATE; i++) {
+        assert_int_equal(inflow_delivered(w->inflow, w->near[0], 7, 1, 1), INFLOW_GOOD);
+    }
+    assert_false(hung_up(w, 0));
+}
+
+static void test_messages_over_a_unix_socket_are_counted_too(void **state)
+{
+    struct world *w = *state;
+    int pair[2];
+    char byte;
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+    inflow_accepted(w->inflow, pair[0]);
+    for (int i = 0; i < RATE; i++) {
+        assert_int_equal(inflow_delivered(w->inflow, pair[0], 9, 1, 1), INFLOW_GOOD);
+        assert_int_equal(inflow_check(w->inflow, 1), 0);
+    }
+    assert_int_equal(inflow_delivered(w->inflow, pair[0], 9, 1, 1), INFLOW_FLOOD);
+    assert_int_equal(recv(pair[1], &byte, 1, MSG_DONTWAIT), 0);
+    (void)close(pair[0]);
+    (void)close(pair[1]);
 }
 
 int main(void)
@@ -184,6 +236,13 @@ int main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(
             test_a_descriptor_that_was_closed_and_used_again_is_left_alone, setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            test_a_connection_that_sends_too_many_messages_is_hung_up_on, setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            test_messages_that_come_late_are_not_charged_to_the_next_on_that_descriptor, setup,
+            teardown),
+        cmocka_unit_test_setup_teardown(test_messages_over_a_unix_socket_are_counted_too, setup,
+                                        teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

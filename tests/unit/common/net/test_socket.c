@@ -11,6 +11,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 #include <uv.h>
 #include <zmq.h>
@@ -19,7 +21,13 @@
 #include "common/net/request.h"
 #include "common/net/socket.h"
 
-enum { MESSAGES = 700, PAYLOAD_BYTES = 100000, PARTINGS = 200 };
+enum {
+    MESSAGES = 700,
+    PAYLOAD_BYTES = 100000,
+    PARTINGS = 200,
+    FLOOD = 20,
+    PATIENCE_MS = 20000,
+};
 
 struct world {
     char folder[64];
@@ -230,6 +238,89 @@ static void test_a_reply_is_not_lost_when_who_gave_it_leaves_at_once(void **stat
     (void)unlink(address + strlen("ipc://"));
 }
 
+/* Says when libzmq noticed that a peer of the socket left; with a full queue it says nothing. */
+static void *watch_for_the_end(struct world *w, void *zmq)
+{
+    int patience = PATIENCE_MS;
+    assert_int_equal(zmq_socket_monitor(zmq, "inproc://end", ZMQ_EVENT_DISCONNECTED), 0);
+    void *seen = zmq_socket(socket_context_zmq(w->context), ZMQ_PAIR);
+    assert_non_null(seen);
+    assert_int_equal(zmq_setsockopt(seen, ZMQ_RCVTIMEO, &patience, sizeof patience), 0);
+    assert_int_equal(zmq_connect(seen, "inproc://end"), 0);
+    return seen;
+}
+
+static void put(int fd, const void *bytes, size_t n)
+{
+    assert_int_equal(send(fd, bytes, n, MSG_NOSIGNAL), (ssize_t)n);
+}
+
+static void get(int fd, size_t n)
+{
+    char bytes[128];
+    assert_true(n <= sizeof bytes);
+    assert_int_equal(recv(fd, bytes, n, MSG_WAITALL), (ssize_t)n);
+}
+
+/* A plain client by hand: many messages, a ping and more messages in one go, then it is gone. */
+static void fill_ping_and_leave(const char *path)
+{
+    static const uint8_t greeting[64] = {0xff, 0,    0, 0, 0,   0,   0,   0,
+                                         0,    0x7f, 3, 0, 'N', 'U', 'L', 'L'};
+    static const uint8_t ready[] = "\x04\x1c\x05READY\x0bSocket-Type\0\0\0\6DEALER";
+    static const uint8_t ping[] = "\x04\x07\x04PING\0";
+    enum { HEAD_AND_SIZE = 2, SMALL_BYTES = 3 };
+    uint8_t many[FLOOD * SMALL_BYTES];
+    struct sockaddr_un name = {.sun_family = AF_UNIX};
+    uint8_t head[HEAD_AND_SIZE];
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+    assert_true(strlen(path) < sizeof name.sun_path);
+    memcpy(name.sun_path, path, strlen(path) + 1);
+    assert_int_equal(connect(fd, (struct sockaddr *)&name, sizeof name), 0);
+    put(fd, greeting, sizeof greeting);
+    get(fd, sizeof greeting);
+    put(fd, ready, sizeof ready - 1);
+    assert_int_equal(recv(fd, head, sizeof head, MSG_WAITALL), (ssize_t)sizeof head);
+    get(fd, head[1]);
+    for (size_t i = 0; i < FLOOD; i++) {
+        memcpy(many + i * SMALL_BYTES, "\0\1x", SMALL_BYTES);
+    }
+    put(fd, many, sizeof many);
+    put(fd, ping, sizeof ping);
+    put(fd, many, sizeof many);
+    (void)close(fd);
+}
+
+/* libzmq aborts when it has to answer a ping that waits behind a full queue, of a peer that is gone
+ * (and when its own heartbeat is due then). */
+static void test_who_fills_the_queue_pings_and_leaves_ends_nothing(void **state)
+{
+    struct world *w = *state;
+    struct socket_options options = OPTIONS[0];
+    struct errbuf e;
+    char address[ADDRESS_BYTES];
+    char bytes[64];
+    int left = PATIENCE_MS;
+    uint32_t parts = 0;
+    options.queue_messages = FLOOD / 2;
+    (void)snprintf(address, sizeof address, "ipc://%s/flood", w->folder);
+    void *router = zmq_socket(socket_context_zmq(w->context), ZMQ_ROUTER);
+    assert_non_null(router);
+    assert_int_equal(socket_options_apply(router, &options, &e), OK);
+    assert_int_equal(zmq_setsockopt(router, ZMQ_RCVTIMEO, &left, sizeof left), 0);
+    assert_int_equal(zmq_bind(router, address), 0);
+    void *seen = watch_for_the_end(w, router);
+    fill_ping_and_leave(address + strlen("ipc://"));
+    assert_true(zmq_recv(seen, bytes, sizeof bytes, 0) > 0); /* or it aborts here: a full queue */
+    while (parts < 2 * 2 * FLOOD && zmq_recv(router, bytes, sizeof bytes, 0) >= 0) {
+        parts++;
+    }
+    assert_int_equal(parts, 2 * 2 * FLOOD); /* the name and the message */
+    (void)zmq_close(seen);
+    (void)zmq_close(router);
+    (void)unlink(address + strlen("ipc://"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -242,6 +333,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_a_request_without_anybody_to_answer_times_out, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(test_a_reply_is_not_lost_when_who_gave_it_leaves_at_once,
+                                        setup, teardown),
+        cmocka_unit_test_setup_teardown(test_who_fills_the_queue_pings_and_leaves_ends_nothing,
                                         setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
