@@ -2,6 +2,7 @@
  * stay out, whose messages count, and what happens when a key is revoked. */
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include "common/base/clock.h"
@@ -14,6 +15,10 @@ enum {
     STATUS_QUEUE = 64,
     WORKER_MESSAGES_PER_S = 50000, /* of a connection: more than the loop can read of it */
     STATUS_MESSAGES_PER_S = 256,
+    HALF_OPEN_MAX = 1024, /* of a socket */
+    HALF_OPEN_SHARE = 8,  /* but no more than this part of all descriptors */
+    FILES_MAX = 64,       /* descriptors that no connection gets */
+    FILES_SHARE = 4,
     STATUS_UNREAD_FRAMES = 5,
     LINGER_MS = 1000,
     NEWS_MAX = 64,
@@ -27,12 +32,28 @@ static bool keyed(const struct server *s, const char *address)
     return s->doors.key && !address_ipc_path(address);
 }
 
+/* Who connects gets no more descriptors than leave enough for files. */
+static void keep_descriptors(struct socket_options *o)
+{
+    struct rlimit limit;
+    uint32_t all = 1024;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+        all = limit.rlim_cur < INT32_MAX ? (uint32_t)limit.rlim_cur : INT32_MAX;
+    }
+    uint32_t files = all / FILES_SHARE < FILES_MAX ? all / FILES_SHARE : FILES_MAX;
+    uint32_t half_open = all / HALF_OPEN_SHARE;
+    o->descriptor_max = (int)(all - files) - 1;
+    o->half_open = half_open > HALF_OPEN_MAX ? HALF_OPEN_MAX : half_open < 2 ? 2 : half_open;
+    o->half_open_per_address = o->half_open / 2;
+}
+
 static enum err open_socket(struct server *s, const char *address,
                             const struct socket_options *options, socket_receive receive,
                             struct socket **out, char endpoint[ADDRESS_BYTES], struct errbuf *e)
 {
     struct socket_options o = *options;
     o.type = SOCKET_ROUTER;
+    keep_descriptors(&o);
     o.linger_ms = LINGER_MS;
     o.key = keyed(s, address) ? s->doors.key : NULL;
     enum err error = socket_open(s->context, &s->loop, &o, receive, s, out, e);
@@ -182,6 +203,22 @@ static enum err prove(struct server *s, struct errbuf *e)
     return error;
 }
 
+/* All three sockets'. */
+static struct socket_refusals refusals(const struct server *s)
+{
+    struct socket *const sockets[] = {s->control, s->tensor, s->status};
+    struct socket_refusals all = {0};
+    for (size_t i = 0; i < 3; i++) {
+        const struct socket_refusals r = socket_refusals(sockets[i]);
+        all.denied += r.denied;
+        all.broken += r.broken;
+        all.flooded += r.flooded;
+        all.crowded += r.crowded;
+        all.left += r.left;
+    }
+    return all;
+}
+
 enum err server_open_sockets(struct server *s, struct errbuf *e)
 {
     char tensor[ADDRESS_BYTES];
@@ -214,7 +251,7 @@ enum err server_open_sockets(struct server *s, struct errbuf *e)
         s->owner_commands = only_the_owners(s->status_address);
         (void)take_news(s);
         error = prove(s, e);
-        s->turned_away_first = server_turned_away(s);
+        s->refusals_first = refusals(s);
         if (s->zap) {
             zap_speak(s->zap);
         }
@@ -259,24 +296,33 @@ enum key_role server_asker(const struct server *s)
     return key ? key->role : KEY_OBSERVER;
 }
 
+static uint64_t turned_away(const struct socket_refusals *r)
+{
+    return r->denied + r->broken + r->flooded + r->crowded;
+}
+
 uint64_t server_turned_away(const struct server *s)
 {
-    struct socket *const sockets[] = {s->control, s->tensor, s->status};
-    uint64_t n = 0;
-    for (size_t i = 0; i < 3; i++) {
-        const struct socket_refusals r = socket_refusals(sockets[i]);
-        n += r.denied + r.broken + r.flooded;
-    }
-    return n - s->turned_away_first;
+    const struct socket_refusals now = refusals(s);
+    return turned_away(&now) - turned_away(&s->refusals_first);
 }
 
 void server_report_turned_away(struct server *s)
 {
-    uint64_t n = server_turned_away(s);
+    const struct socket_refusals now = refusals(s);
+    uint64_t n = turned_away(&now) - turned_away(&s->refusals_first);
+    uint64_t left = now.left - s->refusals_first.left;
     if (n > s->turned_away_told) {
         log_limited(&s->turned_away_limit, clock_now_ms(), LOG_WARN, "turned_away",
-                    "connections=%llu: no key, a wrong one, or more bytes than a message may have",
+                    "connections=%llu: no key, a wrong one, more bytes or messages than a peer "
+                    "may send, or too many connections at once",
                     (unsigned long long)n);
         s->turned_away_told = n;
+    }
+    if (left > s->left_told) {
+        log_limited(&s->left_limit, clock_now_ms(), LOG_INFO, "hung_up_early",
+                    "connections=%llu: the other side left before its handshake was over",
+                    (unsigned long long)left);
+        s->left_told = left;
     }
 }

@@ -93,10 +93,11 @@ struct server {
     struct zap *zap; /* with keys, like the next two */
     struct mailbox *news;
     struct allow_list allowed;
-    uint64_t news_ms;    /* when it last changed */
-    bool owner_commands; /* nobody but the owner reaches the status socket */
-    uint64_t turned_away_first, turned_away_told; /* in the self-attack; logged */
-    struct log_limit turned_away_limit;
+    uint64_t news_ms;                      /* when it last changed */
+    bool owner_commands;                   /* nobody but the owner reaches the status socket */
+    struct socket_refusals refusals_first; /* in the self-attack */
+    uint64_t turned_away_told, left_told;  /* logged */
+    struct log_limit turned_away_limit, left_limit;
     bool tell_tensor; /* the endpoint does not follow from the control address by the rule */
     struct dispatch *dispatch;
     struct peer *peers;

@@ -15,15 +15,15 @@ struct handshake_watch {
     void *events; /* PAIR; unbounded: the I/O thread must never wait for its reader */
 };
 
-static enum err watch(struct handshake_watch *w, void *zmq_context, struct errbuf *e)
+static enum err watch(struct handshake_watch *w, void *zmq_context, bool accepts, struct errbuf *e)
 {
     static atomic_uint_least64_t serial;
     char name[64];
     (void)snprintf(name, sizeof name, "inproc://handshakes-%" PRIuLEAST64,
                    atomic_fetch_add(&serial, 1));
-    const int kinds = ZMQ_EVENT_ACCEPTED | ZMQ_EVENT_HANDSHAKE_SUCCEEDED |
-                      ZMQ_EVENT_HANDSHAKE_FAILED_AUTH | ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL |
-                      ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL;
+    const int kinds = (accepts ? ZMQ_EVENT_ACCEPTED | ZMQ_EVENT_DISCONNECTED : 0) |
+                      ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_HANDSHAKE_FAILED_AUTH |
+                      ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL | ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL;
     const int none = 0;
     w->events = zmq_socket(zmq_context, ZMQ_PAIR);
     if (!w->events || zmq_setsockopt(w->events, ZMQ_RCVHWM, &none, sizeof none) != 0 ||
@@ -34,8 +34,8 @@ static enum err watch(struct handshake_watch *w, void *zmq_context, struct errbu
     return OK;
 }
 
-enum err handshake_watch_open(void *zmq_context, void *zmq, struct handshake_watch **out,
-                              struct errbuf *e)
+enum err handshake_watch_open(void *zmq_context, void *zmq, bool accepts,
+                              struct handshake_watch **out, struct errbuf *e)
 {
     *out = NULL;
     struct handshake_watch *w = mem_calloc(1, sizeof *w);
@@ -43,7 +43,7 @@ enum err handshake_watch_open(void *zmq_context, void *zmq, struct handshake_wat
         return err_set(e, ERR_NOMEM, "no memory for a socket monitor");
     }
     w->watched = zmq;
-    enum err error = watch(w, zmq_context, e);
+    enum err error = watch(w, zmq_context, accepts, e);
     if (error != OK) {
         handshake_watch_close(&w);
     }
@@ -65,7 +65,15 @@ void handshake_watch_close(struct handshake_watch **watch)
     mem_free(w);
 }
 
-static enum handshake verdict(unsigned event)
+int handshake_watch_fd(const struct handshake_watch *w)
+{
+    int fd = -1;
+    size_t bytes = sizeof fd;
+    return zmq_getsockopt(w->events, ZMQ_FD, &fd, &bytes) == 0 ? fd : -1;
+}
+
+/* The value of a failure without detail is an errno; after a time-out it is any. */
+static enum handshake verdict(unsigned event, int value)
 {
     switch (event) {
     case ZMQ_EVENT_ACCEPTED:
@@ -74,6 +82,10 @@ static enum handshake verdict(unsigned event)
         return HANDSHAKE_DONE;
     case ZMQ_EVENT_HANDSHAKE_FAILED_AUTH:
         return HANDSHAKE_DENIED;
+    case ZMQ_EVENT_DISCONNECTED:
+        return HANDSHAKE_CLOSED;
+    case ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL:
+        return value == EPIPE || value == ECONNRESET ? HANDSHAKE_LEFT : HANDSHAKE_SLOW;
     default:
         return HANDSHAKE_BROKEN;
     }
@@ -96,7 +108,7 @@ enum handshake handshake_next(struct handshake_watch *w, int *fd)
     if (fd) {
         *fd = value;
     }
-    return verdict(event);
+    return verdict(event, value);
 }
 
 enum handshake handshake_wait(struct handshake_watch *w, int timeout_ms)

@@ -46,7 +46,8 @@ static enum err no_answer(const char *address, const struct key_file *key, enum 
                        "list, was revoked, or its role may not use this socket",
                        address, key->name, key_role_name(key->role));
     }
-    if (seen == HANDSHAKE_BROKEN && !address_ipc_path(address)) {
+    if ((seen == HANDSHAKE_BROKEN || seen == HANDSHAKE_SLOW || seen == HANDSHAKE_LEFT) &&
+        !address_ipc_path(address)) {
         return err_set(e, ERR_REFUSED,
                        key ? "%s: hangs up on key '%s': it belongs to another "
                              "coordinator, or this one asks for no keys"
@@ -118,7 +119,7 @@ enum err request_reply(const char *address, const struct key_file *key, const ui
         error = err_set(e, ERR_IO, "ZMQ_IMMEDIATE: %s", zmq_strerror(errno));
     }
     if (error == OK) {
-        error = handshake_watch_open(context, zmq, &watch, e);
+        error = handshake_watch_open(context, zmq, false, &watch, e);
     }
     if (error == OK) {
         error = ask(zmq, watch, address, options.key, request, bytes, timeout_ms, e);

@@ -52,7 +52,7 @@ static enum err knock(const char *address, const struct key_file *key, enum hand
     enum err error = zmq ? socket_options_apply(zmq, &options, e)
                          : err_set(e, ERR_IO, "zmq_socket: %s", zmq_strerror(errno));
     if (error == OK) {
-        error = handshake_watch_open(context, zmq, &watch, e);
+        error = handshake_watch_open(context, zmq, false, &watch, e);
     }
     if (error == OK && zmq_connect(zmq, address) != 0) {
         error = err_set(e, ERR_IO, "%s: %s", address, zmq_strerror(errno));

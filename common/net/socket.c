@@ -2,6 +2,7 @@
 #include "common/net/socket.h"
 
 #include <errno.h>
+#include <netinet/in.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -10,9 +11,11 @@
 #include <uv.h>
 #include <zmq.h>
 
+#include "common/base/bytes.h"
 #include "common/base/check.h"
 #include "common/base/clock.h"
 #include "common/base/mem.h"
+#include "common/net/half_open.h"
 #include "common/net/handshake.h"
 #include "common/net/inflow.h"
 
@@ -25,14 +28,16 @@ struct socket_context {
 struct socket {
     void *zmq;
     enum socket_type type;
-    bool closed, keyed;
+    bool closed, keyed, watching, local;
     struct handshake_watch *watch;
-    struct inflow *inflow;   /* NULL: no cap */
-    uint64_t denied, broken; /* handshakes */
-    uint64_t flooded;        /* connections beyond the cap */
-    const char *sender;      /* during receive */
-    int sender_fd;           /* during receive */
-    uv_poll_t poll;
+    struct inflow *inflow;       /* NULL: no cap */
+    struct half_open *half_open; /* NULL: no cap */
+    int descriptor_max;
+    enum handshake failed; /* the last one without a verdict, until its connection is closed */
+    struct socket_refusals refusals;
+    const char *sender; /* during receive */
+    int sender_fd;      /* during receive */
+    uv_poll_t poll, watch_poll;
     uv_prepare_t prepare;
     uv_check_t check;
     uv_idle_t idle;
@@ -169,7 +174,10 @@ static bool count_in(struct socket *s, const struct incoming *in, uint32_t numbe
     }
     enum inflow_verdict v =
         inflow_delivered(s->inflow, s->sender_fd, number, (uint64_t)parts, in->bytes);
-    s->flooded += v == INFLOW_FLOOD;
+    s->refusals.flooded += v == INFLOW_FLOOD;
+    if (s->half_open) {
+        (void)half_open_over(s->half_open, s->sender_fd, clock_now_ms());
+    }
     return v == INFLOW_GOOD;
 }
 
@@ -220,16 +228,69 @@ static void on_prepare(uv_prepare_t *prepare)
     }
 }
 
+/* A hash of where the connection comes from, of IPv6 the network; 0: a unix socket. */
+static uint64_t address_of(int fd)
+{
+    struct sockaddr_storage peer = {0};
+    socklen_t bytes = sizeof peer;
+    if (getpeername(fd, (struct sockaddr *)&peer, &bytes) != 0) {
+        return 0;
+    }
+    if (peer.ss_family == AF_INET) {
+        return 1u + (uint64_t)((struct sockaddr_in *)&peer)->sin_addr.s_addr;
+    }
+    const uint8_t *six = ((struct sockaddr_in6 *)&peer)->sin6_addr.s6_addr;
+    return peer.ss_family == AF_INET6 ? 1u + bytes_get_u64(six) : 0;
+}
+
+static void on_accepted(struct socket *s, int fd)
+{
+    inflow_accepted(s->inflow, fd);
+    if (!s->half_open) {
+        return;
+    }
+    int victim = half_open_accepted(s->half_open, fd, address_of(fd), clock_now_ms());
+    if (fd > s->descriptor_max) {
+        half_open_evict(s->half_open, fd);
+        inflow_hang_up(s->inflow, fd);
+        s->refusals.crowded++;
+    }
+    if (victim >= 0 && (victim != fd || fd <= s->descriptor_max)) {
+        inflow_hang_up(s->inflow, victim);
+        s->refusals.crowded++;
+    }
+}
+
+/* libzmq tells a failure without saying of which connection, and right after it that this one is
+ * closed. Nobody is kept out of a unix socket: its handshakes only take too long, on either side,
+ * where the machine is busy. */
+static void on_closed(struct socket *s, int fd)
+{
+    enum half_open_end end =
+        s->half_open ? half_open_over(s->half_open, fd, clock_now_ms()) : HALF_OPEN_UNKNOWN;
+    bool left = s->local || (s->failed == HANDSHAKE_LEFT && end == HALF_OPEN_WAITING);
+    if (s->failed != HANDSHAKE_NONE && end != HALF_OPEN_EVICTED) { /* that one is counted */
+        s->refusals.left += left;
+        s->refusals.broken += !left;
+    }
+    s->failed = HANDSHAKE_NONE;
+}
+
 static void count_handshakes(struct socket *s)
 {
     enum handshake h;
     int fd = -1;
     while (s->watch && (h = handshake_next(s->watch, &fd)) != HANDSHAKE_NONE) {
+        bool open = h == HANDSHAKE_LEFT || h == HANDSHAKE_SLOW;
         if (s->inflow && h == HANDSHAKE_BEGUN) {
-            inflow_accepted(s->inflow, fd);
+            on_accepted(s, fd);
+        } else if (h == HANDSHAKE_CLOSED) {
+            on_closed(s, fd);
+        } else if (open && s->type == SOCKET_ROUTER) {
+            s->failed = h;
         }
-        s->denied += h == HANDSHAKE_DENIED;
-        s->broken += h == HANDSHAKE_BROKEN;
+        s->refusals.denied += h == HANDSHAKE_DENIED;
+        s->refusals.broken += h == HANDSHAKE_BROKEN || (open && s->type == SOCKET_DEALER);
     }
 }
 
@@ -237,7 +298,7 @@ static void on_inflow(uv_timer_t *timer)
 {
     struct socket *s = timer->data;
     count_handshakes(s);
-    s->flooded += inflow_check(s->inflow, clock_now_ms());
+    s->refusals.flooded += inflow_check(s->inflow, clock_now_ms());
 }
 
 static void on_check(uv_check_t *check)
@@ -269,9 +330,18 @@ static enum err open_handles(struct socket *s, struct uv_loop_s *loop, struct er
     (void)uv_check_init(loop, &s->check);
     (void)uv_idle_init(loop, &s->idle);
     (void)uv_timer_init(loop, &s->inflow_timer);
-    s->poll.data = s->prepare.data = s->check.data = s->idle.data = s->inflow_timer.data = s;
+    s->poll.data = s->watch_poll.data = s->prepare.data = s->check.data = s->idle.data =
+        s->inflow_timer.data = s;
     s->handles_open = HANDLES;
-    code = uv_poll_start(&s->poll, UV_READABLE, on_poll);
+    code = uv_poll_init(loop, &s->watch_poll, handshake_watch_fd(s->watch));
+    if (code == 0) {
+        s->watching = true;
+        s->handles_open++;
+        code = uv_poll_start(&s->watch_poll, UV_READABLE, on_poll);
+    }
+    if (code == 0) {
+        code = uv_poll_start(&s->poll, UV_READABLE, on_poll);
+    }
     if (code != 0) {
         return err_set(e, ERR_IO, "uv_poll_start: %s", uv_strerror(code));
     }
@@ -303,8 +373,12 @@ enum err socket_open(struct socket_context *c, struct uv_loop_s *loop,
         error = inflow_open(options->unread_bytes, options->unread_total_bytes,
                             options->messages_per_s, &s->inflow);
     }
+    if (error == OK && options->half_open > 0) {
+        s->descriptor_max = options->descriptor_max;
+        error = half_open_open(options->half_open, options->half_open_per_address, &s->half_open);
+    }
     if (error == OK) {
-        error = handshake_watch_open(c->zmq, s->zmq, &s->watch, e);
+        error = handshake_watch_open(c->zmq, s->zmq, s->type == SOCKET_ROUTER, &s->watch, e);
     }
     if (error == OK) {
         error = open_handles(s, loop, e);
@@ -362,6 +436,7 @@ enum err socket_bind(struct socket *s, const char *address, char endpoint[ADDRES
     if (zmq_getsockopt(s->zmq, ZMQ_LAST_ENDPOINT, endpoint, &bytes) != 0) {
         return err_set(e, ERR_IO, "%s: no endpoint: %s", address, zmq_strerror(errno));
     }
+    s->local = address_ipc_path(address) != NULL;
     if (s->inflow) {
         (void)uv_timer_start(&s->inflow_timer, on_inflow, INFLOW_MS, INFLOW_MS);
     }
@@ -444,8 +519,13 @@ void socket_close(struct socket **socket)
         return;
     }
     s->closed = true;
+    if (s->watching) {
+        (void)uv_poll_stop(&s->watch_poll);
+        uv_close((uv_handle_t *)&s->watch_poll, on_handle_closed);
+    }
     handshake_watch_close(&s->watch);
     inflow_close(&s->inflow);
+    half_open_close(&s->half_open);
     if (s->handles_open == 0) {
         (void)zmq_close(s->zmq);
         mem_free(s);
@@ -482,8 +562,7 @@ void socket_allow_unread(struct socket *s, uint64_t unread_bytes, uint64_t unrea
 struct socket_refusals socket_refusals(struct socket *s)
 {
     count_handshakes(s);
-    return (struct socket_refusals){
-        .denied = s->denied, .broken = s->broken, .flooded = s->flooded};
+    return s->refusals;
 }
 
 void *socket_context_zmq(const struct socket_context *c)

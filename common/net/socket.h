@@ -83,6 +83,8 @@ void socket_allow_unread(struct socket *s, uint64_t unread_bytes, uint64_t unrea
 struct socket_refusals {
     uint64_t denied;  /* handshakes: the key was turned away */
     uint64_t broken;  /* handshakes: no key, a wrong server key, another protocol, silence */
+    uint64_t crowded; /* connections: too many at once that say nothing, no descriptor left */
+    uint64_t left;    /* of a ROUTER, not turned away: gone before the handshake was over */
     uint64_t flooded; /* connections: more unread bytes, or more messages a second, than the cap */
 };
 struct socket_refusals socket_refusals(struct socket *s);

@@ -25,6 +25,11 @@ struct socket_options {
      * (inflow.h). */
     uint64_t unread_bytes, unread_total_bytes;
     uint32_t messages_per_s;
+    /* Of a ROUTER with those caps, 0: no caps. Connections that have said nothing yet, all and of
+     * one address (half_open.h); and the highest descriptor that a connection may have: one that
+     * gets a higher one is hung up on at once, those are for files. */
+    uint32_t half_open, half_open_per_address;
+    int descriptor_max;
     int linger_ms;    /* unsent messages live this long after close */
     int reconnect_ms; /* first pause of a DEALER; doubles up to reconnect_max_ms */
     int reconnect_max_ms;
