@@ -7,6 +7,7 @@
 
 #include "cli/args.h"
 #include "cli/cli.h"
+#include "cli/run_info.h"
 #include "common/base/str.h"
 #include "common/format/model_default.h"
 #include "common/format/model_file.h"
@@ -18,6 +19,8 @@
 
 struct export_options {
     const char *run, *format, *out;
+    const char *sets[ARGS_REPEATS];
+    int n_sets;
 };
 
 /* What a run keeps of itself. */
@@ -35,6 +38,8 @@ static enum err read_options(struct export_options *o, int argc, char **argv, st
     const struct args_option options[] = {
         {"--format", "peft", "format of the adapter", &o->format, NULL, NULL},
         {"--out", "DIR", "folder to write; made when absent", &o->out, NULL, NULL},
+        {"--set", "KEY=VALUE", "model.path=FILE: where the run's base model is now", o->sets,
+         &o->n_sets, NULL},
     };
     struct args a = {.usage = "pft export RUN --format peft --out DIR",
                      .what = "Writes the adapter of a run as of its last committed step.",
@@ -45,21 +50,29 @@ static enum err read_options(struct export_options *o, int argc, char **argv, st
     if (error == OK && (a.n_positional != 1 || !o->out)) {
         error = err_set(e, ERR_USAGE, "one RUN and --out DIR are needed; usage: %s", a.usage);
     }
+    for (int i = 0; error == OK && i < o->n_sets; i++) {
+        if (strncmp(o->sets[i], "model.path=", strlen("model.path=")) != 0) {
+            error = err_set(e, ERR_USAGE,
+                            "--set %.60s: a run is exported as it was trained; only model.path can "
+                            "be set",
+                            o->sets[i]);
+        }
+    }
     if (error == OK && o->format && strcmp(o->format, "peft") != 0) {
         error = err_set(e, ERR_USAGE, "--format is '%s', only peft is possible", o->format);
     }
     return error;
 }
 
-static enum err open_settings(struct kept *k, const char *run, struct errbuf *e)
+static enum err open_settings(const struct export_options *o, struct kept *k, struct errbuf *e)
 {
     struct str text = {0};
-    enum err error = journal_open_reader(run, &k->journal, e);
+    enum err error = journal_open_reader(o->run, &k->journal, e);
     if (error == OK) {
         error = journal_meta_get(k->journal, "config", &text, e);
     }
     if (error == OK) {
-        error = config_parse(text.data, text.len, "config of the run", run, NULL, 0, &k->cfg, e);
+        error = config_parse(text.data, text.len, "config of the run", o->run, NULL, 0, &k->cfg, e);
     }
     str_clear(&text);
     if (error == OK) {
@@ -72,15 +85,14 @@ static enum err open_settings(struct kept *k, const char *run, struct errbuf *e)
     return error;
 }
 
-static enum err open_model(struct kept *k, struct errbuf *e)
+static enum err open_model(const struct export_options *o, struct kept *k, struct errbuf *e)
 {
     char hex[HASH_SHA256_HEX];
-    struct str path = {0};
-    enum err error = journal_meta_get(k->journal, "model_path", &path, e);
+    char path[FILE_PATH_BYTES];
+    enum err error = run_info_model(k->journal, o->sets, o->n_sets, path, e);
     if (error == OK) {
-        error = model_open(path.data, &k->model, e);
+        error = model_open(path, &k->model, e);
     }
-    str_free(&path);
     if (error == OK) {
         error = journal_meta_get(k->journal, "model_name", &k->name, e);
     }
@@ -124,12 +136,12 @@ static enum err open_params(struct kept *k, const char *run, struct errbuf *e)
 
 static enum err export_run(const struct export_options *o, struct kept *k, struct errbuf *e)
 {
-    enum err error = open_settings(k, o->run, e);
+    enum err error = open_settings(o, k, e);
     if (error == OK && journal_steps(k->journal) == 0) {
         error = err_set(e, ERR_STATE, "%s: no step is committed yet, there is no adapter", o->run);
     }
     if (error == OK) {
-        error = open_model(k, e);
+        error = open_model(o, k, e);
     }
     if (error == OK) {
         error = open_params(k, o->run, e);

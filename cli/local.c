@@ -16,6 +16,7 @@
 #include "cli/status.h"
 #include "cli/talk.h"
 #include "common/base/clock.h"
+#include "common/base/cpus.h"
 #include "common/base/file.h"
 #include "common/base/limits.h"
 #include "common/base/mem.h"
@@ -374,7 +375,7 @@ enum err local_shape(const char *workers, const char *slots, const char *threads
     if (error == OK && threads) {
         error = args_number("--threads", threads, 1, LIMIT_THREADS, &t, e);
     }
-    long n = sysconf(_SC_NPROCESSORS_ONLN) / (s * t);
+    long n = (long)cpus_usable("") / (s * t);
     n = n < 1 ? 1 : n > LOCAL_WORKERS_MAX ? LOCAL_WORKERS_MAX : n;
     if (error == OK && workers) {
         error = args_number("--workers", workers, 1, LOCAL_WORKERS_MAX, &n, e);

@@ -3,10 +3,9 @@
 
 #include <stdio.h>
 
+#include "cli/run_info.h"
 #include "common/base/check.h"
-#include "common/base/str.h"
 #include "common/format/model_default.h"
-#include "coordinator/journal.h"
 
 enum err local_words_check(const struct local_served *served, const char *usage, struct errbuf *e)
 {
@@ -86,18 +85,14 @@ enum err local_words_path(struct local_words *w, const char *key, const char *pa
 }
 
 /* The model that a run was made with. */
-static enum err model_of_run(const char *run, char model[FILE_PATH_BYTES], struct errbuf *e)
+static enum err model_of_run(const struct local_served *served, char model[FILE_PATH_BYTES],
+                             struct errbuf *e)
 {
     struct journal *j = NULL;
-    struct str text = {0};
-    enum err error = journal_open_reader(run, &j, e);
+    enum err error = journal_open_reader(served->run, &j, e);
     if (error == OK) {
-        error = journal_meta_get(j, "model_path", &text, e);
+        error = run_info_model(j, served->sets, served->n_sets, model, e);
     }
-    if (error == OK) {
-        error = model_resolve(text.data ? text.data : "", model, e);
-    }
-    str_free(&text);
     journal_close(&j);
     return error;
 }
@@ -108,7 +103,7 @@ static enum err fill_model(struct local_words *w, const struct local_served *ser
 {
     if (served->run) {
         local_words_option(w, "--from", served->run);
-        return model_of_run(served->run, w->model, e);
+        return model_of_run(served, w->model, e);
     }
     local_words_add(w, w->config);
     enum err error = file_write_atomic(w->config, "# defaults\n", 11, e);

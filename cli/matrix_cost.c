@@ -1,8 +1,7 @@
 /* matrix_cost.c - amounts of all cells, then their seconds. */
 #include "cli/matrix_cost.h"
 
-#include <unistd.h>
-
+#include "common/base/cpus.h"
 #include "common/base/mem.h"
 
 struct costing {
@@ -120,7 +119,7 @@ static enum err prepare(struct costing *c, const char *workers, struct errbuf *e
             "{s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:i,s:s}", "model", c->work.model, "model_hash",
             c->work.model_hash, "train_sha256", c->work.train_hash, "test_sha256",
             c->work.test_hash, "quantisation", c->work.quantisation, "kernels", c->work.kernels,
-            "precision", c->work.precision, "cores", (int)sysconf(_SC_NPROCESSORS_ONLN), "workers",
+            "precision", c->work.precision, "cores", (int)cpus_usable(""), "workers",
             workers ? workers : "one a core");
         error = c->out->machine ? OK : err_set(e, ERR_NOMEM, "no memory");
     }

@@ -1,6 +1,7 @@
 /* run.c - pft run: the whole job on this machine.
  * Owns: the words of the command. Never: trains; the coordinator and the workers do.
  * The coordinator prints the closing table to stdout; logs go to RUN/logs/. */
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -70,6 +71,9 @@ static enum err check_out(const char *out, bool resume, struct errbuf *e)
     }
     if (error != OK || resume == file_exists(db)) {
         return error;
+    }
+    if (resume && errno != ENOENT) {
+        return err_set(e, err_from_errno(errno), "%s: cannot be read: %s", db, strerror(errno));
     }
     if (resume) {
         return err_set(e, ERR_NOT_FOUND, "%s: there is no run to resume; leave --resume out", out);

@@ -1,8 +1,35 @@
 /* run_info.c - reads run.db. */
 #include "cli/run_info.h"
 
+#include <string.h>
+
 #include "common/format/model_default.h"
-#include "coordinator/journal.h"
+
+enum err run_info_model(struct journal *j, const char *const *sets, int n_sets,
+                        char out[FILE_PATH_BYTES], struct errbuf *e)
+{
+    static const char key[] = "model.path=";
+    struct run_config *given = NULL;
+    struct str text = {0};
+    int last = n_sets;
+    while (last > 0 && strncmp(sets[last - 1], key, sizeof key - 1) != 0) {
+        last--;
+    }
+    enum err error = last > 0 ? config_parse("", 0, "", ".", sets + last - 1, 1, &given, e)
+                              : journal_meta_get(j, "model_path", &text, e);
+    if (error == OK) {
+        error = model_resolve(given ? given->model_path : text.data ? text.data : "", out, e);
+    }
+    if (error == OK && !file_exists(out)) {
+        error = err_set(e, ERR_NOT_FOUND,
+                        "%s: the run's base model is not there (any more); --set model.path=FILE "
+                        "says where it is",
+                        out);
+    }
+    config_free(&given);
+    str_free(&text);
+    return error;
+}
 
 static enum err read_all(struct journal *j, const char *run, const char *const *sets, int n_sets,
                          struct run_info *out, struct errbuf *e)
@@ -28,10 +55,7 @@ static enum err read_all(struct journal *j, const char *run, const char *const *
     }
     str_clear(&text);
     if (error == OK) {
-        error = journal_meta_get(j, "model_path", &text, e);
-    }
-    if (error == OK) {
-        error = model_resolve(text.data ? text.data : "", out->model, e);
+        error = run_info_model(j, sets, n_sets, out->model, e);
     }
     if (error == OK) {
         error = journal_meta_get(j, "fixed", &out->adapter, e);

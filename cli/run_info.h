@@ -7,6 +7,7 @@
 #include "common/base/file.h"
 #include "common/base/str.h"
 #include "coordinator/config.h"
+#include "coordinator/journal.h"
 #include "coordinator/values.h"
 
 struct run_info {
@@ -19,6 +20,12 @@ struct run_info {
 /* sets, n_sets of them, override the run's settings. ERR_REFUSED: the run has no values. */
 MUST_USE enum err run_info_open(const char *run, const char *const *sets, int n_sets,
                                 struct run_info *out, struct errbuf *e);
+
+/* out = where the base model of a run is: what the last "model.path=..." of the sets says, else
+ * where the run found it. ERR_NOT_FOUND, with the mend, when it is not there any more. */
+MUST_USE enum err run_info_model(struct journal *j, const char *const *sets, int n_sets,
+                                 char out[FILE_PATH_BYTES], struct errbuf *e);
+
 void run_info_close(struct run_info *info); /* fine on a zeroed struct */
 
 #endif

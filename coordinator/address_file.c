@@ -6,10 +6,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "common/base/failpoint.h"
 #include "common/base/str.h"
+
+enum { BASE_BYTES = 60 }; /* of a folder below which a socket's name fits */
 
 static enum err default_address(const char *folder, const char *name, char out[ADDRESS_BYTES])
 {
@@ -17,18 +21,43 @@ static enum err default_address(const char *folder, const char *name, char out[A
     return n > 0 && n < ADDRESS_BYTES ? address_check_bind(out, false, NULL) : ERR_RANGE;
 }
 
+/* Some file systems (shared folders of a container's host, CIFS) hold no sockets. */
+static bool takes_sockets(const char *folder)
+{
+    struct sockaddr_un name = {.sun_family = AF_UNIX};
+    int n = snprintf(name.sun_path, sizeof name.sun_path, "%s/%ld.sock", folder, (long)getpid());
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    bool bound = fd >= 0 && n > 0 && (size_t)n < sizeof name.sun_path &&
+                 bind(fd, (const struct sockaddr *)&name, sizeof name) == 0;
+    if (bound) {
+        (void)unlink(name.sun_path);
+    }
+    if (fd >= 0) {
+        (void)close(fd);
+    }
+    return bound;
+}
+
 static enum err make_folder(struct address_file *a, struct errbuf *e)
 {
-    const char *base = getenv("XDG_RUNTIME_DIR");
-    (void)snprintf(a->folder, sizeof a->folder, "%s/pft-XXXXXX",
-                   base && base[0] == '/' && access(base, W_OK) == 0 && strlen(base) < 60 ? base
-                                                                                          : "/tmp");
-    if (!mkdtemp(a->folder)) {
-        enum err error = err_from_errno(errno);
-        a->folder[0] = '\0';
-        return err_set(e, error, "cannot make a folder for the sockets: %s", strerror(errno));
+    const char *const places[] = {getenv("XDG_RUNTIME_DIR"), getenv("TMPDIR"), "/tmp"};
+    int errnum = 0;
+    for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
+        const char *base = places[i];
+        if (!base || base[0] != '/' || strlen(base) > BASE_BYTES) {
+            continue;
+        }
+        (void)snprintf(a->folder, sizeof a->folder, "%s/pft-XXXXXX", base);
+        if (mkdtemp(a->folder) && takes_sockets(a->folder)) {
+            return OK;
+        }
+        errnum = errno;
+        (void)rmdir(a->folder); /* it may not be there */
     }
-    return OK;
+    a->folder[0] = '\0';
+    return err_set(e, err_from_errno(errnum),
+                   "cannot make a folder for the sockets in XDG_RUNTIME_DIR, TMPDIR or /tmp: %s",
+                   strerror(errnum));
 }
 
 enum err address_file_choose(const char *run, const char *jobs, const char *status, bool keys,
@@ -44,7 +73,7 @@ enum err address_file_choose(const char *run, const char *jobs, const char *stat
         return error;
     }
     bool fits = default_address(real, "jobs.sock", a->jobs) == OK &&
-                default_address(real, "status.sock", a->status) == OK;
+                default_address(real, "status.sock", a->status) == OK && takes_sockets(real);
     if (!fits && (!jobs || !status)) {
         error = make_folder(a, e);
         if (error == OK && (default_address(a->folder, "jobs.sock", a->jobs) != OK ||

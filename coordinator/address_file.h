@@ -1,6 +1,6 @@
 /* address_file.h - where a coordinator listens: the default addresses of a run folder, and
  * RUN/address.json {"jobs", "status", "pid"}, which tells the others. Owns: that file and a socket
- * folder made when the run's path is too long for a socket. Blocks on the disk; start and end. */
+ * folder made when none can lie in the run's. Blocks on the disk; start and end. */
 #ifndef PFT_ADDRESS_FILE_H
 #define PFT_ADDRESS_FILE_H
 
@@ -18,7 +18,8 @@ struct address_file {
 };
 
 /* Given addresses are taken as they are; NULL means RUN/jobs.sock and RUN/status.sock, or, when
- * those do not fit a socket's name, a new 0700 folder in $XDG_RUNTIME_DIR or /tmp. The run folder
+ * those do not fit a socket's name, are no UTF-8 or lie where no socket can, a new 0700 folder in
+ * $XDG_RUNTIME_DIR, $TMPDIR or /tmp. The run folder
  * must exist. keys: addresses beyond loopback are fine. */
 MUST_USE enum err address_file_choose(const char *run, const char *jobs, const char *status,
                                       bool keys, struct address_file *a, struct errbuf *e);

@@ -10,7 +10,8 @@ void config_docs(struct str *out)
                  "KEY=VALUE` changes one. A key\nthat is not listed here, or a value out of its "
                  "bounds, is refused with file, line and the nearest valid name.\nPaths count from "
                  "the config's folder (those of `--set` from the current one) and may begin with a "
-                 "variable:\n`$PFT_VCD_DIR/vcd_train.json`. Anchors, aliases, tags and duplicate "
-                 "keys are refused.\n\n");
+                 "variable:\n`$PFT_VCD_DIR/vcd_train.json`; one that `--set` replaces is not "
+                 "looked at. `null` and `~` stand for nothing. Anchors, aliases,\ntags and "
+                 "duplicate keys are refused.\n\n");
     conf_docs(config_schema(), out);
 }

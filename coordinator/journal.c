@@ -142,6 +142,9 @@ static enum err open_db(struct journal *j, int flags, struct errbuf *e)
     if (error != OK) {
         return error;
     }
+    if (!(flags & SQLITE_OPEN_CREATE) && access(path, R_OK) != 0 && errno != ENOENT) {
+        return err_set(e, err_from_errno(errno), "%s: cannot be read: %s", path, strerror(errno));
+    }
     if (!(flags & SQLITE_OPEN_CREATE) && !file_exists(path)) {
         return err_set(e, ERR_NOT_FOUND, "%s: holds no run (there is no run.db in it)", j->folder);
     }

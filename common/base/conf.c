@@ -20,6 +20,8 @@ struct reading {
     void *block;
     struct conf_origins *origins;
     uint32_t lines[CONF_KEYS_MAX]; /* where a key was given; 0 = not yet */
+    const char *const *sets;       /* what overrides it */
+    int n_sets;
 };
 
 int conf_find(const struct conf_schema *schema, const char *name)
@@ -119,6 +121,18 @@ static enum err read_list(struct reading *r, const struct conf_key *key, struct 
     }
 }
 
+/* A path that --set replaces is not looked at: it may name a variable that is set nowhere. */
+static bool is_replaced(const struct conf_key *key, const char *const *sets, int n_sets)
+{
+    const size_t n = strlen(key->name);
+    for (int i = 0; i < n_sets && key->type == CONF_PATH; i++) {
+        if (strncmp(sets[i], key->name, n) == 0 && sets[i][n] == '=') {
+            return true;
+        }
+    }
+    return false;
+}
+
 static enum err read_value(struct reading *r, int index, const struct yaml_item *at,
                            struct errbuf *e)
 {
@@ -143,6 +157,9 @@ static enum err read_value(struct reading *r, int index, const struct yaml_item 
     if (item.kind != YAML_ITEM_SCALAR ||
         (empty && key->type != CONF_TEXT && key->type != CONF_PATH)) {
         return wrong_kind(r, key, &item, e);
+    }
+    if (is_replaced(key, r->sets, r->n_sets)) {
+        return OK;
     }
     return at_place(r, &item, conf_value_set(key, r->block, item.text, item.bytes, r->folder, e),
                     e);
@@ -237,10 +254,12 @@ static enum err read_defaults(const struct conf_schema *schema, void *block,
     return OK;
 }
 
-static enum err apply_set(const struct conf_schema *schema, void *block, const char *set,
-                          struct conf_origins *origins, struct errbuf *e)
+/* The first of the sets; the others override it. */
+static enum err apply_set(const struct conf_schema *schema, void *block, const char *const *sets,
+                          int n_sets, struct conf_origins *origins, struct errbuf *e)
 {
     char quoted[QUOTE_BYTES];
+    const char *set = sets[0];
     const char *equals = strchr(set, '=');
     if (!equals) {
         return err_set(e, ERR_USAGE, "--set %s: expected KEY=VALUE",
@@ -255,6 +274,9 @@ static enum err apply_set(const struct conf_schema *schema, void *block, const c
         return err_set(e, ERR_NOT_FOUND, "--set: unknown key %s; %s",
                        quote(name, strlen(name), quoted), suggest(schema, name, false, hint));
     }
+    if (is_replaced(&schema->keys[index], sets + 1, n_sets - 1)) {
+        return OK;
+    }
     (void)snprintf(origins->place[index], sizeof origins->place[index], "--set %.80s", name);
     enum err error =
         conf_value_set(&schema->keys[index], block, equals + 1, strlen(equals + 1), ".", e);
@@ -268,8 +290,13 @@ enum err conf_read(const struct conf_schema *schema, void *block, const char *te
     CHECK(schema->n_keys <= CONF_KEYS_MAX && schema->n_sections <= 32);
     enum err error = read_defaults(schema, block, origins, e);
     if (error == OK && bytes > 0) {
-        struct reading r = {
-            .schema = schema, .name = name, .folder = folder, .block = block, .origins = origins};
+        struct reading r = {.schema = schema,
+                            .name = name,
+                            .folder = folder,
+                            .block = block,
+                            .origins = origins,
+                            .sets = sets,
+                            .n_sets = n_sets};
         error = yaml_reader_open(name, text, bytes, &r.yaml, e);
         if (error == OK) {
             error = read_root(&r, e);
@@ -277,7 +304,7 @@ enum err conf_read(const struct conf_schema *schema, void *block, const char *te
         yaml_reader_close(&r.yaml);
     }
     for (int i = 0; i < n_sets && error == OK; i++) {
-        error = apply_set(schema, block, sets[i], origins, e);
+        error = apply_set(schema, block, sets + i, n_sets - i, origins, e);
     }
     return error;
 }

@@ -59,7 +59,8 @@ struct conf_origins {
 
 /* Fills *block (zeroed, laid out as the schema says) with defaults, then with what text says, then
  * with sets ("lora.r=8"). name stands in messages; relative paths of the text count from folder,
- * those of sets from the current one. On an error block holds only what conf_free can free. */
+ * those of sets from the current one. A path that a (later) set replaces is not looked at. On an
+ * error block holds only what conf_free can free. */
 MUST_USE enum err conf_read(const struct conf_schema *schema, void *block, const char *text,
                             size_t bytes, const char *name, const char *folder,
                             const char *const *sets, int n_sets, struct conf_origins *origins,

@@ -279,17 +279,27 @@ static enum err set_text(const struct conf_key *key, void *at, const char *text,
     return store_text(key, at, text, bytes, e);
 }
 
+/* As YAML 1.2 writes them. */
+static enum err set_bool(const struct conf_key *key, bool *at, const char *text, size_t bytes,
+                         struct errbuf *e)
+{
+    static const char *const words[] = {"true", "True", "TRUE", "false", "False", "FALSE"};
+    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
+        if (strcmp(text, words[i]) == 0) {
+            *at = i < 3;
+            return OK;
+        }
+    }
+    return refuse(key, ERR_PARSE, text, bytes, "is neither", e);
+}
+
 enum err conf_value_set(const struct conf_key *key, void *block, const char *text, size_t bytes,
                         const char *folder, struct errbuf *e)
 {
     void *at = slot(key, block);
     switch (key->type) {
     case CONF_BOOL:
-        if (strcmp(text, "true") != 0 && strcmp(text, "false") != 0) {
-            return refuse(key, ERR_PARSE, text, bytes, "is neither", e);
-        }
-        *(bool *)at = text[0] == 't';
-        return OK;
+        return set_bool(key, at, text, bytes, e);
     case CONF_U32:
     case CONF_U64:
     case CONF_F32:

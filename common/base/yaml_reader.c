@@ -128,12 +128,23 @@ static enum err open_level(struct yaml_reader *r, struct yaml_item *item, enum y
     return OK;
 }
 
+/* YAML's own words for "nothing". */
+static bool is_null(const char *text)
+{
+    return strcmp(text, "~") == 0 || strcmp(text, "null") == 0 || strcmp(text, "Null") == 0 ||
+           strcmp(text, "NULL") == 0;
+}
+
 static enum err take_scalar(struct yaml_reader *r, struct yaml_item *item, struct errbuf *e)
 {
     item->kind = YAML_ITEM_SCALAR;
     item->text = (const char *)r->event.data.scalar.value;
     item->bytes = r->event.data.scalar.length;
     item->plain = r->event.data.scalar.style == YAML_PLAIN_SCALAR_STYLE;
+    if (item->plain && is_null(item->text)) {
+        item->text = "";
+        item->bytes = 0;
+    }
     if (memchr(item->text, '\0', item->bytes)) {
         return yaml_reader_fail(r, item, e, "the text holds a NUL character");
     }
@@ -216,7 +227,9 @@ const char *yaml_item_describe(const struct yaml_item *item, char out[96])
 {
     static const char *const names[] = {"a text", "a mapping",         "the end of a mapping",
                                         "a list", "the end of a list", "the end of the file"};
-    if (item->kind == YAML_ITEM_SCALAR) {
+    if (item->kind == YAML_ITEM_SCALAR && item->plain && item->bytes == 0) {
+        (void)snprintf(out, 96, "nothing");
+    } else if (item->kind == YAML_ITEM_SCALAR) {
         char quoted[QUOTE_BYTES];
         (void)snprintf(out, 96, "the text %s", quote(item->text, item->bytes, quoted));
     } else {

@@ -25,7 +25,7 @@ struct yaml_item {
     enum yaml_item_kind kind;
     const char *text; /* scalars: NUL-terminated, valid until the next yaml_reader_next */
     size_t bytes;
-    bool plain;            /* not quoted, no block scalar */
+    bool plain;            /* not quoted, no block scalar; null and ~ are "" */
     uint32_t line, column; /* from 1 */
 };
 

@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "common/text/utf8.h"
+
 static const char IPC[] = "ipc://";
 static const char TCP[] = "tcp://";
 static const char TENSORS[] = ".tensors";
@@ -13,6 +15,17 @@ static const char TENSORS[] = ".tensors";
 const char *address_ipc_path(const char *address)
 {
     return strncmp(address, IPC, sizeof IPC - 1) == 0 ? address + sizeof IPC - 1 : NULL;
+}
+
+static bool is_utf8(const char *text)
+{
+    size_t left = strlen(text);
+    size_t n = 1;
+    uint32_t code;
+    for (; left > 0 && n > 0; text += n, left -= n) {
+        n = utf8_get(text, left, &code);
+    }
+    return left == 0;
 }
 
 static enum err check_ipc(const char *address, const char *path, struct errbuf *e)
@@ -29,7 +42,11 @@ static enum err check_ipc(const char *address, const char *path, struct errbuf *
                        "shorter one",
                        address, strlen(path), ADDRESS_IPC_PATH_BYTES - (sizeof TENSORS - 1));
     }
-    return OK;
+    return is_utf8(path) ? OK
+                         : err_set(e, ERR_USAGE,
+                                   "%s: the path is no UTF-8, which address.json needs; use "
+                                   "another one",
+                                   address);
 }
 
 /* tcp://host:port -> host, port; port 0 stands for "*". */

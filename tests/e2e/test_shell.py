@@ -1,13 +1,15 @@
 """The programs in ordinary shells: closed standard streams, a full stdout, --out on what is no regular
 file, a parent that dies. Standard library only; every wait is for a condition."""
+import glob
 import json
 import os
+import shutil
 import signal
 import stat
 import subprocess
 import unittest
 
-from fleet import BIN, FleetCase, MODEL, ROOT, SLOW, wait_for
+from fleet import BIN, FleetCase, MODEL, OTHER_MODEL, ROOT, SLOW, wait_for
 
 VALUES = os.path.join(ROOT, "configs", "values", "vcd.yaml")
 DATA = os.path.join(ROOT, "data", "starter_test.json")
@@ -37,7 +39,7 @@ class ShellCase(FleetCase):
     def shell(self, line, *args, **more):
         """`line` in sh with "$@" = args, in the test's folder."""
         return subprocess.run(["sh", "-c", line, "sh", *args], cwd=self.folder, stdin=subprocess.DEVNULL,
-                              capture_output=True, text=True, timeout=TIMEOUT, check=False, **more)
+                              capture_output=True, text=True, errors="replace", timeout=TIMEOUT, check=False, **more)
 
     def write(self, name, value):
         path = os.path.join(self.folder, name)
@@ -137,8 +139,7 @@ class Parents(ShellCase):
         with subprocess.Popen(words, env={**os.environ, "TMPDIR": scratch}, stdin=subprocess.PIPE,
                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as chat:
             try:
-                wait_for("a worker at work", lambda: any(
-                    os.path.exists(os.path.join(scratch, name, "logs", "worker-1.log")) for name in os.listdir(scratch)))
+                wait_for("a worker at work", lambda: glob.glob(os.path.join(scratch, "*", "logs", "worker-1.log")))
                 children = children_of(chat.pid)
             finally:
                 chat.kill()
@@ -149,6 +150,62 @@ class Parents(ShellCase):
         ended = self.shell('TMPDIR=/nowhere/at/all "$@"', PFT, "generate", "--model", MODEL, "--prompt", "hi")
         self.assertEqual(ended.returncode, 1)
         self.assertIn("/nowhere/at/all: no folder can be made there: No such file or directory", ended.stderr)
+
+
+class Places(ShellCase):
+    def short_run(self, run, *args, **more):
+        return self.shell('"$@"', PFT, "run", self.config, "--set", "train.max_steps=1", "--out", run, *args, **more)
+
+    def test_a_base_model_that_moved_is_named_and_used_by_every_command(self):
+        model, elsewhere = os.path.join(self.folder, "model"), os.path.join(self.folder, "elsewhere")
+        shutil.copytree(MODEL, model)
+        made = self.short_run("r", "--workers", "1", "--set", f"model.path={model}")
+        self.assertEqual(made.returncode, 0, made.stderr[-2000:])
+        os.rename(model, elsewhere)
+        history = self.write("h.json", [{"scenario": "Rain is near.", "options": ["Go now.", "Wait."], "choice": 1}])
+        commands = [["eval", "r", "--data", DATA, "--limit", "2", "--workers", "1"],
+                    ["generate", "r", "--prompt", "hi", "--max-new-tokens", "2", "--workers", "1"],
+                    ["infer", "r", "--history", history, "--workers", "1"],
+                    ["export", "r", "--format", "peft", "--out", "x"]]
+        for words in commands:
+            missing = self.shell('"$@"', PFT, *words)
+            self.assertEqual(missing.returncode, 1, words)
+            self.assertIn("--set model.path=FILE says where it is", missing.stderr, words)
+            found = self.shell('"$@"', PFT, *words, "--set", "model.path=elsewhere")
+            self.assertEqual(found.returncode, 0, f"{words}: {found.stderr[-2000:]}")
+        other = self.shell('"$@"', PFT, *commands[3], "--set", f"model.path={OTHER_MODEL}")
+        self.assertEqual(other.returncode, 3)
+        self.assertEqual(self.shell('"$@"', PFT, *commands[3], "--set", "lora.r=2").returncode, 2)
+
+    def test_as_many_workers_start_as_there_are_cores_to_use(self):
+        core = min(os.sched_getaffinity(0))
+        made = self.short_run("r", preexec_fn=lambda: os.sched_setaffinity(0, [core]))
+        self.assertEqual(made.returncode, 0, made.stderr[-2000:])
+        logs = [name for name in os.listdir(os.path.join(self.folder, "r", "logs")) if name.startswith("worker")]
+        self.assertEqual(logs, ["worker-1.log"])
+
+    def test_a_path_that_is_no_utf_8_holds_a_run_all_the_same(self):
+        made = self.short_run(b"r-\xff\xfe", "--workers", "1")
+        self.assertEqual(made.returncode, 0, made.stderr[-2000:])
+        self.assertTrue(os.path.exists(os.path.join(os.fsencode(self.folder), b"r-\xff\xfe", b"report.md")))
+
+    def test_a_run_of_somebody_else_is_told_as_no_permission(self):
+        made = self.short_run("r", "--workers", "1")
+        self.assertEqual(made.returncode, 0, made.stderr[-2000:])
+        as_other = {}
+        if os.getuid() == 0:
+            os.chmod(self.folder, 0o755)
+            as_other = {"user": 65534, "group": 65534, "extra_groups": []}
+        else:
+            os.chmod(os.path.join(self.folder, "r"), 0)
+        try:
+            for words in (["eval", "r"], ["export", "r", "--out", "x"], ["status", "r"],
+                          ["run", self.config, "--out", "r", "--resume"]):
+                denied = self.shell('"$@"', PFT, *words, **as_other)
+                self.assertEqual(denied.returncode, 1, words)
+                self.assertIn("Permission denied", denied.stderr, words)
+        finally:
+            os.chmod(os.path.join(self.folder, "r"), 0o700)
 
 
 if __name__ == "__main__":

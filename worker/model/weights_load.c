@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "common/base/check.h"
+#include "common/base/cpus.h"
 #include "common/base/mem.h"
 #include "common/format/model_file.h"
 #include "worker/model/weights.h"
@@ -156,8 +157,7 @@ static void run(struct load *load, unsigned n_threads)
     pthread_t threads[THREADS_MAX];
     unsigned started = 0;
     if (n_threads == 0) {
-        long cores = sysconf(_SC_NPROCESSORS_ONLN);
-        n_threads = cores > 0 ? (unsigned)cores : 1;
+        n_threads = cpus_usable("");
     }
     n_threads = n_threads < THREADS_MAX ? n_threads : THREADS_MAX;
     while (started + 1 < n_threads && started + 1 < load->n_pieces &&

@@ -76,6 +76,23 @@ static void test_a_path_too_long_for_a_socket_gets_a_private_folder(void **state
                      ERR_REFUSED);
 }
 
+static void test_sockets_lie_elsewhere_where_the_run_folder_can_hold_none(void **state)
+{
+    struct place *p = *state;
+    struct address_file a;
+    struct errbuf e;
+    (void)snprintf(p->run, sizeof p->run, "%s/no-utf8-\xff", p->root);
+    assert_int_equal(file_make_folder(p->run, &e), OK);
+    const char *const folders[] = {p->run, "/proc/self"}; /* no socket can be bound below /proc */
+    for (size_t i = 0; i < 2; i++) {
+        assert_int_equal(address_file_choose(folders[i], NULL, NULL, false, &a, &e), OK);
+        assert_string_not_equal(a.folder, "");
+        assert_int_equal(strncmp(a.jobs + strlen("ipc://"), a.folder, strlen(a.folder)), 0);
+        address_file_remove(&a, false);
+        assert_int_equal(access(a.folder, F_OK), -1);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -83,6 +100,8 @@ int main(void)
                                         setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_path_too_long_for_a_socket_gets_a_private_folder,
                                         setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            test_sockets_lie_elsewhere_where_the_run_folder_can_hold_none, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -220,7 +220,7 @@ static void test_texts_that_are_no_value_of_the_type_are_refused(void **state)
     expect_refused("net:\n  rank: [1]\n", ERR_PARSE,
                    "dir/x.yaml:2:9: net.rank: expected a whole number, 1 to 64, found a list");
     expect_refused("net:\n  rank:\n", ERR_PARSE,
-                   "dir/x.yaml:2:8: net.rank: expected a whole number, 1 to 64, found the text ''");
+                   "dir/x.yaml:2:8: net.rank: expected a whole number, 1 to 64, found nothing");
     expect_set_refused("run.text=a\xff", ERR_PARSE,
                        "--set: run.text: 'a\xff' is no UTF-8: expected a text of at most 20 bytes");
 }
@@ -294,6 +294,57 @@ static void test_paths_take_a_whole_variable_at_their_start_alone(void **state)
     assert_int_equal(read_text("", 0, "run.path=/a/$CONF_TEST_DIR", &b, &e), OK);
     assert_string_equal(b.path, "/a/$CONF_TEST_DIR");
     conf_free(&schema, &b);
+}
+
+static void test_a_path_that_is_replaced_may_name_a_variable_that_is_not_set(void **state)
+{
+    (void)state;
+    static const char text[] = "run.path: $PFT_TEST_UNSET/a\n";
+    struct block b;
+    struct errbuf e;
+    static struct conf_origins origins;
+    assert_int_equal(unsetenv("PFT_TEST_UNSET"), 0);
+    assert_int_equal(read_text(text, sizeof text - 1, NULL, &b, &e), ERR_NOT_FOUND);
+    conf_free(&schema, &b);
+    assert_int_equal(read_text(text, sizeof text - 1, "run.path=/there", &b, &e), OK);
+    assert_string_equal(b.path, "/there");
+    conf_free(&schema, &b);
+    assert_int_equal(read_text(text, sizeof text - 1, "run.pat=/there", &b, &e), ERR_NOT_FOUND);
+    conf_free(&schema, &b);
+    const char *const sets[] = {"run.path=$PFT_TEST_UNSET/b", "run.path=/last"};
+    b = (struct block){0};
+    assert_int_equal(
+        conf_read(&schema, &b, text, sizeof text - 1, "x.yaml", "/base", sets, 2, &origins, &e),
+        OK);
+    assert_string_equal(b.path, "/last");
+    conf_free(&schema, &b);
+}
+
+static void test_words_of_yaml_for_truth_and_nothing_are_known(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        bool flag;
+    } fine[] = {{"strict: True\n", true},
+                {"strict: FALSE\n", false},
+                {"strict: False\nrun: {text: ~, path: null}\n", false},
+                {"strict: true\nrun: Null\n", true}};
+    struct block b;
+    struct errbuf e;
+    for (size_t i = 0; i < sizeof fine / sizeof fine[0]; i++) {
+        assert_int_equal(read_text(fine[i].text, strlen(fine[i].text), NULL, &b, &e), OK);
+        assert_int_equal(b.flag, fine[i].flag);
+        assert_string_equal(b.text, "");
+        assert_string_equal(b.path, "");
+        conf_free(&schema, &b);
+    }
+    static const char quoted[] = "run: {text: 'null'}\n";
+    assert_int_equal(read_text(quoted, sizeof quoted - 1, NULL, &b, &e), OK);
+    assert_string_equal(b.text, "null");
+    conf_free(&schema, &b);
+    expect_refused("net.rank: ~\n", ERR_PARSE,
+                   "dir/x.yaml:1:11: net.rank: expected a whole number, 1 to 64, found nothing");
 }
 
 static void test_a_dump_reads_back_as_the_same_settings(void **state)
@@ -402,6 +453,8 @@ int main(void)
         cmocka_unit_test(test_what_settings_have_no_use_for_in_yaml_is_refused),
         cmocka_unit_test(test_deep_nesting_and_large_files_are_refused),
         cmocka_unit_test(test_paths_take_a_whole_variable_at_their_start_alone),
+        cmocka_unit_test(test_a_path_that_is_replaced_may_name_a_variable_that_is_not_set),
+        cmocka_unit_test(test_words_of_yaml_for_truth_and_nothing_are_known),
         cmocka_unit_test(test_a_dump_reads_back_as_the_same_settings),
         cmocka_unit_test(test_the_sample_file_holds_the_defaults_and_reads_back),
         cmocka_unit_test(test_every_truncation_of_a_file_ends_in_settings_or_a_message),

@@ -32,7 +32,7 @@ static void test_beyond_loopback_and_socket_files_nothing_is_bound_without_keys(
     assert_int_equal(address_check_bind("tcp://127.0.0.1:*", true, &e), OK);
     const char *wrong[] = {"",           "tcp://127.0.0.1",      "tcp://127.0.0.1:0", "ipc://",
                            "ipc://@abc", "tcp://127.0.0.1:x",    "udp://127.0.0.1:4", "tcp://:5",
-                           "inproc://x", "tcp://127.0.0.1:65535"};
+                           "inproc://x", "tcp://127.0.0.1:65535", "ipc:///a\xff"};
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
         assert_int_equal(address_check_bind(wrong[i], false, &e), ERR_USAGE);
     }
