@@ -153,7 +153,14 @@ void status_json(const struct status *s, struct str *out)
     add_number(out, "utilisation", s->utilisation);
     str_addf(out, ",\"units\":{\"queued\":%u,\"leased\":%u,\"done\":%" PRIu64 "}", s->units_queued,
              s->units_leased, s->units_done);
-    str_addf(out, ",\"useful_slots\":%u,\"refused\":%" PRIu64 ",\"workers\":[", s->useful_slots,
+    str_addf(out, ",\"audit\":{\"confirmed\":%" PRIu64 ",\"unconfirmed\":%" PRIu64 ",\"suspects\":",
+             s->audits_confirmed, s->audits_unconfirmed);
+    if (s->suspects[0]) {
+        add_text(out, "", s->suspects);
+    } else {
+        str_add(out, "null");
+    }
+    str_addf(out, "},\"useful_slots\":%u,\"refused\":%" PRIu64 ",\"workers\":[", s->useful_slots,
              s->refused);
     for (uint32_t i = 0; i < s->n_workers; i++) {
         const struct status_worker *w = &s->workers[i];
@@ -218,6 +225,13 @@ void status_table(const struct status *s, struct str *out)
              " of the slots' time\nunits    %u queued, %u leased, %" PRIu64
              " done; %u slots are useful\n",
              s->units_queued, s->units_leased, s->units_done, s->useful_slots);
+    if (s->audits_confirmed + s->audits_unconfirmed > 0) {
+        str_addf(out, "audits   %" PRIu64 " units confirmed, %" PRIu64 " without a second host\n",
+                 s->audits_confirmed, s->audits_unconfirmed);
+    }
+    if (s->suspects[0]) {
+        str_addf(out, "SUSPECT  %s\n", s->suspects);
+    }
     if (s->refused > 0) {
         str_addf(out, "refused  %" PRIu64 " connections (no key, a wrong one, too many bytes)\n",
                  s->refused);

@@ -1,6 +1,7 @@
 /* audit.c - a keyed hash per unit, and a record per worker name. */
 #include "coordinator/audit.h"
 
+#include <inttypes.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <string.h>
@@ -19,9 +20,7 @@ struct record {
     char name[ROSTER_NAME_BYTES];
     uint64_t worker; /* its last session */
     uint64_t since;  /* first step that holds an unproven result; AUDIT_NEVER: none does */
-    uint64_t last;   /* and the last one */
     uint64_t good;   /* step of its last good audit */
-    uint64_t units;  /* unproven ones */
     bool lost;
 };
 
@@ -111,13 +110,11 @@ uint64_t audit_joined(struct audit *a, uint64_t worker, const char *name)
     return before;
 }
 
-void audit_counted(struct audit *a, uint64_t worker, uint64_t step, uint32_t units)
+void audit_counted(struct audit *a, uint64_t worker, uint64_t step)
 {
     struct record *r = find(a, worker);
     if (r) {
         r->since = r->since < step ? r->since : step;
-        r->last = step;
-        r->units += units;
     }
 }
 
@@ -126,7 +123,6 @@ void audit_passed(struct audit *a, uint64_t worker, uint64_t step)
     struct record *r = find(a, worker);
     if (r) {
         r->since = AUDIT_NEVER;
-        r->units = 0;
         r->good = step;
     }
 }
@@ -152,9 +148,44 @@ bool audit_suspects(const struct audit *a, uint64_t worker, uint64_t open,
     if (!r || r->since >= open) {
         return false;
     }
-    *out = (struct audit_suspects){.from = r->since,
-                                   .to = r->last < open ? r->last : open - 1,
-                                   .good = r->good,
-                                   .units = r->units};
+    *out = (struct audit_suspects){.from = r->since, .to = open - 1, .good = r->good};
     return true;
+}
+
+void audit_dump(const struct audit *a, struct str *out)
+{
+    for (uint32_t i = 0; i < a->n_records; i++) {
+        const struct record *r = &a->records[i];
+        if (r->since != AUDIT_NEVER || r->good != AUDIT_NEVER || r->lost) {
+            str_addf(out, "%s %" PRIu64 " %" PRIu64 " %d\n", r->name, r->since, r->good, r->lost);
+        }
+    }
+}
+
+enum err audit_load(struct audit *a, const char *text)
+{
+    static_assert(ROSTER_NAME_BYTES == 64, "the width below is that of a name");
+    for (const char *line = text; *line != '\0' && a->n_records < AUDIT_RECORDS;) {
+        struct record r = {.worker = 0};
+        int lost = 0;
+        int used = 0;
+        if (sscanf(line, "%63s %" SCNu64 " %" SCNu64 " %d%n", r.name, &r.since, &r.good, &lost,
+                   &used) != 4 ||
+            line[used] != '\n' || lost < 0 || lost > 1) {
+            return ERR_PARSE;
+        }
+        r.lost = lost == 1;
+        a->records[a->n_records++] = r;
+        line += used + 1;
+    }
+    return OK;
+}
+
+void audit_go_back(struct audit *a, uint64_t step)
+{
+    for (uint32_t i = 0; i < a->n_records; i++) {
+        struct record *r = &a->records[i];
+        r->since = r->since < step ? r->since : AUDIT_NEVER;
+        r->good = r->good < step ? r->good : AUDIT_NEVER;
+    }
 }

@@ -24,6 +24,7 @@
 #include <stdint.h>
 
 #include "common/base/err.h"
+#include "common/base/str.h"
 
 enum { AUDIT_SECRET_BYTES = 16, AUDIT_RECORDS = 4096 };
 #define AUDIT_NEVER UINT64_MAX
@@ -43,8 +44,8 @@ uint32_t audit_alone(const struct audit *a, const uint64_t *units, uint32_t n);
 
 /* A session of the worker of that name begins; the id of the session before, 0 for none. */
 uint64_t audit_joined(struct audit *a, uint64_t worker, const char *name);
-/* Units of it went into the sum of a step and nobody repeated them. */
-void audit_counted(struct audit *a, uint64_t worker, uint64_t step, uint32_t units);
+/* A result of it went into the sum of a step and nobody repeated it. */
+void audit_counted(struct audit *a, uint64_t worker, uint64_t step);
 /* Another host gave the same for a unit of this step. */
 void audit_passed(struct audit *a, uint64_t worker, uint64_t step);
 /* It was found wrong. */
@@ -55,10 +56,16 @@ bool audit_distrusts(const struct audit *a, uint64_t worker);
 struct audit_suspects {
     uint64_t from, to; /* steps, both included */
     uint64_t good;     /* step of its last good audit; AUDIT_NEVER: there was none */
-    uint64_t units;
 };
 /* The steps before `open` that hold results of it since its last good audit; false: none does. */
 bool audit_suspects(const struct audit *a, uint64_t worker, uint64_t open,
                     struct audit_suspects *out);
+
+/* What is known of the workers, as text for run.db: a line of name, first unproven step, step of
+ * the last good audit (AUDIT_NEVER: none) and 1 if it lost one. load: before anybody joins;
+ * ERR_PARSE leaves what was read until then. go_back: steps from `step` on are no more. */
+void audit_dump(const struct audit *a, struct str *out);
+MUST_USE enum err audit_load(struct audit *a, const char *text);
+void audit_go_back(struct audit *a, uint64_t step);
 
 #endif

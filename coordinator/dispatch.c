@@ -42,6 +42,10 @@ enum err dispatch_new(const struct dispatch_config *cfg, struct dispatch **out)
         dispatch_free(&d);
         return error;
     }
+    if (cfg->audit_book && audit_load(d->audit, cfg->audit_book) != OK) {
+        dispatch_act(d, (struct dispatch_action){.act = DISPATCH_NOTE},
+                     "what run.db holds about earlier audits cannot be read");
+    }
     *out = d;
     return OK;
 }
@@ -533,6 +537,13 @@ const struct job *dispatch_job(const struct dispatch *d, uint64_t job)
 struct queue_counts dispatch_counts(const struct dispatch *d)
 {
     return queue_counts(d->queue);
+}
+
+void dispatch_audit_book(const struct dispatch *d, struct str *out)
+{
+    if (audit_on(d->audit)) {
+        audit_dump(d->audit, out);
+    }
 }
 
 const struct roster *dispatch_roster(const struct dispatch *d)

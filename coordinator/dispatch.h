@@ -53,6 +53,7 @@ struct dispatch_config {
     uint8_t probe[HASH_XXH128_BYTES];
     double audit_rate; /* audit.h; 0: off */
     uint8_t audit_secret[AUDIT_SECRET_BYTES];
+    const char *audit_book; /* of an earlier start (audit_load); NULL: none */
 };
 
 enum dispatch_act {
@@ -171,6 +172,8 @@ uint64_t dispatch_tick(struct dispatch *d, uint64_t now_ns);
 /* Reading: the job of an ASSIGN (units are indices of the batch), counts, workers. */
 const struct job *dispatch_job(const struct dispatch *d, uint64_t job);
 struct queue_counts dispatch_counts(const struct dispatch *d);
+/* What is known of the workers, for a later start (audit_dump). */
+void dispatch_audit_book(const struct dispatch *d, struct str *out);
 const struct roster *dispatch_roster(const struct dispatch *d);
 
 struct dispatch_stats {

@@ -268,6 +268,7 @@ static void on_stepped(struct phases *p, struct reducer_report *r)
     p->trained_tokens += (double)p->open.tokens;
     p->step = r->step + 1;
     p->step_open = false;
+    phases_keep_audits(p);
     enum err error = scribe_step(p->scribe, &step, r->gradient, &r->state);
     p->writes += error == OK;
     if (failed(p, error, "scribe")) {
@@ -492,6 +493,7 @@ struct server_events phases_events(struct phases *p)
                                   .counted = on_counted,
                                   .restart = on_restart,
                                   .batch_done = on_batch_done,
+                                  .suspect = phases_suspect,
                                   .stop = on_stop,
                                   .probe = on_probe,
                                   .status = phases_status,
@@ -510,6 +512,7 @@ enum err phases_open(struct start *start, const char *run, bool eval_only, struc
     p->run = run;
     p->eval_only = eval_only;
     p->loss = p->kl = NAN;
+    phases_audit_open(p);
     p->from_ms = clock_now_ms();
     p->committed = p->published = start->params->version;
     enum err error = params_snapshot(start->params, &p->last);
@@ -570,6 +573,7 @@ void phases_close(struct phases **phases, struct phases_outcome *outcome)
     if (p->held) {
         params_snapshot_release(p->held);
     }
+    str_free(&p->audits);
     batch_free(&p->open);
     batch_free(&p->coming);
     eval_free(&p->eval);

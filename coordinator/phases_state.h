@@ -65,7 +65,10 @@ struct phases {
     struct journal_cost cost; /* of the open step so far */
     struct board board;
     struct str json;
-    struct mailbox *questions; /* PHASE_ASK: lines, of asking */
+    struct str audits;              /* as last written to run.db */
+    uint64_t suspect_from;          /* UINT64_MAX: none */
+    char suspects[WIRE_TEXT_BYTES]; /* steps not to be trusted */
+    struct mailbox *questions;      /* PHASE_ASK: lines, of asking */
     struct ask_lines *asking;
     struct ask *ask;   /* the one that is open */
     struct ask *asked; /* the one before: its trees are borrowed until the next batch is open */
@@ -97,6 +100,11 @@ void phases_ask_leaves(struct phases *p, uint32_t tree, const double *leaf);
 void phases_ask_restart(struct phases *p);
 void phases_ask_done(struct phases *p);
 void phases_ask_close(struct phases *p);
+/* phases_audit.c: what earlier starts found; steps hold results of a worker that lost an audit;
+ * what is known of the workers is written down where it changed. */
+void phases_audit_open(struct phases *p);
+void phases_suspect(void *ctx, uint64_t from, uint64_t to, const char *text);
+void phases_keep_audits(struct phases *p);
 /* Publishes p->last and the vectors that steer behind it. */
 enum err phases_publish_steered(struct phases *p);
 /* The same with the vectors of a value (value_vectors.h; 0: none), as one version more. */

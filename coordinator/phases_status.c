@@ -64,6 +64,7 @@ void phases_status(void *ctx, struct status *status)
                    p->end == PHASES_FAILED ? p->why.text
                    : p->degraded           ? p->trouble
                                            : "");
+    (void)snprintf(status->suspects, sizeof status->suspects, "%s", p->suspects);
     status->step_open = p->step;
     status->step_committed = p->committed;
     status->step_total = s->steps;

@@ -288,6 +288,9 @@ static void add_training(const struct report_input *in, const char *start, struc
         str_addf(out, "%sKL to the base on the anchor's texts %.4f at most, %.4f at last\n", start,
                  in->most_kl, in->last_kl);
     }
+    if (in->suspects) {
+        str_addf(out, "%sSUSPECT: %s\n", start, in->suspects);
+    }
     str_addf(out, "%sevaluation %.0f s, everything %.0f s\n", start, in->eval_seconds,
              in->total_seconds);
 }

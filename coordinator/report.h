@@ -23,6 +23,7 @@ struct report_input {
     double first_loss, last_loss;
     bool anchored;
     double most_kl, last_kl; /* of the anchor, over the steps */
+    const char *suspects;    /* steps not to be trusted (audit.h), or NULL */
     double train_seconds, eval_seconds, total_seconds;
 };
 

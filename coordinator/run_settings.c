@@ -22,6 +22,7 @@ void run_settings_fill(struct run_settings *r, const struct start *start)
         .start = start->starts,
         .has_probe = start->has_probe,
         .audit_rate = s->cfg->audit_rate,
+        .audit_book = start->audits.data,
         .welcome = {.protocol = WIRE_PROTOCOL,
                     .lora_r = s->cfg->lora.r,
                     .lora_alpha = s->cfg->lora.alpha,

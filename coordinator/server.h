@@ -70,6 +70,7 @@ struct server_config {
     bool has_probe; /* known from an earlier start */
     uint8_t probe[WIRE_DIGEST_BYTES];
     double audit_rate;
+    const char *audit_book; /* of an earlier start; NULL: none */
 };
 
 /* What the owner of a server that outlives its tasks is told; ctx comes first. */
@@ -135,6 +136,8 @@ void server_pause(struct server *s, bool paused);
 /* No new jobs; workers are told to drain. */
 void server_drain(struct server *s);
 
+/* What is known of the workers' audits, to be kept for a later start. */
+void server_audit_book(const struct server *s, struct str *out);
 struct queue_counts server_counts(const struct server *s);
 uint32_t server_workers(const struct server *s);
 uint32_t server_slots(const struct server *s); /* of workers that take jobs */

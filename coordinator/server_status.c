@@ -72,6 +72,12 @@ void server_reply(struct server *s, const struct socket_route *route, struct sta
     wire_make_plain(status->run); /* a path, an error of the system: nobody could read the reply */
     wire_make_plain(status->text);
     wire_make_plain(status->answer);
+    wire_make_plain(status->suspects);
+    if (s->dispatch) {
+        struct dispatch_stats stats = dispatch_stats(s->dispatch);
+        status->audits_confirmed = stats.confirmed;
+        status->audits_unconfirmed = stats.unconfirmed;
+    }
     if (status->n_tasks == 0 && status->content_bytes == 0) {
         fill_workers(s, status);
     }

@@ -18,7 +18,8 @@ enum err server_task_open(struct server *s, const struct server_config *cfg,
                                        .epoch = (uint32_t)cfg->start,
                                        .payload_bytes = cfg->floats * sizeof(int64_t),
                                        .has_probe = cfg->has_probe,
-                                       .audit_rate = cfg->audit_rate};
+                                       .audit_rate = cfg->audit_rate,
+                                       .audit_book = cfg->audit_book};
     memcpy(dispatch.probe, cfg->probe, sizeof dispatch.probe);
     CHECK(getrandom(dispatch.audit_secret, sizeof dispatch.audit_secret, 0) ==
           (ssize_t)sizeof dispatch.audit_secret);
@@ -91,4 +92,9 @@ enum err server_open_standing(const struct server_doors *doors, const struct ser
 void server_waits_for(struct server *s, const char *why)
 {
     (void)snprintf(s->waits_for, sizeof s->waits_for, "%s", why);
+}
+
+void server_audit_book(const struct server *s, struct str *out)
+{
+    dispatch_audit_book(s->dispatch, out);
 }

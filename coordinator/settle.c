@@ -123,7 +123,7 @@ static void finish_job(struct dispatch *d, uint64_t worker, uint64_t id, uint32_
     const struct job *job = queue_job(d->queue, id);
     roster_done(d->roster, worker, job->n_units, job->rows, now_ns);
     if (d->kind == JOB_GRADIENT && !job->audit) {
-        audit_counted(d->audit, worker, d->stats.tag, job->n_units);
+        audit_counted(d->audit, worker, d->stats.tag);
     }
     settle_answer(d, worker, id, attempt, OK);
     screen_close(d->screen, id);

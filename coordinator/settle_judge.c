@@ -102,17 +102,17 @@ static void name_suspects(struct dispatch *d, uint64_t worker)
     if (!audit_suspects(d->audit, worker, d->stats.tag, &s)) {
         return;
     }
-    char good[64] = "none of its results was ever audited";
+    char good[64] = "it never passed one";
     if (s.good != AUDIT_NEVER) {
-        (void)snprintf(good, sizeof good, "its last good audit was in step %llu",
+        (void)snprintf(good, sizeof good, "its last good one was in step %llu",
                        (unsigned long long)s.good);
     }
     dispatch_act(
         d, (struct dispatch_action){.act = DISPATCH_SUSPECT, .tag = (uint32_t)s.from, .job = s.to},
-        "%llu units of %s in steps %llu to %llu were summed on its word alone (%s); "
-        "--resume --from-step %llu goes back before them",
-        (unsigned long long)s.units, dispatch_name(d, worker), (unsigned long long)s.from,
-        (unsigned long long)s.to, good, (unsigned long long)s.from);
+        "results of %s in steps %llu to %llu were summed on its word alone, and it lost an "
+        "audit (%s); --resume --from-step %llu goes back before them",
+        dispatch_name(d, worker), (unsigned long long)s.from, (unsigned long long)s.to, good,
+        (unsigned long long)s.from);
 }
 
 /* A worker computes wrongly. What of its results the open batch holds is not believed either: true

@@ -149,6 +149,12 @@ static enum err name_run(struct start *s, struct errbuf *e)
     if (error == OK && text.len == 2 * WIRE_DIGEST_BYTES) {
         s->has_probe = hash_from_hex(text.data, WIRE_DIGEST_BYTES, s->probe);
     }
+    if (error == OK) {
+        error = get(s->journal, "audits", &s->audits, e);
+    }
+    if (error == OK) {
+        error = get(s->journal, "suspects", &s->suspects, e);
+    }
     str_free(&text);
     return error;
 }
@@ -357,6 +363,8 @@ void start_free(struct start *s)
 {
     params_free(&s->params);
     score_book_free(&s->scores);
+    str_free(&s->audits);
+    str_free(&s->suspects);
     mem_free(s->steer);
     value_vectors_free(&s->value_vectors);
     journal_close(&s->journal);

@@ -4,7 +4,8 @@
  *
  * meta in run.db: run_id · config (dump) · values (text) · model_hash · model_name ·
  * model_quantisation · kernels · precision · fixed_text (what must not change) · fixed (its
- * SHA-256) · probe · starts
+ * SHA-256) · probe · starts ·
+ * audits · suspects (a step and a text, of audit.h)
  * evals in run.db: before · after (or eval) · reference · scores/... (score_book.h) */
 #ifndef PFT_START_H
 #define PFT_START_H
@@ -54,6 +55,8 @@ struct start {
     bool has_before, has_after; /* evaluations that run.db holds */
     bool has_probe;
     uint8_t probe[WIRE_DIGEST_BYTES];
+    struct str audits;   /* what earlier starts knew of the workers (audit.h) */
+    struct str suspects; /* first step, a space, text: steps not to be trusted; "" for none */
 };
 
 /* ERR_BUSY: another coordinator holds the folder. ERR_REFUSED: the folder holds a run and resume is

@@ -9,7 +9,7 @@
 #include "coordinator/report.h"
 
 struct texts {
-    struct str before, after, config, table, markdown;
+    struct str before, after, config, suspects, table, markdown;
     char adapter[FILE_PATH_BYTES], report[FILE_PATH_BYTES];
     char hash[HASH_SHA256_HEX];
 };
@@ -20,6 +20,16 @@ static enum err get_eval(struct journal *j, const char *name, struct str *out, c
 {
     enum err error = journal_eval_get(j, name, out, e);
     *json = error == OK ? out->data : NULL;
+    return error == ERR_NOT_FOUND ? OK : error;
+}
+
+/* Behind the number of the first of them. */
+static enum err get_suspects(struct journal *j, struct str *out, const char **text,
+                             struct errbuf *e)
+{
+    enum err error = journal_meta_get(j, "suspects", out, e);
+    const char *space = error == OK ? strchr(out->data, ' ') : NULL;
+    *text = space ? space + 1 : NULL;
     return error == ERR_NOT_FOUND ? OK : error;
 }
 
@@ -67,6 +77,9 @@ static enum err gather(struct start *start, const char *run, const struct phases
         error = add_steps(j, in, e);
     }
     if (error == OK) {
+        error = get_suspects(j, &t->suspects, &in->suspects, e);
+    }
+    if (error == OK) {
         error = file_join(t->adapter, run, "adapter", e);
     }
     if (error == OK) {
@@ -103,6 +116,7 @@ enum err summary_write(struct start *start, const char *run, const struct phases
     str_free(&t.before);
     str_free(&t.after);
     str_free(&t.config);
+    str_free(&t.suspects);
     str_free(&t.table);
     str_free(&t.markdown);
     return error;

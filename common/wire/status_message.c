@@ -110,6 +110,9 @@ static void pack_reply(const struct status *s, Pft__StatusReply *p)
     p->step_total = s->step_total;
     p->loss = s->loss;
     p->kl = s->kl;
+    p->suspects = wire_text(s->suspects);
+    p->audits_confirmed = s->audits_confirmed;
+    p->audits_unconfirmed = s->audits_unconfirmed;
     p->pairs_per_s = s->pairs_per_s;
     p->tokens_per_s = s->tokens_per_s;
     p->eta_s = s->eta_s;
@@ -226,6 +229,8 @@ static enum err unpack_reply(const Pft__StatusReply *p, struct status *s, struct
                          .step_total = p->step_total,
                          .loss = p->loss,
                          .kl = p->kl,
+                         .audits_confirmed = p->audits_confirmed,
+                         .audits_unconfirmed = p->audits_unconfirmed,
                          .pairs_per_s = p->pairs_per_s,
                          .tokens_per_s = p->tokens_per_s,
                          .eta_s = p->eta_s,
@@ -245,6 +250,7 @@ static enum err unpack_reply(const Pft__StatusReply *p, struct status *s, struct
         !wire_copy_text(s->task, sizeof s->task, p->task) ||
         !wire_copy_text(s->state, sizeof s->state, p->state) ||
         !wire_copy_text(s->text, sizeof s->text, p->text) ||
+        !wire_copy_text(s->suspects, sizeof s->suspects, p->suspects) ||
         !wire_copy_text(s->answer, sizeof s->answer, p->answer)) {
         return err_set(e, ERR_RANGE,
                        "status reply: a text is too long or holds control "

@@ -77,8 +77,11 @@ struct status {
     uint32_t useful_slots;
     uint64_t refused; /* connections: no key, a wrong one, too many bytes */
     enum status_outcome outcome;
-    char answer[WIRE_TEXT_BYTES]; /* what came of a command */
-    char text[WIRE_TEXT_BYTES];   /* why degraded or failed; "" otherwise */
+    char answer[WIRE_TEXT_BYTES];   /* what came of a command */
+    char text[WIRE_TEXT_BYTES];     /* why degraded or failed; "" otherwise */
+    char suspects[WIRE_TEXT_BYTES]; /* steps that hold results of a worker that lost an audit */
+    uint64_t audits_confirmed;      /* units that two hosts agreed on, of this start */
+    uint64_t audits_unconfirmed;    /* that were to be, and no second host was left */
     uint32_t n_workers;
     struct status_worker *workers; /* [n_workers]; this and the next: mem_free by status_free */
     uint64_t task_id;              /* of STATUS_SUBMIT */

@@ -98,10 +98,11 @@ class Fleet(FleetCase):
                           (self.status()))
         self.assertEqual(set(status), {"schema", "run", "task", "state", "text", "step", "loss", "kl",
                                        "pairs_per_s", "tokens_per_s", "eta_s", "units",
-                                       "utilisation", "useful_slots", "refused", "workers"})
+                                       "utilisation", "useful_slots", "refused", "workers", "audit"})
         self.assertEqual((status["task"], status["state"]), ("train", "running"))
         self.assertEqual(status["step"]["total"], STEPS)
         self.assertGreater(status["useful_slots"], 1)
+        self.assertEqual(status["audit"], {"confirmed": 0, "unconfirmed": 0, "suspects": None})
         self.assertEqual(set(status["workers"][0]), {
             "id", "host", "slots", "state", "units_done", "tokens_per_s", "last_heard_ms",
             "core_type", "strikes", "utilisation"})

@@ -2,6 +2,7 @@
  * version are those of the quiet run bit for bit, each unit of a step is in its sum exactly once,
  * committed steps never go back, queues and tables keep to their bounds. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "common/base/check.h"
@@ -352,6 +353,20 @@ void sim_oracle_again(void)
     oracle.wrong_version = UINT64_MAX;
 }
 
+/* The steps that the liar spoilt are named from the first on. */
+static void check_suspects(struct journal *j, struct errbuf *e)
+{
+    struct str text = {0};
+    enum err error = journal_meta_get(j, "suspects", &text, e);
+    uint64_t from = error == OK ? strtoull(text.data, NULL, 10) : UINT64_MAX;
+    if (from + 1 > oracle.wrong_version || from < SIM_EVEN_FROM / 2) {
+        sim_fail("a liar was found, step %llu is the first that is wrong, but run.db says: %s",
+                 (unsigned long long)oracle.wrong_version - 1,
+                 error == OK ? text.data : err_text(error));
+    }
+    str_free(&text);
+}
+
 void sim_oracle_finished(void)
 {
     struct setup setup;
@@ -380,6 +395,9 @@ void sim_oracle_finished(void)
         if (right(p->version) && memcmp(digest, oracle.state[p->version], sizeof digest) != 0) {
             sim_fail("the final parameters are not those of the quiet run");
         }
+    }
+    if (error == OK && oracle.found && oracle.silent_counted > 0) {
+        check_suspects(j, &e);
     }
     if (!sim_disk_exists(SIM_RUN "/adapter/adapter_model.safetensors", &folder, &bytes)) {
         sim_fail("the finished run has no adapter");

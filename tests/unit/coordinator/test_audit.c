@@ -55,7 +55,7 @@ static void test_choice_follows_the_secret_and_nothing_else(void **state)
     struct audit *other = made(0.5, 1);
     uint32_t differ = 0;
     (void)audit_joined(same, 1 << 16 | 7, "somebody");
-    audit_counted(same, 1 << 16 | 7, 1, 10);
+    audit_counted(same, 1 << 16 | 7, 1);
     for (uint64_t u = 0; u < 1000; u++) {
         assert_true(audit_samples(a, u) == audit_samples(same, u));
         differ += audit_samples(a, u) != audit_samples(other, u);
@@ -132,18 +132,18 @@ static void test_steps_since_the_last_good_audit_are_suspect(void **state)
     const uint64_t w = id_of(1, 3);
     assert_int_equal(audit_joined(a, w, "w"), 0);
     assert_false(audit_suspects(a, w, 5, &s));
-    audit_counted(a, w, 2, 3);
-    audit_counted(a, w, 4, 2);
-    audit_counted(a, w, 5, 2);
+    audit_counted(a, w, 2);
+    audit_counted(a, w, 4);
+    audit_counted(a, w, 5);
     assert_false(audit_suspects(a, w, 2, &s)); /* the open step starts again */
     assert_true(audit_suspects(a, w, 5, &s));
     assert_true(s.from == 2 && s.to == 4 && s.good == AUDIT_NEVER);
     audit_passed(a, w, 5);
     assert_false(audit_suspects(a, w, 9, &s));
-    audit_counted(a, w, 5, 1); /* behind the audit, in the same step */
-    audit_counted(a, w, 7, 4);
+    audit_counted(a, w, 5); /* behind the audit, in the same step */
+    audit_counted(a, w, 7);
     assert_true(audit_suspects(a, w, 9, &s));
-    assert_true(s.from == 5 && s.to == 7 && s.good == 5 && s.units == 5);
+    assert_true(s.from == 5 && s.to == 8 && s.good == 5);
     assert_false(audit_suspects(a, id_of(1, NOBODY), 9, &s));
     audit_free(&a);
 }
@@ -155,7 +155,7 @@ static void test_worker_is_known_by_its_name_over_sessions(void **state)
     struct audit_suspects s;
     assert_int_equal(audit_joined(a, id_of(1, 0), "w"), 0);
     assert_int_equal(audit_joined(a, id_of(2, 1), "v"), 0);
-    audit_counted(a, id_of(1, 0), 3, 1);
+    audit_counted(a, id_of(1, 0), 3);
     audit_lost(a, id_of(1, 0));
     assert_int_equal(audit_joined(a, id_of(3, 2), "w"), id_of(1, 0));
     assert_true(audit_suspects(a, id_of(3, 2), 8, &s) && s.from == 3);
@@ -163,6 +163,38 @@ static void test_worker_is_known_by_its_name_over_sessions(void **state)
     assert_false(audit_distrusts(a, id_of(2, 1)));
     assert_false(audit_suspects(a, id_of(1, 0), 8, &s)); /* that session is over */
     audit_free(&a);
+}
+
+static void test_what_is_known_of_workers_survives_a_restart(void **state)
+{
+    (void)state;
+    struct audit *a = made(0.01, 0);
+    struct audit *b = made(0.01, 1);
+    struct str text = {0};
+    struct str again = {0};
+    struct audit_suspects s;
+    (void)audit_joined(a, id_of(1, 0), "w");
+    (void)audit_joined(a, id_of(2, 1), "v");
+    (void)audit_joined(a, id_of(3, 2), "new");
+    audit_passed(a, id_of(1, 0), 4);
+    audit_counted(a, id_of(1, 0), 6);
+    audit_lost(a, id_of(2, 1));
+    audit_dump(a, &text);
+    assert_int_equal(audit_load(b, text.data), OK);
+    audit_dump(b, &again);
+    assert_string_equal(again.data, text.data);
+    assert_int_equal(audit_joined(b, id_of(1, 5), "w"), 0);
+    assert_int_equal(audit_joined(b, id_of(2, 6), "v"), 0);
+    assert_true(audit_suspects(b, id_of(1, 5), 20, &s) && s.from == 6 && s.good == 4);
+    assert_true(audit_distrusts(b, id_of(2, 6)));
+    audit_go_back(b, 6);
+    assert_false(audit_suspects(b, id_of(1, 5), 20, &s));
+    assert_int_equal(audit_load(b, "w 1 2"), ERR_PARSE);
+    assert_int_equal(audit_load(b, "w 1 2 3\n"), ERR_PARSE);
+    str_free(&text);
+    str_free(&again);
+    audit_free(&a);
+    audit_free(&b);
 }
 
 int main(void)
@@ -175,6 +207,7 @@ int main(void)
         cmocka_unit_test(test_long_list_is_no_shelter),
         cmocka_unit_test(test_steps_since_the_last_good_audit_are_suspect),
         cmocka_unit_test(test_worker_is_known_by_its_name_over_sessions),
+        cmocka_unit_test(test_what_is_known_of_workers_survives_a_restart),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -115,6 +115,24 @@ static void test_a_run_without_an_evaluation_still_reports_its_training(void **s
     str_free(&out);
 }
 
+static void test_steps_that_are_suspect_are_named(void **state)
+{
+    (void)state;
+    struct str out = {0};
+    struct errbuf e = {0};
+    struct report_input in = input();
+    assert_int_equal(report_markdown(&in, &out, &e), OK);
+    assert_null(strstr(out.data, "SUSPECT"));
+    str_clear(&out);
+    in.suspects = "results of w7 in steps 3 to 9";
+    assert_int_equal(report_markdown(&in, &out, &e), OK);
+    assert_non_null(strstr(out.data, "SUSPECT: results of w7 in steps 3 to 9\n"));
+    str_clear(&out);
+    assert_int_equal(report_table(&in, &out, &e), OK);
+    assert_non_null(strstr(out.data, "SUSPECT: results of w7 in steps 3 to 9\n"));
+    str_free(&out);
+}
+
 static void test_a_broken_result_is_refused_with_its_line(void **state)
 {
     (void)state;
@@ -134,6 +152,7 @@ int main(void)
         cmocka_unit_test(test_select_all_has_rows_of_its_own_with_the_paired_change),
         cmocka_unit_test(test_markdown_carries_settings_and_hashes),
         cmocka_unit_test(test_a_run_without_an_evaluation_still_reports_its_training),
+        cmocka_unit_test(test_steps_that_are_suspect_are_named),
         cmocka_unit_test(test_a_broken_result_is_refused_with_its_line),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

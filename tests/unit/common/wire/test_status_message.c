@@ -28,7 +28,10 @@ static void fill(struct status *s, uint32_t workers)
                          .units_leased = 2,
                          .units_done = 19,
                          .useful_slots = 8,
+                         .audits_confirmed = 4,
+                         .audits_unconfirmed = 1,
                          .n_workers = workers};
+    (void)snprintf(s->suspects, sizeof s->suspects, "results of w7 in steps 3 to 9");
     (void)snprintf(s->run, sizeof s->run, "runs/starter");
     (void)snprintf(s->task, sizeof s->task, "train");
     (void)snprintf(s->state, sizeof s->state, "running");
@@ -63,6 +66,8 @@ static void test_a_reply_comes_back_as_it_was(void **state)
     assert_memory_equal(out.workers, in.workers, LIMIT_WORKERS * sizeof *in.workers);
     assert_string_equal(out.task, "train");
     assert_int_equal(out.units_done, 19);
+    assert_string_equal(out.suspects, in.suspects);
+    assert_true(out.audits_confirmed == 4 && out.audits_unconfirmed == 1);
     mem_free(bytes);
     status_free(&out);
     status_free(&in);
