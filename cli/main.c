@@ -13,7 +13,8 @@ static const struct command {
     const char *usage;
     const char *what;
 } commands[] = {
-    {"run", cli_run, "CONFIG [--workers N] [--set KEY=VALUE]... [--out RUN] [--resume]",
+    {"run", cli_run,
+     "CONFIG [--workers N] [--set KEY=VALUE]... [--out RUN] [--resume [--from-step N]]",
      "evaluate, train, evaluate and export on local workers"},
     {"eval", cli_eval, "RUN|--model FILE --data FILE --values FILE [--readout NAMES] [--json]",
      "evaluate an adapter or a bare model"},

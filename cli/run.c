@@ -12,10 +12,10 @@
 #include "common/format/model_default.h"
 #include "coordinator/config.h"
 
-enum { WORDS = ARGS_REPEATS * 2 + 2 };
+enum { WORDS = ARGS_REPEATS * 2 + 4 };
 
 struct run_options {
-    const char *config, *out, *workers, *slots, *threads;
+    const char *config, *out, *workers, *slots, *threads, *from_step;
     const char *sets[ARGS_REPEATS];
     int n_sets;
     bool resume, checkpointing;
@@ -34,9 +34,11 @@ static enum err read_options(struct run_options *o, int argc, char **argv, struc
          NULL},
         {"--set", "KEY=VALUE", "override a key of the config", o->sets, &o->n_sets, NULL},
         {"--resume", NULL, "go on with the unfinished run in RUN", NULL, NULL, &o->resume},
+        {"--from-step", "N", "with --resume: forget step N and later ones, compute them again",
+         &o->from_step, NULL, NULL},
     };
     struct args a = {.usage = "pft run CONFIG [--workers N] [--slots S] [--threads T] "
-                              "[--set KEY=VALUE]... [--out RUN] [--resume]",
+                              "[--set KEY=VALUE]... [--out RUN] [--resume [--from-step N]]",
                      .what = "Evaluates, trains, evaluates again and exports, on local workers.",
                      .options = options,
                      .n_options = sizeof options / sizeof options[0]};
@@ -44,6 +46,9 @@ static enum err read_options(struct run_options *o, int argc, char **argv, struc
     if (error == OK && a.n_positional != 1) {
         error = err_set(e, ERR_USAGE, "one CONFIG is needed, %d words were given; usage: %s",
                         a.n_positional, a.usage);
+    }
+    if (error == OK && o->from_step && !o->resume) {
+        error = err_set(e, ERR_USAGE, "--from-step goes with --resume");
     }
     o->config = a.positional[0];
     return error;
@@ -112,6 +117,10 @@ static enum err run(const struct run_options *o, int *code, struct errbuf *e)
     }
     if (o->resume) {
         words[local.n_words++] = "--resume";
+    }
+    if (o->from_step) {
+        words[local.n_words++] = "--from-step";
+        words[local.n_words++] = o->from_step;
     }
     local.checkpointing = o->checkpointing;
     enum err error = local_shape(o->workers, o->slots, o->threads, &local, e);

@@ -272,9 +272,9 @@ enum err checkpoint_write(const char *run, const struct params *p,
     return error == OK ? OK : ERR_IO;
 }
 
-/* The newest checkpoint that checks. */
-static enum err newest(const char *run, struct content *c, char path[FILE_PATH_BYTES],
-                       struct str *warnings, struct errbuf *e)
+/* The newest checkpoint that checks, of step `until` at most. */
+static enum err newest(const char *run, uint64_t until, struct content *c,
+                       char path[FILE_PATH_BYTES], struct str *warnings, struct errbuf *e)
 {
     char folder[FILE_PATH_BYTES];
     uint64_t steps[FOUND_MAX];
@@ -285,6 +285,9 @@ static enum err newest(const char *run, struct content *c, char path[FILE_PATH_B
     uint32_t n = list_steps(folder, steps);
     error = err_set(e, ERR_NOT_FOUND, "%s: there is no checkpoint", folder);
     for (uint32_t i = 0; i < n; i++) {
+        if (steps[i] > until) {
+            continue;
+        }
         error = path_of(folder, steps[i], path, e);
         error = error == OK ? open_content(path, c, e) : error;
         if (error == OK && c->step != steps[i]) {
@@ -303,13 +306,13 @@ static enum err newest(const char *run, struct content *c, char path[FILE_PATH_B
 }
 
 enum err checkpoint_load(const char *run, const uint8_t config[CHECKPOINT_CONFIG_BYTES],
-                         struct params *p, struct str *warnings, struct errbuf *e)
+                         uint64_t until, struct params *p, struct str *warnings, struct errbuf *e)
 {
     struct content c = {0};
     struct errbuf own;
     char path[FILE_PATH_BYTES];
     e = e ? e : &own;
-    enum err error = newest(run, &c, path, warnings, e);
+    enum err error = newest(run, until, &c, path, warnings, e);
     if (error != OK) {
         return error;
     }
@@ -339,11 +342,27 @@ enum err checkpoint_peek(const char *run, size_t *count, uint64_t *step, struct 
 {
     struct content c = {0};
     char path[FILE_PATH_BYTES];
-    enum err error = newest(run, &c, path, NULL, e);
+    enum err error = newest(run, UINT64_MAX, &c, path, NULL, e);
     if (error == OK) {
         *count = (size_t)c.count;
         *step = c.step;
         mem_free(c.data);
     }
     return error;
+}
+
+enum err checkpoint_drop_after(const char *run, uint64_t step, struct errbuf *e)
+{
+    char folder[FILE_PATH_BYTES];
+    char path[FILE_PATH_BYTES];
+    uint64_t steps[FOUND_MAX];
+    enum err error = folder_of(run, folder, e);
+    uint32_t n = error == OK ? list_steps(folder, steps) : 0;
+    for (uint32_t i = 0; i < n && error == OK; i++) {
+        error = steps[i] > step ? path_of(folder, steps[i], path, e) : OK;
+        if (error == OK && steps[i] > step && unlink(path) != 0) {
+            error = fail(e, path, "be removed");
+        }
+    }
+    return error == OK && n > 0 ? file_sync_folder(folder, e) : error;
 }

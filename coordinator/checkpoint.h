@@ -28,12 +28,15 @@ MUST_USE enum err checkpoint_write(const char *run, const struct params *p,
                                    const uint8_t config[CHECKPOINT_CONFIG_BYTES], uint64_t *oldest,
                                    struct errbuf *e);
 
-/* Fills p (whose count must fit) from the newest file that checks. A damaged newer one is passed
- * over with a line in warnings (may be NULL). ERR_NOT_FOUND when there is none at all (p is left
- * alone); ERR_CORRUPT when there are files and none checks; ERR_REFUSED when one was made with
- * another config hash. config may be NULL (readers). */
+/* Fills p (whose count must fit) from the newest file of step `until` at most that checks. A
+ * damaged newer one is passed over with a line in warnings (may be NULL). ERR_NOT_FOUND when there
+ * is none at all (p is left alone); ERR_CORRUPT when there are files and none checks; ERR_REFUSED
+ * when one was made with another config hash. config may be NULL (readers). */
 MUST_USE enum err checkpoint_load(const char *run, const uint8_t config[CHECKPOINT_CONFIG_BYTES],
-                                  struct params *p, struct str *warnings, struct errbuf *e);
+                                  uint64_t until, struct params *p, struct str *warnings,
+                                  struct errbuf *e);
+/* Removes the files of steps above `step`. */
+MUST_USE enum err checkpoint_drop_after(const char *run, uint64_t step, struct errbuf *e);
 
 /* Count and step of the newest file that checks, for readers that must size params first. */
 MUST_USE enum err checkpoint_peek(const char *run, size_t *count, uint64_t *step, struct errbuf *e);

@@ -417,16 +417,19 @@ static void step_of(sqlite3_stmt *s, struct journal_step *out)
     }
 }
 
-enum err journal_replay(struct journal *j, uint64_t from, size_t count, journal_record_cb cb,
-                        void *context, struct errbuf *e)
+enum err journal_replay(struct journal *j, uint64_t from, uint64_t to, size_t count,
+                        journal_record_cb cb, void *context, struct errbuf *e)
 {
     sqlite3_stmt *s = NULL;
-    enum err error = prepare(j, "SELECT * FROM steps WHERE step >= ? ORDER BY step", NULL, &s, e);
+    enum err error =
+        prepare(j, "SELECT * FROM steps WHERE step >= ? AND step < ? ORDER BY step", NULL, &s, e);
     if (error != OK) {
         return error;
     }
     float *gradient = mem_aligned(count, sizeof *gradient);
-    if (!gradient || sqlite3_bind_int64(s, 1, (sqlite3_int64)from) != SQLITE_OK) {
+    to = to < INT64_MAX ? to : INT64_MAX;
+    if (!gradient || sqlite3_bind_int64(s, 1, (sqlite3_int64)from) != SQLITE_OK ||
+        sqlite3_bind_int64(s, 2, (sqlite3_int64)to) != SQLITE_OK) {
         error = gradient ? db_fail(j, e, "bind a value") : ERR_NOMEM;
     }
     int code = SQLITE_DONE;

@@ -72,12 +72,18 @@ uint64_t journal_steps(const struct journal *j);
 MUST_USE enum err journal_append(struct journal *j, const struct journal_step *step,
                                  const float *gradient, size_t count, struct errbuf *e);
 
-/* Calls back with every committed record from step `from` on, checked; stops at the first code that
- * is not OK and returns it. ERR_CORRUPT names file and offset; ERR_NOT_FOUND a pruned step. */
+/* Calls back with every committed record from step `from` on and before step `to`, checked; stops
+ * at the first code that is not OK and returns it. ERR_CORRUPT names file and offset; ERR_NOT_FOUND
+ * a pruned step. */
 typedef enum err (*journal_record_cb)(void *context, const struct journal_step *step,
                                       const float *gradient, size_t count);
-MUST_USE enum err journal_replay(struct journal *j, uint64_t from, size_t count,
+MUST_USE enum err journal_replay(struct journal *j, uint64_t from, uint64_t to, size_t count,
                                  journal_record_cb cb, void *context, struct errbuf *e);
+/* Forgets the steps from `step` on, the closing evaluation and what audits said of these steps, and
+ * opens *j anew. Nothing is checked here; run again after a crash it does the rest. After an error
+ * *j may be NULL. */
+MUST_USE enum err journal_go_back(struct journal **j, const char *run, uint64_t step,
+                                  struct errbuf *e);
 
 /* Rows of the steps table alone (report, status history). */
 MUST_USE enum err journal_step_get(struct journal *j, uint64_t step, struct journal_step *out,

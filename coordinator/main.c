@@ -2,6 +2,7 @@
  *
  * Exit codes: 0 finished; 1 error; 2 usage; 3 refused (folder in use or of another run, address
  * that would be open to others); 5 stopped by a signal before the end (go on with --resume). */
+#include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -33,7 +34,7 @@ enum { SETS_MAX = 128, DESCRIPTORS = 8 * LIMIT_WORKERS };
 
 static const char USAGE[] =
     "usage: pft-coordinator CONFIG --out RUN [--bind ADDRESS] [--status ADDRESS] [--keys DIR]\n"
-    "                       [--resume] [--set KEY=VALUE]...\n"
+    "                       [--resume [--from-step N]] [--set KEY=VALUE]...\n"
     "       pft-coordinator [CONFIG] --eval-only [--from RUN] --out FOLDER [--bind ADDRESS]\n"
     "                       [--keys DIR] [--resume] [--steer SPEC]... [--steer-values FILE]\n"
     "                       [--set KEY=VALUE]...\n"
@@ -55,6 +56,8 @@ static const char USAGE[] =
     "  --status ADDRESS   for pft status, drain, stop (default ipc://RUN/status.sock)\n"
     "  --keys DIR         folder that pft keys init made: every tcp socket asks for a key\n"
     "  --resume           go on with the run in RUN\n"
+    "  --from-step N      with --resume: forget step N and later ones first, and compute them "
+    "again\n"
     "  --set KEY=VALUE    override a key of the config\n"
     "  --serve DIR        keep a list of tasks in DIR and do them one after another on the "
     "workers\n"
@@ -97,6 +100,7 @@ enum {
     OPT_STATUS,
     OPT_KEYS,
     OPT_RESUME,
+    OPT_FROM_STEP,
     OPT_SET,
     OPT_EVAL,
     OPT_FROM,
@@ -151,6 +155,19 @@ static enum err take_asked(struct options *o, int option, const char *value, str
     }
 }
 
+static enum err take_step(struct options *o, const char *value, struct errbuf *e)
+{
+    char *end = NULL;
+    errno = 0;
+    unsigned long long step = strtoull(value, &end, 10);
+    if (value[0] < '0' || value[0] > '9' || *end != '\0' || errno != 0) {
+        return err_set(e, ERR_USAGE, "--from-step %s: a step is a whole number from 0 on", value);
+    }
+    o->start.goes_back = true;
+    o->start.from_step = step;
+    return OK;
+}
+
 static enum err take_option(struct options *o, int option, const char *value, struct errbuf *e)
 {
     switch (option) {
@@ -169,6 +186,8 @@ static enum err take_option(struct options *o, int option, const char *value, st
     case OPT_RESUME:
         o->start.resume = true;
         return OK;
+    case OPT_FROM_STEP:
+        return take_step(o, value, e);
     case OPT_SET:
         if (o->start.n_sets == SETS_MAX) {
             return err_set(e, ERR_USAGE, "--set: at most %d of them", SETS_MAX);
@@ -209,6 +228,7 @@ static const struct option known[] = {
     {"status", required_argument, NULL, OPT_STATUS},
     {"keys", required_argument, NULL, OPT_KEYS},
     {"resume", no_argument, NULL, OPT_RESUME},
+    {"from-step", required_argument, NULL, OPT_FROM_STEP},
     {"set", required_argument, NULL, OPT_SET},
     {"eval-only", no_argument, NULL, OPT_EVAL},
     {"from", required_argument, NULL, OPT_FROM},
@@ -266,6 +286,9 @@ static enum err parse(int argc, char **argv, struct options *o, struct errbuf *e
     }
     if (!o->start.run) {
         return err_set(e, ERR_USAGE, "--out RUN is needed");
+    }
+    if (o->start.goes_back && (!o->start.resume || o->start.eval_only)) {
+        return err_set(e, ERR_USAGE, "--from-step goes with --resume of a training run");
     }
     if (o->start.steer_values && (o->start.answers || o->start.n_steers > 0)) {
         return err_set(e, ERR_USAGE, "--steer-values goes with --eval-only and without --steer");

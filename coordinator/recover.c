@@ -18,7 +18,15 @@ enum err recover_params(const char *run, struct journal *j,
                         const uint8_t config[CHECKPOINT_CONFIG_BYTES], struct params *p,
                         struct str *warnings, struct errbuf *e)
 {
-    enum err error = checkpoint_load(run, config, p, warnings, e);
+    return recover_params_at(run, j, config, journal_steps(j), p, warnings, e);
+}
+
+enum err recover_params_at(const char *run, struct journal *j,
+                           const uint8_t config[CHECKPOINT_CONFIG_BYTES], uint64_t step,
+                           struct params *p, struct str *warnings, struct errbuf *e)
+{
+    bool back = step < journal_steps(j); /* later checkpoints are right, but not asked for */
+    enum err error = checkpoint_load(run, config, back ? step : UINT64_MAX, p, warnings, e);
     if (error != OK && error != ERR_NOT_FOUND && error != ERR_CORRUPT) {
         return error;
     }
@@ -28,5 +36,5 @@ enum err recover_params(const char *run, struct journal *j,
                        "are not of one run",
                        run, (unsigned long long)p->version, (unsigned long long)journal_steps(j));
     }
-    return journal_replay(j, p->version, p->adam.count, replay_step, p, e);
+    return journal_replay(j, p->version, step, p->adam.count, replay_step, p, e);
 }

@@ -17,4 +17,10 @@ MUST_USE enum err recover_params(const char *run, struct journal *j,
                                  const uint8_t config[CHECKPOINT_CONFIG_BYTES], struct params *p,
                                  struct str *warnings, struct errbuf *e);
 
+/* The same as of step `step`, at most journal_steps(j): neither its gradient nor later ones are in
+ * it. ERR_NOT_FOUND when the records between it and the checkpoint before it are pruned. */
+MUST_USE enum err recover_params_at(const char *run, struct journal *j,
+                                    const uint8_t config[CHECKPOINT_CONFIG_BYTES], uint64_t step,
+                                    struct params *p, struct str *warnings, struct errbuf *e);
+
 #endif

@@ -13,6 +13,7 @@
 #include "common/base/str.h"
 #include "common/wire/shape_digest.h"
 #include "coordinator/control_vector.h"
+#include "coordinator/go_back.h"
 #include "coordinator/recover.h"
 
 /* out = the text of a meta key, "" when there is none. */
@@ -167,6 +168,9 @@ static enum err recover_own(const char *run, struct start *s, struct errbuf *e)
                                 s->setup.cfg->train_seed, &s->setup.adamw, &s->params);
     if (error != OK) {
         return err_set(e, error, "no memory for the parameters");
+    }
+    if (s->goes_back) {
+        return go_back(run, s, s->from_step, e);
     }
     if (journal_steps(s->journal) > 0) {
         error = recover_params(run, s->journal, s->setup.fixed, s->params, &warnings, e);
@@ -334,7 +338,8 @@ static enum err load_vectors(const struct start_options *o, struct start *s, str
 
 enum err start_open(const struct start_options *o, struct start *s, struct errbuf *e)
 {
-    *s = (struct start){.ask = o->ask, .answers = o->answers};
+    *s = (struct start){
+        .ask = o->ask, .answers = o->answers, .goes_back = o->goes_back, .from_step = o->from_step};
     struct run_config *cfg = NULL;
     enum err error = load_config(o, &cfg, e);
     if (error == OK) {

@@ -28,6 +28,8 @@ struct start_options {
     int n_sets;
     const char *run; /* folder */
     bool resume;
+    bool goes_back; /* with resume: to from_step, and on from there */
+    uint64_t from_step;
     bool eval_only;          /* no training: score once and leave */
     const char *from;        /* eval_only: the run whose adapter is scored; NULL: adapter off */
     struct eval_request ask; /* eval_only */
@@ -40,6 +42,8 @@ struct start_options {
 
 struct start {
     struct setup setup;
+    bool goes_back; /* as in the options, like the next */
+    uint64_t from_step;
     bool fresh; /* run.db was made just now: to be discarded when the run cannot begin */
     struct journal *journal;
     struct params *params; /* version = committed steps */

@@ -137,7 +137,7 @@ static void test_committed_steps_come_back_with_their_bits(void **state)
     j = opened(folder);
     struct seen seen = {.next = 2};
     assert_int_equal(journal_steps(j), 5);
-    assert_int_equal(journal_replay(j, 2, COUNT, check_record, &seen, NULL), OK);
+    assert_int_equal(journal_replay(j, 2, UINT64_MAX, COUNT, check_record, &seen, NULL), OK);
     assert_int_equal(seen.n, 3);
     struct journal_step row;
     assert_int_equal(journal_step_get(j, 4, &row, NULL), OK);
@@ -207,7 +207,7 @@ static void test_torn_tail_is_cut_at_every_byte(void **state)
         assert_int_equal(info.st_size, 2 * RECORD);
         assert_int_equal(journal_steps(j), 2);
         struct seen seen = {0};
-        assert_int_equal(journal_replay(j, 0, COUNT, check_record, &seen, NULL), OK);
+        assert_int_equal(journal_replay(j, 0, UINT64_MAX, COUNT, check_record, &seen, NULL), OK);
         assert_int_equal(seen.n, 2);
         journal_close(&j);
     }
@@ -232,7 +232,8 @@ static void test_damage_in_the_middle_is_refused_with_its_offset(void **state)
         j = opened(folder);
         struct seen seen = {0};
         struct errbuf e = {{0}};
-        assert_int_equal(journal_replay(j, 0, COUNT, check_record, &seen, &e), ERR_CORRUPT);
+        assert_int_equal(journal_replay(j, 0, UINT64_MAX, COUNT, check_record, &seen, &e),
+                         ERR_CORRUPT);
         assert_non_null(strstr(e.text, "at byte 240"));
         assert_int_equal(seen.n, 1);
         journal_close(&j);
@@ -258,7 +259,7 @@ static void test_full_disk_leaves_everything_as_it_was_and_can_be_tried_again(vo
     disk_fail(0, 0, 0, false);
     assert_int_equal(append(j, 1, &e), OK);
     struct seen seen = {0};
-    assert_int_equal(journal_replay(j, 0, COUNT, check_record, &seen, &e), OK);
+    assert_int_equal(journal_replay(j, 0, UINT64_MAX, COUNT, check_record, &seen, &e), OK);
     assert_int_equal(seen.n, 2);
     journal_close(&j);
 }
@@ -469,7 +470,7 @@ static void test_damaged_newest_checkpoint_falls_back_to_the_older_one(void **st
         struct errbuf e;
         struct params *p = fresh();
         flip(path, at);
-        assert_int_equal(checkpoint_load(folder, settings, p, &warnings, &e), OK);
+        assert_int_equal(checkpoint_load(folder, settings, UINT64_MAX, p, &warnings, &e), OK);
         assert_int_equal(p->version, 5);
         assert_non_null(strstr(warnings.data, "step-0000000010.ckpt"));
         params_free(&p);
@@ -485,7 +486,7 @@ static void test_damaged_newest_checkpoint_falls_back_to_the_older_one(void **st
         struct params *p = fresh();
         assert_int_equal(file_read(path, 1 << 20, &data, &bytes, NULL), OK);
         assert_int_equal(truncate(path, cut), 0);
-        assert_int_equal(checkpoint_load(folder, settings, p, NULL, NULL), OK);
+        assert_int_equal(checkpoint_load(folder, settings, UINT64_MAX, p, NULL, NULL), OK);
         assert_int_equal(p->version, 5);
         write_file(path, data, bytes);
         mem_free(data);
@@ -520,13 +521,13 @@ static void test_checkpoint_of_other_settings_is_refused(void **state)
     struct errbuf e;
     size_t count;
     uint64_t step;
-    assert_int_equal(checkpoint_load(folder, other, p, NULL, &e), ERR_REFUSED);
+    assert_int_equal(checkpoint_load(folder, other, UINT64_MAX, p, NULL, &e), ERR_REFUSED);
     assert_non_null(strstr(e.text, "other settings"));
     assert_int_equal(checkpoint_peek(folder, &count, &step, &e), OK);
     assert_true(count == COUNT && step == 6);
     struct params *small = NULL;
     assert_int_equal(params_new_empty(3, &adam, &small), OK);
-    assert_int_equal(checkpoint_load(folder, NULL, small, NULL, &e), ERR_REFUSED);
+    assert_int_equal(checkpoint_load(folder, NULL, UINT64_MAX, small, NULL, &e), ERR_REFUSED);
     params_free(&small);
     params_free(&p);
 }

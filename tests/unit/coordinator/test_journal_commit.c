@@ -96,7 +96,7 @@ static uint64_t steps_of(const char *folder)
     if (error != OK) {
         fail_msg("%s", e.text);
     }
-    assert_int_equal(journal_replay(j, 0, COUNT, count_one, &n, &e), OK);
+    assert_int_equal(journal_replay(j, 0, UINT64_MAX, COUNT, count_one, &n, &e), OK);
     assert_int_equal(n, journal_steps(j));
     journal_close(&j);
     return n;

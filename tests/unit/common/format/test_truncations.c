@@ -242,11 +242,11 @@ static void test_every_cut_of_checkpoints_is_refused(void **state)
     for (size_t n = 0; n < bytes; n++) {
         (void)temp_folder_write(&temp, name, data, n);
         e.text[0] = '\0';
-        assert_int_equal(checkpoint_load(temp.path, fixed, p, NULL, &e), ERR_CORRUPT);
+        assert_int_equal(checkpoint_load(temp.path, fixed, UINT64_MAX, p, NULL, &e), ERR_CORRUPT);
         assert_string_not_equal(e.text, "");
     }
     (void)temp_folder_write(&temp, name, data, bytes);
-    assert_int_equal(checkpoint_load(temp.path, fixed, p, NULL, &e), OK);
+    assert_int_equal(checkpoint_load(temp.path, fixed, UINT64_MAX, p, NULL, &e), OK);
     mem_free(data);
     params_free(&p);
     temp_folder_clear(temp.path);
