@@ -13,6 +13,7 @@
 
 #include "common/base/err.h"
 #include "common/base/hash.h"
+#include "common/base/limits.h"
 
 #define SIM_MS 1000000ull
 #define SIM_S 1000000000ull
@@ -70,7 +71,11 @@ enum {
     X(FAULT_DUPLICATE, "message duplicated")                                                       \
     X(FAULT_REORDER, "message reordered")                                                          \
     X(FAULT_TORN, "torn write")                                                                    \
-    X(FAULT_UNSYNCED, "unsynced data or name lost")
+    X(FAULT_UNSYNCED, "unsynced data or name lost")                                                \
+    X(FAULT_LIE_SESSION, "member names another's session")                                         \
+    X(FAULT_LIE_TOKEN, "member's token is not its job's")                                          \
+    X(FAULT_LIE_ATTEMPT, "member claims another attempt")                                          \
+    X(FAULT_LIE_UNITS, "member names other units, up to its quarantine")
 
 enum sim_fault {
 #define SIM_FAULT_ENUM(name, text) name,
@@ -241,6 +246,12 @@ void sim_vfs_reset(void);
 void sim_faults_plan(void);
 void sim_faults_reach(uint64_t version); /* it is published */
 void sim_count(enum sim_fault kind);
+
+/* Members that lie (sim_liars.c): beside what a worker sends, the lie that is told with it. */
+void sim_liars_plan(void);
+void sim_liars_reach(uint64_t version);
+bool sim_liars_copy(int worker, const uint8_t *header, size_t bytes,
+                    uint8_t copy[LIMIT_HEADER_BYTES], size_t *copy_bytes);
 
 /* Slots (sim_slots.c): the true gradient of a unit, and what was spoilt. */
 struct unit;

@@ -243,11 +243,13 @@ void sim_faults_plan(void)
             planned[i++] = (struct planned){.kind = kind, .version = sim_below(sim.plan.steps - 2)};
         }
     }
+    sim_liars_plan();
     sim_faults_reach(0);
 }
 
 void sim_faults_reach(uint64_t version)
 {
+    sim_liars_reach(version);
     uint64_t step_ns = sim.plan.length_ns / sim.plan.steps;
     for (uint32_t i = 0; i < n_planned; i++) {
         if (planned[i].begun || planned[i].version > version) {

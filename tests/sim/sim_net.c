@@ -405,6 +405,11 @@ enum err socket_send(struct socket *s, const struct socket_route *route, const u
         sim_count(FAULT_DUPLICATE);
         fly(l, way, other->node, header, bytes, payload, false);
     }
+    uint8_t lie[LIMIT_HEADER_BYTES];
+    size_t lie_bytes;
+    if (way == TO_ROUTER && sim_liars_copy(l->worker, header, bytes, lie, &lie_bytes)) {
+        fly(l, way, other->node, lie, lie_bytes, payload, false);
+    }
     fly(l, way, other->node, header, bytes, payload, carries_tensors(s));
     return OK;
 }

@@ -18,7 +18,7 @@
 
 #define STOP_NS (30 * SIM_S) /* what was spoilt before is judged by then */
 
-enum { VERSIONS = 64, FLOATS = 64, UNITS_MAX = 64 };
+enum { VERSIONS = 64, FLOATS = 64, UNITS_MAX = 64, PLACES = 64 };
 
 static struct {
     uint8_t flat[VERSIONS][HASH_XXH128_BYTES];  /* of p, as published */
@@ -38,6 +38,8 @@ static struct {
     uint64_t alone_at;  /* when last fewer than two hosts asked for jobs */
     uint64_t opened_at; /* the step, or started again */
     uint32_t serial;
+    uint64_t held_by[PLACES]; /* workers that were quarantined at the last look, by their place */
+    uint32_t held[PLACES];    /* results of each that were accepted by then */
     bool found;
     uint64_t lied;
     uint64_t even_at, even_computed, even_units;
@@ -273,12 +275,38 @@ static void count_stats(const struct server *s)
     struct dispatch_stats now = dispatch_stats(s->dispatch);
     if (oracle.stats_life != sim.nodes[0].life) {
         oracle.stats_life = sim.nodes[0].life;
+        memset(oracle.held_by, 0, sizeof oracle.held_by);
         oracle.stats = (struct dispatch_stats){0};
     }
     oracle.backups += now.backups - oracle.stats.backups;
     oracle.confirmed += now.confirmed - oracle.stats.confirmed;
     oracle.restarts += now.restarts - oracle.stats.restarts;
     oracle.stats = now;
+}
+
+static uint32_t accepted_of(const struct dispatch *d, uint64_t worker)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < d->n_credited; i++) {
+        n += d->credited[i].worker == worker;
+    }
+    for (size_t i = 0; i < d->line_count; i++) {
+        n += d->line[(d->line_first + i) % d->line_capacity].worker == worker;
+    }
+    return n;
+}
+
+/* From a worker that is quarantined nothing more is accepted; what was may still be summed. */
+static void check_quarantined(const struct dispatch *d, uint32_t place, const struct worker *w)
+{
+    CHECK(place < PLACES);
+    uint32_t n = accepted_of(d, w->id);
+    bool quarantined = w->state == WORKER_QUARANTINED;
+    if (quarantined && oracle.held_by[place] == w->id && n > oracle.held[place]) {
+        sim_fail("a result of %s is accepted though it is quarantined", w->name);
+    }
+    oracle.held_by[place] = quarantined ? w->id : 0;
+    oracle.held[place] = n;
 }
 
 /* Who is there, and is the liar found? */
@@ -289,6 +317,7 @@ static void look_at_workers(const struct server *s)
     bool two = false;
     for (uint32_t i = 0; i < roster_count(r); i++) {
         const struct worker *w = roster_at(r, i);
+        check_quarantined(s->dispatch, w->index, w);
         if (roster_asks(r, w, clock_now_ns())) {
             two = two || (host && strcmp(host, w->host) != 0);
             host = w->host;
@@ -333,10 +362,10 @@ void sim_oracle_turn(void)
                  (unsigned long long)p->published, (unsigned long long)p->committed,
                  (unsigned long long)oracle.committed);
     }
+    count_stats(serving->server);
     look_at_workers(serving->server);
     check_dispatch(serving->server);
     check_peers(serving->server);
-    count_stats(serving->server);
 }
 
 void sim_oracle_stopped(const char *why)
