@@ -1,15 +1,15 @@
 """mutate_lines.py - the mutants of a C source file: one changed line each. No build, no tests; scripts/mutate runs them.
 
 A mutant is (path, number of the line, kind, the line, the changed line). Only lines in functions are changed. Not changed:
-comments and texts, CHECK and static_assert (they guard, they decide nothing), log lines and error texts, mem_free,
-failpoints, declarations without a value.
+comments and texts, CHECK and static_assert (they guard, they decide nothing), log lines and error texts, the release of
+memory (a leak is what the sanitizer builds see), failpoints, declarations without a value.
 """
 import collections
 import re
 
 Mutant = collections.namedtuple("Mutant", "path line kind old new")
 
-ARID = re.compile(r"(\(void\))?(CHECK|static_assert|log_event|log_limited|log_line|mem_free|FAILPOINT\w*|assert|"
+ARID = re.compile(r"(\(void\))?(CHECK|static_assert|log_event|log_limited|log_line|\w+_free|FAILPOINT\w*|assert|"
                   r"(return )?err_set|errbuf_\w+|fputs|printf|fprintf|snprintf\((text|e->text|line|why|reason)|"
                   r"dispatch_act\(d, note|va_start|va_end|PFT_\w+|case |default:|goto |#)\b|\(void\)\w+;")
 DECLARES = re.compile(r"\s*(static |const |unsigned |struct \w+ |enum \w+ |union |u?int\d*_t |u?int |size_t |ssize_t |bool "
