@@ -44,6 +44,7 @@ static struct {
     struct batch batch;
     struct wire_message heard[ROUTES][HEARD]; /* on that route, the newest last */
     uint32_t n_heard[ROUTES];
+    bool gone[ROUTES]; /* nothing can be sent there any more */
 } w;
 
 /* -- the clock, the network, the door-keeper -------------------------------------------------- */
@@ -76,9 +77,8 @@ enum err socket_open(struct socket_context *c, struct uv_loop_s *loop,
 {
     (void)c;
     (void)loop;
-    (void)options;
     (void)e;
-    CHECK(w.n_sockets < 3);
+    CHECK(w.n_sockets < 3 && options->key == &w.key); /* no socket on tcp without it */
     *out = &w.sockets[w.n_sockets++];
     **out = (struct socket){receive, ctx};
     return OK;
@@ -136,6 +136,9 @@ enum err socket_send(struct socket *s, const struct socket_route *route, const u
     CHECK(wire_decode(header, header_bytes, &m, NULL) == OK);
     uint32_t r = route->bytes[0];
     CHECK(r < ROUTES && w.n_heard[r] < HEARD);
+    if (w.gone[r]) {
+        return ERR_GONE;
+    }
     w.heard[r][w.n_heard[r]++] = m;
     return OK;
 }
@@ -345,7 +348,7 @@ static uint32_t times(uint32_t r, enum wire_kind kind)
     return n;
 }
 
-static void say_hello(uint32_t r, const char *name, uint64_t epoch)
+static struct wire_message hello(const char *name, uint64_t epoch)
 {
     struct wire_message m = {.kind = WIRE_HELLO};
     m.hello = (struct wire_hello){.protocol = WIRE_PROTOCOL,
@@ -358,6 +361,12 @@ static void say_hello(uint32_t r, const char *name, uint64_t epoch)
     (void)snprintf(m.hello.worker, sizeof m.hello.worker, "%s", name);
     memcpy(m.hello.model_hash, MODEL, sizeof MODEL);
     memcpy(m.hello.shape_digest, SHAPE, sizeof SHAPE);
+    return m;
+}
+
+static void say_hello(uint32_t r, const char *name, uint64_t epoch)
+{
+    struct wire_message m = hello(name, epoch);
     say(r, &m);
 }
 
@@ -530,6 +539,24 @@ static void test_a_session_is_the_connections_that_began_it(void **state)
     assert_int_equal(leased(), 1);
 }
 
+static void test_a_session_that_was_made_up_is_nobodys(void **state)
+{
+    (void)state;
+    uint64_t session = joined(0);
+    (void)joined(1);
+    struct wire_job job = asked(0, session, 1);
+    for (int bit = 16; bit < 64; bit++) { /* the low bits say where it lies */
+        struct wire_message m = note(WIRE_RELEASE, &job, session ^ 1ull << bit);
+        say(0, &m);
+        assert_int_equal(leased(), 1);
+        assert_int_equal(last(0)->kind, WIRE_REFUSED);
+        w.n_heard[0] = 0;
+    }
+    struct wire_message m = note(WIRE_RELEASE, &job, session + 7);
+    say(0, &m);
+    assert_int_equal(leased(), 1);
+}
+
 static void test_a_name_belongs_to_the_key_that_holds_it(void **state)
 {
     (void)state;
@@ -637,6 +664,136 @@ static void test_a_result_that_is_announced_twice_and_not_the_same_is_a_strike(v
     assert_int_equal(w.server->malformed, before + 1);
 }
 
+/* What is refused for good names no time to come back; the rest does. */
+static void test_only_what_may_change_is_told_to_come_back(void **state)
+{
+    (void)state;
+    struct wire_message m = hello("w0", 1);
+    m.hello.protocol++;
+    say(0, &m);
+    assert_int_equal(last(0)->note.code, WIRE_REFUSED_PROTOCOL);
+    assert_int_equal(last(0)->note.retry_ms, 0);
+    m = hello("w0", 1);
+    m.hello.model_hash[0] = 'c';
+    say(0, &m);
+    assert_int_equal(last(0)->note.code, WIRE_REFUSED_MODEL);
+    assert_int_equal(last(0)->note.retry_ms, 0);
+    say_hello(0, "w0", 5);
+    say_hello(0, "w0", 4); /* an older life of it */
+    assert_int_equal(last(0)->note.code, WIRE_REFUSED_STALE);
+    assert_true(last(0)->note.retry_ms > 0);
+    server_drain(w.server);
+    say_hello(1, "w1", 1);
+    assert_int_equal(last(1)->note.code, WIRE_REFUSED_STATE);
+    assert_true(last(1)->note.retry_ms > 0);
+}
+
+static void test_other_arithmetic_ends_the_session(void **state)
+{
+    (void)state;
+    say_hello(0, "w0", 1);
+    uint64_t session = last(0)->welcome.session;
+    assert_true(session >> 63 == 1 && (session & 0xFFFF) == 0);
+    struct wire_message m = {.kind = WIRE_PROBE};
+    m.probe.session = session;
+    m.probe.digest[0] = 1;
+    say(0, &m);
+    assert_int_equal(last(0)->kind, WIRE_REFUSED);
+    assert_int_equal(last(0)->note.code, WIRE_REFUSED_PROBE);
+    assert_int_equal(last(0)->note.retry_ms, 0);
+    assert_int_equal(times(0, WIRE_READY), 0);
+    assert_null(server_peer_by_session(w.server, session));
+    assert_int_equal(server_workers(w.server), 0);
+}
+
+/* The worker's last words may still wait in the socket: it is gone a turn later. */
+static void test_a_lost_connection_gives_its_job_to_another(void **state)
+{
+    (void)state;
+    uint64_t session = joined(0);
+    uint64_t other = joined(1);
+    struct wire_job job = asked(0, session, 1);
+    assert_false(server_part_lost(w.server));
+    w.gone[0] = true;
+    struct wire_message m = {.kind = WIRE_HEARTBEAT};
+    m.heartbeat.session = session;
+    say(0, &m); /* its pong cannot be sent */
+    assert_int_equal(leased(), 1);
+    assert_true(server_part_lost(w.server));
+    assert_non_null(server_peer_by_session(w.server, session));
+    assert_false(server_part_lost(w.server));
+    assert_null(server_peer_by_session(w.server, session));
+    assert_non_null(server_peer_by_session(w.server, other));
+    assert_int_equal(server_workers(w.server), 1);
+    assert_int_equal(leased(), 0);
+    assert_int_equal(asked(1, other, 1).job, job.job);
+}
+
+static void test_nonsense_three_times_is_not_heard_any_more(void **state)
+{
+    (void)state;
+    uint64_t session = joined(0);
+    struct wire_message m = {.kind = WIRE_WELCOME}; /* only a coordinator says that */
+    m.welcome = w.server->cfg.welcome;
+    m.welcome.session = session;
+    for (int i = 0; i < SERVER_STRIKES; i++) {
+        struct wire_message ask = {.kind = WIRE_HEARTBEAT};
+        ask.heartbeat.session = session;
+        say(0, &ask);
+        assert_int_equal(times(0, WIRE_PONG), i + 1);
+        say(0, &m);
+        assert_int_equal(w.server->malformed, i + 1);
+    }
+    struct wire_message ask = {.kind = WIRE_HEARTBEAT};
+    ask.heartbeat.session = session;
+    say(0, &ask);
+    assert_int_equal(times(0, WIRE_PONG), SERVER_STRIKES);
+    const struct worker *worker = roster_at(dispatch_roster(w.server->dispatch), 0);
+    assert_int_equal(worker->state, WORKER_QUARANTINED);
+}
+
+static void test_a_gradient_of_another_size_is_a_strike_and_not_asked_for(void **state)
+{
+    (void)state;
+    uint64_t session = joined(0);
+    struct wire_job job = asked(0, session, 1);
+    w.server->cfg.floats++; /* so that an honest one is too short */
+    announce(0, &job, session);
+    assert_int_equal(times(0, WIRE_SEND), 0);
+    assert_int_equal(w.server->malformed, 1);
+    assert_int_equal(leased(), 1);
+}
+
+static void test_a_goodbye_gives_back_what_runs(void **state)
+{
+    (void)state;
+    uint64_t session = joined(0);
+    (void)asked(0, session, 1);
+    struct wire_message m = {.kind = WIRE_GOODBYE};
+    m.note = (struct wire_note){.session = session, .code = WIRE_PARTING_SHUTDOWN};
+    say(0, &m);
+    assert_int_equal(server_workers(w.server), 0);
+    assert_int_equal(leased(), 0);
+    assert_null(server_peer_by_session(w.server, session));
+}
+
+static void test_a_worker_that_drains_gets_nothing_more(void **state)
+{
+    (void)state;
+    uint64_t session = joined(0);
+    struct wire_job job = asked(0, session, 1);
+    struct wire_message m = {.kind = WIRE_DRAIN};
+    m.note = (struct wire_note){.session = session, .code = WIRE_PARTING_SHUTDOWN};
+    say(0, &m);
+    announce(0, &job, session);
+    assert_int_equal(last(0)->kind, WIRE_SEND);
+    m = (struct wire_message){.kind = WIRE_REQUEST};
+    m.request = (struct wire_request){.session = session, .request = 2};
+    say(0, &m);
+    assert_int_equal(times(0, WIRE_JOB), 1);
+    assert_int_equal(server_slots(w.server), 0);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -645,12 +802,20 @@ int main(void)
         TEST(test_a_job_is_not_given_back_announced_or_failed_with_a_wrong_token),
         TEST(test_a_tensor_connection_of_another_key_speaks_for_nobody),
         TEST(test_a_session_is_the_connections_that_began_it),
+        TEST(test_a_session_that_was_made_up_is_nobodys),
         TEST(test_a_name_belongs_to_the_key_that_holds_it),
         TEST(test_the_key_of_an_observer_is_no_workers),
         TEST(test_a_revoked_key_is_not_heard_on_a_living_connection),
         TEST(test_the_sessions_of_a_revoked_key_end_before_its_next_word),
         TEST(test_a_quarantined_workers_announcement_gets_no_credit),
         TEST(test_a_result_that_is_announced_twice_and_not_the_same_is_a_strike),
+        TEST(test_only_what_may_change_is_told_to_come_back),
+        TEST(test_other_arithmetic_ends_the_session),
+        TEST(test_a_lost_connection_gives_its_job_to_another),
+        TEST(test_nonsense_three_times_is_not_heard_any_more),
+        TEST(test_a_gradient_of_another_size_is_a_strike_and_not_asked_for),
+        TEST(test_a_goodbye_gives_back_what_runs),
+        TEST(test_a_worker_that_drains_gets_nothing_more),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
