@@ -13,6 +13,8 @@
 #include "common/format/model_default.h"
 #include "common/format/model_file.h"
 #include "coordinator/forest.h"
+#include "coordinator/readout.h"
+#include "coordinator/render.h"
 
 struct data_file {
     char *text;
@@ -125,6 +127,43 @@ static enum err load_as_run(const struct data_command *c, enum data_format forma
     return error;
 }
 
+static bool trained_on(enum data_format format)
+{
+    return format == DATA_VCD || format == DATA_PAIRS || format == DATA_BQD;
+}
+
+/* By the rules of a run: what it refuses whatever the config says is refused here. */
+static enum err load_to_check(const struct data_command *c, enum data_format format,
+                              struct dataset **data, struct forest **forest, struct errbuf *e)
+{
+    const bool needs_values = names_values(format) || format == DATA_HISTORY;
+    *data = NULL;
+    *forest = NULL;
+    if (trained_on(format) || (needs_values && !c->values)) {
+        return load_as_run(c, format, data, forest, e);
+    }
+    return dataset_load(c->file, c->values, (enum config_group)c->cfg->data_group, data, e);
+}
+
+/* What a run may refuse, as the config has it. */
+static void add_limits(const struct data_command *c, enum data_format format,
+                       const struct dataset *d, struct str *out)
+{
+    const bool letters = (c->cfg->eval_readouts & 1u << READOUT_LETTER) != 0;
+    if (!trained_on(format)) {
+        str_add(out, "  cannot be trained on: pft eval and pft infer alone read it\n");
+    }
+    for (uint32_t i = 0; d && trained_on(format) && letters && i < d->n_scenarios; i++) {
+        if (d->scenarios[i].n_options > RENDER_LETTERS) {
+            str_addf(out,
+                     "  line %u has %u options and there are letters for %d: as data.test it is "
+                     "refused while eval.readouts has letter\n",
+                     d->scenarios[i].line, d->scenarios[i].n_options, RENDER_LETTERS);
+            return;
+        }
+    }
+}
+
 static enum err run_check(const struct data_command *c, struct str *out, struct errbuf *e)
 {
     struct data_file f;
@@ -132,7 +171,12 @@ static enum err run_check(const struct data_command *c, struct str *out, struct 
     struct forest *forest = NULL;
     enum err error = walk(c, &f, NULL, e);
     if (error == OK) {
-        error = load_as_run(c, f.format, &data, &forest, e);
+        error = load_to_check(c, f.format, &data, &forest, e);
+    }
+    if (error == OK && data && trained_on(f.format) && data->n_groups == 0) {
+        error = err_set(e, ERR_REFUSED,
+                        "%s: no scenario has options of both sides: there is nothing to train on",
+                        c->file);
     }
     if (error == OK && c->json) {
         str_add(out, "{\"file\":");
@@ -146,6 +190,7 @@ static enum err run_check(const struct data_command *c, struct str *out, struct 
         if (names_values(f.format) && !c->values) {
             str_add(out, "  axes and values were not checked: give --values FILE\n");
         }
+        add_limits(c, f.format, data, out);
         if (data && data->one_sided > 0) {
             str_addf(out, "  %u scenarios have options of one side only: no pairs\n",
                      data->one_sided);

@@ -32,10 +32,14 @@ static const struct data_format_info formats[DATA_FORMATS] = {
     [DATA_SFT] = {"sft",
                   "instructions and responses",
                   {{.name = "instruction", .required = true},
-                   {.name = "response", .required = true}}},
+                   {.name = "response", .required = true},
+                   {.name = "context", .unread = "instruction"},
+                   {.name = "input", .unread = "instruction"}}},
     [DATA_SFT_IO] = {"sft-io",
                      "inputs and outputs",
-                     {{.name = "input", .required = true}, {.name = "output", .required = true}}},
+                     {{.name = "instruction", .unread = "input"},
+                      {.name = "input", .required = true},
+                      {.name = "output", .required = true}}},
     [DATA_BQD] = {"bqd",
                   "behaviour questions",
                   {{.name = "question", .required = true},
@@ -131,8 +135,12 @@ enum err data_format_recognise(const struct json_stream *s, const json_t *item,
     struct str known = {0};
     for (int i = 0; i < DATA_FORMATS; i++) {
         str_addf(&known, "%s%s (", i > 0 ? ", " : "", formats[i].name);
+        const char *comma = "";
         for (const struct data_field *f = formats[i].fields; f->name; f++) {
-            str_addf(&known, "%s%s", f == formats[i].fields ? "" : ", ", f->name);
+            if (!f->unread) {
+                str_addf(&known, "%s%s", comma, f->name);
+                comma = ", ";
+            }
         }
         str_add(&known, ")");
     }
@@ -299,13 +307,29 @@ static enum err check_choice(const struct json_stream *s, const json_t *item, st
                             n - 1, found);
 }
 
+/* What other readers put in front of the text would be left out without a word. */
+static enum err check_unread(const struct json_stream *s, const json_t *item,
+                             const struct data_field *field, struct errbuf *e)
+{
+    const json_t *value = json_object_get(item, field->name);
+    const struct json_step path[1] = {{.key = field->name}};
+    if (!value || json_is_null(value) ||
+        (json_is_string(value) && json_string_length(value) == 0)) {
+        return OK;
+    }
+    return json_stream_fail(s, path, 1, e, ERR_REFUSED,
+                            "field '%s' is not read and would be left out: join its text with '%s'",
+                            field->name, field->unread);
+}
+
 enum err data_format_check(const struct json_stream *s, enum data_format format, const json_t *item,
                            struct errbuf *e)
 {
     const struct data_field *fields = formats[format].fields;
     for (const struct data_field *f = fields; f->name; f++) {
         struct json_step path[3];
-        enum err error = check_string(s, path, 0, item, f, fields, e);
+        enum err error =
+            f->unread ? check_unread(s, item, f, e) : check_string(s, path, 0, item, f, fields, e);
         if (error == OK && f->options) {
             error = check_options(s, json_object_get(item, f->name), f->plain, e);
         }

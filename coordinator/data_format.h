@@ -29,9 +29,11 @@ struct data_field {
     const char *name;
     bool required;
     bool may_be_empty;
-    bool options; /* an array of {text, bias}; else a string */
-    bool plain;   /* with options: an array of texts or of {text} */
-    bool choice;  /* the number of an option from 0, or its text */
+    bool options;       /* an array of {text, bias}; else a string */
+    bool plain;         /* with options: an array of texts or of {text} */
+    bool choice;        /* the number of an option from 0, or its text */
+    const char *unread; /* known in this format elsewhere, not read here: refused unless it is
+                           empty; the field its text belongs into */
 };
 
 enum { DATA_FIELDS_MAX = 8 };

@@ -99,6 +99,7 @@ static void count_group(struct forest_report *report, const struct forest_group 
     report->words_cut += counts->words_cut;
     report->tokens_cut += counts->tokens_cut;
     report->answers_emptied += counts->emptied;
+    report->groups_beyond += report->context > 0 && counts->longest > report->context;
     report->longest = counts->longest > report->longest ? counts->longest : report->longest;
 }
 
@@ -159,7 +160,10 @@ enum err forest_new(const struct run_config *cfg, const struct values *values,
     }
     uint32_t sides[OBJECTIVE_GROUPS_MAX];
     uint32_t n = objective_groups(cfg, sides);
+    const struct tokenizer_notes notes = tokenizer_notes(tok);
     f->data = data;
+    f->report.context = notes.context;
+    f->report.bos_left_out = notes.wants_bos;
     f->groups = mem_calloc((size_t)n * data->n_groups, sizeof *f->groups);
     f->cached = mem_calloc((size_t)n * data->n_groups, sizeof *f->cached);
     enum err error = f->groups && f->cached
@@ -232,6 +236,17 @@ void forest_report_text(const struct forest_report *r, struct str *out)
     }
     if (r->groups_split > 0) {
         str_addf(out, "%s%u trees were cut into parts of tree_tokens_max", comma, r->groups_split);
+        comma = ", ";
+    }
+    if (r->groups_beyond > 0) {
+        str_addf(out,
+                 "%s%u groups are longer than the model's context of %u positions (the longest has "
+                 "%u tokens): lower data.max_length",
+                 comma, r->groups_beyond, r->context, r->longest);
+        comma = ", ";
+    }
+    if (r->bos_left_out) {
+        str_addf(out, "%sthe model's add_bos_token is not followed: no text begins with it", comma);
     }
 }
 

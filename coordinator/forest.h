@@ -71,6 +71,9 @@ struct forest_report {
     uint64_t sequence_tokens; /* of the distinct sequences, one by one */
     uint64_t pair_tokens;     /* of both sequences of every pair */
     uint32_t longest;         /* tokens of the longest sequence */
+    uint32_t groups_beyond;   /* with a sequence longer than the model's context */
+    uint32_t context;         /* of the model, in tokens; 0: unknown */
+    bool bos_left_out;        /* the model's files ask for a token in front that is not put there */
 };
 
 struct forest;
@@ -86,8 +89,8 @@ void forest_free(struct forest **f); /* NULL inside is fine */
 const struct forest_group *forest_groups(const struct forest *f, uint32_t *n);
 const struct forest_report *forest_report(const struct forest *f);
 
-/* Appends what was cut, emptied, skipped and split as one line of words; nothing when nothing was.
- */
+/* Appends what was cut, emptied, skipped, split and left out, and what is longer than the model's
+ * context, as one line of words; nothing when nothing was. */
 void forest_report_text(const struct forest_report *report, struct str *out);
 
 /* The trees of group i (of forest_groups): the caller's (forest_trees_free). w_a and w_b are the

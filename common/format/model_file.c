@@ -16,6 +16,7 @@
 #include "common/format/gguf_model.h"
 #include "common/format/hf_config.h"
 #include "common/format/hf_folder.h"
+#include "common/format/json_doc.h"
 #include "common/format/model_hash.h"
 #include "common/format/model_tensors.h"
 
@@ -35,6 +36,8 @@ struct model_file {
     struct gguf *gguf;       /* NULL for a folder */
     struct hf_folder folder; /* empty for a GGUF */
     char *tokenizer_json;    /* NULL for a GGUF */
+    uint32_t context;        /* 0: unknown */
+    bool wants_bos;
     size_t n_tensors;
     struct model_tensor *tensors; /* [n_tensors] by hf name */
     struct source *sources;       /* [n_tensors] */
@@ -174,6 +177,42 @@ static enum err bind(struct model_file *mf, struct errbuf *e)
     return mf->gguf ? bind_gguf(mf, e) : bind_folder(mf, e);
 }
 
+static uint32_t positions(uint64_t n)
+{
+    return n <= UINT32_MAX ? (uint32_t)n : 0;
+}
+
+/* Neither decides a bit of what is computed: what cannot be read counts as not said. */
+static void note_folder(struct model_file *mf, const char *config, size_t n)
+{
+    char path[FILE_PATH_BYTES];
+    json_t *doc = NULL;
+    if (json_doc_parse(config, n, &doc, NULL) == OK) {
+        const json_int_t most = json_integer_value(json_object_get(doc, "max_position_embeddings"));
+        mf->context = most > 0 ? positions((uint64_t)most) : 0;
+    }
+    json_decref(doc);
+    doc = NULL;
+    if (file_join(path, mf->path, "tokenizer_config.json", NULL) == OK && file_exists(path) &&
+        json_doc_load(path, CONFIG_BYTES_MAX, &doc, NULL) == OK) {
+        mf->wants_bos = json_is_true(json_object_get(doc, "add_bos_token"));
+    }
+    json_decref(doc);
+}
+
+static void note_gguf(struct model_file *mf)
+{
+    static const char context[] = "llama.context_length";
+    static const char bos[] = "tokenizer.ggml.add_bos_token";
+    uint64_t n = 0;
+    if (gguf_has(mf->gguf, context) && gguf_get_uint(mf->gguf, context, &n, NULL) == OK) {
+        mf->context = positions(n);
+    }
+    if (gguf_has(mf->gguf, bos) && gguf_get_bool(mf->gguf, bos, &mf->wants_bos, NULL) != OK) {
+        mf->wants_bos = false;
+    }
+}
+
 static enum err load_config(struct model_file *mf, struct errbuf *e)
 {
     char path[FILE_PATH_BYTES];
@@ -185,6 +224,9 @@ static enum err load_config(struct model_file *mf, struct errbuf *e)
         return error;
     }
     error = hf_config_parse(text, n, &mf->shape, e);
+    if (error == OK) {
+        note_folder(mf, text, n);
+    }
     mem_free(text);
     return error == OK ? OK : err_prefix(e, error, "%s", path);
 }
@@ -224,6 +266,7 @@ static enum err open_gguf(struct model_file *mf, struct errbuf *e)
     if (error != OK) {
         return error;
     }
+    note_gguf(mf);
     error = gguf_model_shape(mf->gguf, &mf->shape, e);
     error = error == OK ? bind(mf, e) : error;
     return error == OK ? OK : err_prefix(e, error, "%s", mf->path);
@@ -285,6 +328,16 @@ const char *model_path(const struct model_file *mf)
 const struct model_shape *model_shape(const struct model_file *mf)
 {
     return &mf->shape;
+}
+
+uint32_t model_context(const struct model_file *mf)
+{
+    return mf->context;
+}
+
+bool model_wants_bos(const struct model_file *mf)
+{
+    return mf->wants_bos;
 }
 
 const char *model_tokenizer_json(const struct model_file *mf)

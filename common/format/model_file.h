@@ -71,4 +71,9 @@ MUST_USE enum err model_tensor_read(const struct model_file *mf, const char *nam
 const char *model_tokenizer_json(const struct model_file *mf);
 const struct gguf *model_gguf(const struct model_file *mf);
 
+/* Positions the model was made for; 0: the files do not say. */
+uint32_t model_context(const struct model_file *mf);
+/* The files ask for the begin-of-text token in front of every text. */
+bool model_wants_bos(const struct model_file *mf);
+
 #endif

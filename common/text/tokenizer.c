@@ -15,6 +15,7 @@ struct tokenizer {
     struct unicode_classes classes;
     enum pretokenizer pre;
     bool nfc;
+    struct tokenizer_notes notes;
 };
 
 enum err token_list_append(struct token_list *list, struct token token)
@@ -106,6 +107,16 @@ enum err tokenizer_from_json(const char *text, size_t bytes, uint32_t vocab, str
     tokenizer_source_free(&source);
     tokenizer_json_free(&json);
     return error;
+}
+
+void tokenizer_note(struct tokenizer *tok, struct tokenizer_notes notes)
+{
+    tok->notes = notes;
+}
+
+struct tokenizer_notes tokenizer_notes(const struct tokenizer *tok)
+{
+    return tok->notes;
 }
 
 void tokenizer_close(struct tokenizer **tok)

@@ -39,6 +39,13 @@ MUST_USE enum err tokenizer_open(const struct model_file *mf, struct tokenizer *
                                  struct errbuf *e);
 void tokenizer_close(struct tokenizer **tok);
 
+/* What the model's files say about texts and nothing here acts upon. */
+struct tokenizer_notes {
+    uint32_t context; /* tokens the model was made for; 0: not said */
+    bool wants_bos;   /* the begin-of-text token in front of every text; it is not put there */
+};
+struct tokenizer_notes tokenizer_notes(const struct tokenizer *tok);
+
 /* Appends the tokens of n bytes of plain text to out (not cleared before); byte ranges count from
  * the start of text. Bytes that are no UTF-8 give ERR_PARSE with their offset, more than
  * LIMIT_TEXT_BYTES ERR_RANGE; out is then as it was. */

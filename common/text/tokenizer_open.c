@@ -38,9 +38,12 @@ enum err tokenizer_open(const struct model_file *mf, struct tokenizer **out, str
     const char *json = model_tokenizer_json(mf);
     uint32_t vocab = model_shape(mf)->vocab;
     *out = NULL;
-    if (json) {
-        return open_json(json, vocab, out, e);
+    enum err error =
+        json ? open_json(json, vocab, out, e) : open_gguf(model_gguf(mf), vocab, out, e);
+    if (error != OK) {
+        return json ? error : err_prefix(e, error, "%s", model_path(mf));
     }
-    enum err error = open_gguf(model_gguf(mf), vocab, out, e);
-    return error == OK ? OK : err_prefix(e, error, "%s", model_path(mf));
+    tokenizer_note(*out, (struct tokenizer_notes){.context = model_context(mf),
+                                                  .wants_bos = model_wants_bos(mf)});
+    return OK;
 }

@@ -44,4 +44,7 @@ MUST_USE enum err tokenizer_gguf_read(const struct gguf *gguf, uint32_t vocab,
 MUST_USE enum err tokenizer_from_json(const char *text, size_t bytes, uint32_t vocab,
                                       struct tokenizer **out, struct errbuf *e);
 
+/* Once, by who opens it. */
+void tokenizer_note(struct tokenizer *tok, struct tokenizer_notes notes);
+
 #endif

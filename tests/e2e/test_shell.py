@@ -208,5 +208,15 @@ class Places(ShellCase):
             os.chmod(os.path.join(self.folder, "r"), 0o700)
 
 
+class Data(ShellCase):
+    def test_sequences_longer_than_the_models_context_are_named_by_check_and_by_a_run(self):
+        checked = self.shell('"$@"', PFT, "data", "check", TRAIN, "--values", VALUES, "--model", MODEL)
+        self.assertIn("longer than the model's context of 256 positions", checked.stdout)
+        made = self.shell('"$@"', PFT, "run", self.config, "--set", "train.max_steps=1", "--out", "r", "--workers", "1")
+        self.assertEqual(made.returncode, 0, made.stderr[-2000:])
+        with open(os.path.join(self.folder, "r", "logs", "coordinator.log"), encoding="utf-8") as f:
+            self.assertIn("longer than the model's context of 256 positions", f.read())
+
+
 if __name__ == "__main__":
     unittest.main()

@@ -14,6 +14,7 @@
 #include "cli/cli.h"
 #include "common/base/file.h"
 #include "common/base/mem.h"
+#include "common/base/str.h"
 
 #define VALUES "--values", "configs/values/vcd.yaml"
 #define TINY "--model", "tests/golden/tiny"
@@ -80,7 +81,8 @@ static void test_check_says_fine_for_the_starter_data(void **state)
     char *text = RUN(CLI_OK, "check", STARTER, VALUES, TINY);
     assert_string_equal(text,
                         "data/starter_test.json: 24 items, vcd (scenarios with options): fine\n"
-                        "  every sequence fits as it is\n");
+                        "  24 groups are longer than the model's context of 256 positions (the "
+                        "longest has 513 tokens): lower data.max_length\n");
     mem_free(text);
     text = RUN(CLI_OK, "check", STARTER);
     assert_non_null(strstr(text, "axes and values were not checked: give --values FILE\n"));
@@ -104,6 +106,47 @@ static void test_stats_count_values_pairs_and_tokens(void **state)
     char *text = RUN(CLI_OK, "stats", STARTER);
     assert_non_null(strstr(text, "items      24\n"));
     mem_free(text);
+}
+
+static void test_check_refuses_or_names_what_a_run_refuses(void **state)
+{
+    (void)state;
+    char path[64];
+    struct errbuf e = {0};
+    struct str many = {0};
+    (void)snprintf(path, sizeof path, "%s/checked.jsonl", folder);
+    static const char *const refused[] = {
+        "{\"prompt\": \"p\", \"chosen\": \"c\", \"rejected\": \"r\"}",
+        "{\"input\": \"i\", \"output\": \"o\"}",
+        /* Alpaca's instruction and Dolly's context would be left out. */
+        "{\"instruction\": \"Sort.\", \"input\": \"b a\", \"output\": \"a b\"}",
+        "{\"instruction\": \"Sum it up.\", \"context\": \"Long.\", \"response\": \"Short.\"}"};
+    for (size_t i = 0; i < sizeof refused / sizeof refused[0]; i++) {
+        assert_int_equal(file_write_atomic(path, refused[i], strlen(refused[i]), &e), OK);
+        (void)RUN(i < 2 ? CLI_FAILED : CLI_REFUSED, "check", path);
+    }
+    static const char plain[] =
+        "{\"instruction\": \"Sum it up.\", \"context\": \"\", \"response\": \"Short.\"}";
+    assert_int_equal(file_write_atomic(path, plain, strlen(plain), &e), OK);
+    char *text = RUN(CLI_OK, "check", path);
+    assert_non_null(strstr(text, "cannot be trained on: pft eval"));
+    mem_free(text);
+    str_add(&many, "{\"scenario\": \"Which?\", \"preference domain\": \"Risk Orientation\", "
+                   "\"options\": [");
+    for (int i = 0; i < 28; i++) {
+        str_addf(&many, "%s{\"text\": \"Way %d.\", \"bias\": \"%s\"}", i > 0 ? "," : "", i,
+                 i % 2 ? "Risk-taking" : "Risk-averse");
+    }
+    str_add(&many, "]}");
+    assert_int_equal(file_write_atomic(path, many.data, many.len, &e), OK);
+    text = RUN(CLI_OK, "check", path, VALUES);
+    assert_non_null(strstr(text, "line 1 has 28 options and there are letters for 26"));
+    mem_free(text);
+    text = RUN(CLI_OK, "check", path, VALUES, "--set", "eval.readouts=likelihood");
+    assert_null(strstr(text, "letters"));
+    mem_free(text);
+    str_free(&many);
+    (void)unlink(path);
 }
 
 static void test_import_is_canonical_and_stable(void **state)
@@ -203,6 +246,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_check_says_fine_for_the_starter_data),
         cmocka_unit_test(test_stats_count_values_pairs_and_tokens),
+        cmocka_unit_test(test_check_refuses_or_names_what_a_run_refuses),
         cmocka_unit_test(test_import_is_canonical_and_stable),
         cmocka_unit_test(test_forest_prints_trees_whose_pairs_are_their_paths),
         cmocka_unit_test(test_wrong_words_and_files_have_their_exit_codes),

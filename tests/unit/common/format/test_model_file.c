@@ -16,6 +16,7 @@
 #include "common/format/model_file.h"
 #include "common/format/model_tensors.h"
 #include "common/format/safetensors.h"
+#include "common/text/tokenizer.h"
 #include "tests/support/gguf_build.h"
 #include "tests/support/temp_folder.h"
 
@@ -442,10 +443,41 @@ static int tear_down(void **state)
     return 0;
 }
 
+static void test_context_and_bos_flag_are_read_where_files_say_them(void **state)
+{
+    (void)state;
+    static const char config[] = "{\"add_bos_token\": true}";
+    struct model_file *mf = open_golden("tiny");
+    assert_int_equal(model_context(mf), 256);
+    assert_false(model_wants_bos(mf));
+    model_close(&mf);
+    mf = open_golden("gguf/tiny.Q4_1.gguf");
+    assert_int_equal(model_context(mf), 256);
+    model_close(&mf);
+    struct errbuf e = {0};
+    struct tokenizer *tok = NULL;
+    const char *folder = new_folder("bos", NULL);
+    put_weights(folder, "none", "", SAFETENSORS_F32);
+    put(folder, "tokenizer_config.json", config, sizeof config - 1);
+    char *text = NULL;
+    size_t n = 0;
+    assert_int_equal(file_read("tests/golden/tiny/tokenizer.json", 1 << 24, &text, &n, &e), OK);
+    put(folder, "tokenizer.json", text, n);
+    mem_free(text);
+    assert_int_equal(model_open(folder, &mf, &e), OK);
+    assert_true(model_wants_bos(mf));
+    assert_int_equal(tokenizer_open(mf, &tok, &e), OK);
+    assert_true(tokenizer_notes(tok).wants_bos);
+    assert_int_equal(tokenizer_notes(tok).context, 256);
+    tokenizer_close(&tok);
+    model_close(&mf);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_tensor_of_every_golden_model_is_the_reference_bit_for_bit),
+        cmocka_unit_test(test_context_and_bos_flag_are_read_where_files_say_them),
         cmocka_unit_test(test_shape_tokenizer_and_description_are_known_after_opening),
         cmocka_unit_test(test_a_tied_head_is_the_embedding_and_unknown_names_are_refused),
         cmocka_unit_test(test_rows_of_a_head_go_from_halves_to_pairs),
