@@ -222,8 +222,10 @@ static enum err judge(const struct judge_options *o, struct errbuf *e)
     if (error == OK && json_integer_value(json_object_get(all, "n")) == 0) {
         error = err_set(e, ERR_PARSE,
                         "none of the %u answers got a score: no reply of '%.200s' holds a whole "
-                        "number from 0 to 10; is it a chat model behind that address?",
-                        answers.n, scorer->name);
+                        "number from 0 to 10%s%s%s; is it a chat model behind that address?",
+                        answers.n, scorer->name, scorer->unscored[0] ? ", the last one was " : "",
+                        scorer->unscored,
+                        scorer->cut_off > 0 ? " (cut off: it ended at its length limit)" : "");
     }
     if (error == OK && o->json) {
         (void)json_dumpf(all, stdout, JSON_INDENT(1) | JSON_REAL_PRECISION(6));

@@ -10,7 +10,7 @@
 
 #include "common/base/clock.h"
 #include "common/base/mem.h"
-#include "common/base/quote.h"
+#include "common/format/json_doc.h"
 
 enum {
     RESPONSE_BYTES = 4 << 20,
@@ -18,6 +18,7 @@ enum {
     CONNECT_MS = 10000,
     BACK_OFF_MOST_MS = 30000,
     RETRY_AFTER_MOST_S = 120,
+    SAID_BYTES = 500,
 };
 
 struct judge_http {
@@ -195,16 +196,61 @@ static CURLcode attempt(struct judge_http *h, const char *body, struct str *answ
     return code;
 }
 
-/* What the other side says may hold the key that it was sent: then it is not shown. */
-static enum err refused(const struct judge_http *h, long status, const struct str *answer,
-                        struct errbuf *e)
+/* The words of {"error": {"message"}}, {"error"}, {"message"} or {"detail"}; NULL: there are none.
+ */
+static const char *error_words(const json_t *doc)
 {
-    char quoted[QUOTE_BYTES];
+    const json_t *error = json_object_get(doc, "error");
+    const json_t *const places[] = {json_object_get(error, "message"), error,
+                                    json_object_get(doc, "message"),
+                                    json_object_get(doc, "detail")};
+    for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
+        if (json_is_string(places[i])) {
+            return json_string_value(places[i]);
+        }
+    }
+    return NULL;
+}
+
+/* NULL: it is no JSON. */
+static json_t *parsed(const struct str *answer)
+{
+    json_t *doc = NULL;
+    return answer->len > 0 && json_doc_parse(answer->data, answer->len, &doc, NULL) == OK ? doc
+                                                                                          : NULL;
+}
+
+/* ": " and what the other side said, in its own words, on one line. It may hold the key that it was
+ * sent: then it is not shown. */
+static const char *said(const struct judge_http *h, const struct str *answer, char out[SAID_BYTES])
+{
     const char *key = strrchr(h->authorization, ' ');
-    bool shows = key && answer->data && strstr(answer->data, key + 1);
-    return err_set(e, ERR_REFUSED, "%.200s answered with status %ld%s%s", h->url, status,
-                   answer->len > 0 && !shows ? ": " : "",
-                   answer->len > 0 && !shows ? quote(answer->data, answer->len, quoted) : "");
+    json_t *doc;
+    out[0] = '\0';
+    if (answer->len == 0 || (key && strstr(answer->data, key + 1))) {
+        return out;
+    }
+    doc = parsed(answer);
+    const char *words = error_words(doc);
+    (void)snprintf(out, SAID_BYTES, ": %s", words ? words : answer->data);
+    json_decref(doc);
+    if (key && strstr(out, key + 1)) { /* it was written with escapes */
+        out[0] = '\0';
+    }
+    for (char *c = out; *c != '\0'; c++) {
+        *c = (unsigned char)*c < 0x20 || *c == 0x7F ? ' ' : *c;
+    }
+    return out;
+}
+
+/* Some servers say "busy" with status 200 and an error in place of the choices. */
+static bool is_error(const struct str *answer)
+{
+    json_t *doc = parsed(answer);
+    const json_t *error = json_object_get(doc, "error");
+    const bool is = error && !json_is_null(error) && !json_object_get(doc, "choices");
+    json_decref(doc);
+    return is;
 }
 
 enum err judge_http_post(struct judge_http *h, const char *body, struct str *out, struct errbuf *e)
@@ -212,6 +258,7 @@ enum err judge_http_post(struct judge_http *h, const char *body, struct str *out
     struct str answer = {.limit = RESPONSE_BYTES};
     uint64_t back_off_ms = h->cfg.back_off_ms;
     CURLcode code = CURLE_OK;
+    char words[SAID_BYTES];
     long status = 0;
     for (uint32_t i = 0; i < h->cfg.attempts; i++) {
         long after_s = 0;
@@ -222,7 +269,8 @@ enum err judge_http_post(struct judge_http *h, const char *body, struct str *out
         str_clear(&answer);
         h->counts.requests++;
         code = attempt(h, body, &answer, &status, &after_s);
-        if (code == CURLE_OK && status == 200) {
+        const bool failed = status != 200 || is_error(&answer);
+        if (code == CURLE_OK && !failed) {
             str_append(out, answer.data ? answer.data : "", answer.len);
             str_free(&answer);
             return str_ok(out);
@@ -232,23 +280,25 @@ enum err judge_http_post(struct judge_http *h, const char *body, struct str *out
             return err_set(e, ERR_REFUSED, "%.200s: an answer of more than %d bytes", h->url,
                            RESPONSE_BYTES);
         }
-        bool again = code != CURLE_OK || status == 429 || status >= 500;
+        bool again = code != CURLE_OK || status == 200 || status == 429 || status >= 500;
         if (!again) {
-            enum err error = refused(h, status, &answer, e);
+            (void)err_set(e, ERR_REFUSED, "%.200s answered with status %ld%s", h->url, status,
+                          said(h, &answer, words));
             str_free(&answer);
-            return error;
+            return ERR_REFUSED;
         }
         if (i + 1 < h->cfg.attempts) {
             pause_ms(after_s > 0 ? (uint64_t)after_s * 1000 : back_off_ms);
             back_off_ms = back_off_ms * 2 < BACK_OFF_MOST_MS ? back_off_ms * 2 : BACK_OFF_MOST_MS;
         }
     }
+    (void)said(h, &answer, words);
     str_free(&answer);
     return code != CURLE_OK
                ? err_set(e, ERR_GONE, "%.200s: %u attempts failed, the last one with: %s", h->url,
                          h->cfg.attempts, curl_easy_strerror(code))
-               : err_set(e, ERR_GONE, "%.200s: %u attempts failed, the last one with status %ld",
-                         h->url, h->cfg.attempts, status);
+               : err_set(e, ERR_GONE, "%.200s: %u attempts failed, the last one with status %ld%s",
+                         h->url, h->cfg.attempts, status, words);
 }
 
 struct judge_http_counts judge_http_counted(const struct judge_http *h)

@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "cli/judge_http.h"
+#include "common/base/quote.h"
 #include "coordinator/values.h"
 
 struct judge_question {
@@ -23,8 +24,9 @@ struct judge_scorer {
     enum err (*score)(struct judge_scorer *s, const struct judge_question *q, double *score,
                       bool *known, struct errbuf *e);
     void (*free)(struct judge_scorer *s);
-    uint64_t from_cache, unparsable;
-    struct judge_http *http; /* NULL: the words */
+    uint64_t from_cache, unparsable, cut_off; /* cut_off: of the unparsable ones */
+    char unscored[QUOTE_BYTES];               /* the last reply without a score; "": none */
+    struct judge_http *http;                  /* NULL: the words */
 };
 
 struct judge_llm_config {
@@ -44,7 +46,8 @@ MUST_USE enum err judge_words_new(const char *train, const struct values *values
                                   struct judge_scorer **out, struct errbuf *e);
 
 /* The score in a reply: {"score": n}, or the only whole number from 0 to 10 (as "7", "7/10",
- * "Score: 7"). False when there is none, or more than one. Pure. */
+ * "Score: 7"), behind </think> where
+ * there is one. False when there is none, or more than one. Pure. */
 bool judge_read_score(const char *reply, double *score);
 
 #endif

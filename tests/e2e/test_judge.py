@@ -46,6 +46,10 @@ class Judge(http.server.BaseHTTPRequestHandler):
         elif step == "cut":
             self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n{\"cho")
             self.close_connection = True
+        elif isinstance(step, dict):  # status, words of an error
+            self.reply(step["status"], json.dumps({"error": {"message": step["says"]}}), {"Retry-After": "0"})
+        elif server.thinks and self.unfit(body):
+            pass
         elif step == "garbage":
             self.reply(200, "<html>not json</html>")
         elif step == "vague":
@@ -56,6 +60,16 @@ class Judge(http.server.BaseHTTPRequestHandler):
             own = any(a["value"] == value and a["answer"].split()[1] in text.split("<answer>")[1]
                       and text.split("<answer>")[1].strip().startswith(a["answer"][:8]) for a in ANSWERS)
             self.reply(200, json.dumps({"choices": [{"message": {"content": "Score: 9" if own else "1"}}]}))
+
+    def unfit(self, body):
+        """What a server of models that think says to the settings of older ones; True: it was said."""
+        if self.server.thinks == "new" and ("max_tokens" in body or "temperature" in body):
+            self.reply(400, json.dumps({"error": {"message": "Unsupported parameter: 'max_tokens'."}}))
+        elif self.server.thinks == "long" and body["max_tokens"] < 500:
+            self.reply(200, json.dumps({"choices": [{"message": {"content": None}, "finish_reason": "length"}]}))
+        else:
+            return False
+        return True
 
     def reply(self, status, text, headers=None):
         self.send_response(status)
@@ -78,7 +92,7 @@ class JudgeTest(unittest.TestCase):
         with open(self.file, "w", encoding="utf-8") as f:
             json.dump(ANSWERS, f)
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Judge)
-        self.server.seen, self.server.plan, self.server.times = [], [], []
+        self.server.seen, self.server.plan, self.server.times, self.server.thinks = [], [], [], None
         self.server.stalled = threading.Event()
         self.thread = threading.Thread(target=self.server.serve_forever)
         self.thread.start()
@@ -140,6 +154,28 @@ class JudgeTest(unittest.TestCase):
         bodies = [json.dumps(body) for _, _, body in self.server.seen[:5]]
         self.assertEqual(len(set(bodies)), 1)  # the same question five times
 
+    def test_what_the_other_side_says_is_shown_in_its_words(self):
+        for status, code in ((200, 1), (429, 1), (503, 1), (400, 3)):
+            self.server.plan = [{"status": status, "says": "NO-CREDIT\\nLEFT of " + "much " * 20 + "END"}] * 4
+            done = self.ask("--attempts", "2", code=code)
+            self.assertIn(f"status {status}: NO-CREDIT LEFT of much", done.stderr.replace("\\n", " "))
+            self.assertIn("END", done.stderr)
+            self.server.plan = [{"status": status, "says": f"your key {KEY} is unknown"}] * 4
+            self.assertIn(f"status {status}", self.ask("--attempts", "2", code=code).stderr)
+
+    def test_models_that_think_are_asked_as_they_want_and_their_replies_kept(self):
+        plain = self.ask()
+        questions = len(self.server.seen)
+        for thinks in ("new", "long"):
+            shutil.rmtree(self.cache)
+            self.server.seen.clear()
+            self.server.thinks = thinks
+            first = self.ask()
+            self.assertEqual((first["n"], first["unscored"], first["score"]), (4, 0, plain["score"]))
+            self.assertEqual(len(self.server.seen), questions + 1)  # the first one twice, in two forms
+            self.assertEqual(self.ask()["score"], plain["score"])
+            self.assertEqual(len(self.server.seen), questions + 1)
+
     def test_replies_without_a_score_are_counted(self):
         self.server.plan = ["garbage", "fine", "fine", "vague"]
         result = self.ask()
@@ -150,6 +186,7 @@ class JudgeTest(unittest.TestCase):
         self.server.plan = ["garbage", "vague"] * 8
         done = self.ask(code=1)
         self.assertIn("none of the 4 answers got a score", done.stderr)
+        self.assertIn("the last one was 'somewhere from 3 to 7'", done.stderr)
         self.assertEqual(done.stdout, "")
 
     def test_the_rate_is_kept_and_retry_after_too(self):
