@@ -31,8 +31,8 @@ MUST_USE enum err judge_http_open(const struct judge_http_config *cfg, struct ju
 void judge_http_close(struct judge_http **h); /* wipes the key */
 
 /* Posts a body; the answer of status 200 is appended to out. 429, 5xx, timeouts, broken
- * connections and an error in the place of an answer are tried again (Retry-After is kept to), other
- * statuses are not. The message has the other side's own words. ERR_GONE: no
+ * connections and an error in the place of an answer are tried again (Retry-After is kept to),
+ * other statuses are not. The message has the other side's own words. ERR_GONE: no
  * attempt worked. */
 MUST_USE enum err judge_http_post(struct judge_http *h, const char *body, struct str *out,
                                   struct errbuf *e);

@@ -220,6 +220,15 @@ static double value_share(const struct row *row, const char *value, double *foun
     return json_number_value(json_object_get(share, "accuracy"));
 }
 
+/* One cell of a Markdown table: a '|' in a name would begin the next, a line end the next row. */
+static void add_cell(const char *text, struct str *out)
+{
+    for (const char *c = text; *c != '\0'; c++) {
+        str_add(out, *c == '|' ? "\\" : "");
+        str_append(out, (unsigned char)*c < 0x20 ? " " : c, 1);
+    }
+}
+
 /* Per value: contrast where it was read, else the first readout there is. */
 static void add_value_rows(const struct tables *t, const char *format, struct str *out)
 {
@@ -247,8 +256,14 @@ static void add_value_rows(const struct tables *t, const char *format, struct st
         const double values[3] = {value_share(&t->before[r], name, &there[0]),
                                   value_share(&t->after[r], name, &there[1]),
                                   value_share(&bag, name, &there[2])};
-        str_addf(out, plain ? "  %-26s %5d" : "| %s | %d", name,
-                 (int)json_integer_value(json_object_get(share, "n")));
+        const int n = (int)json_integer_value(json_object_get(share, "n"));
+        if (plain) {
+            str_addf(out, "  %-26s %5d", name, n);
+        } else {
+            str_add(out, "| ");
+            add_cell(name, out);
+            str_addf(out, " | %d", n);
+        }
         for (int i = 0; i < 3; i++) {
             char cell[CELL_BYTES] = "-";
             if (there[i] > 0.0) {
@@ -277,13 +292,12 @@ static void add_training(const struct report_input *in, const char *start, struc
         return;
     }
     double seconds = in->train_seconds > 0.0 ? in->train_seconds : 1.0;
-    str_addf(
-        out,
-        "%strained %llu steps, %llu pairs, %llu tokens in %.0f s (%.2f pairs/s, %.0f tokens/s), "
-        "loss %.4f -> %.4f\n",
-        start, (unsigned long long)in->steps, (unsigned long long)in->pairs,
-        (unsigned long long)in->tokens, in->train_seconds, (double)in->pairs / seconds,
-        (double)in->tokens / seconds, in->first_loss, in->last_loss);
+    str_addf(out, "%strained %llu steps, %llu pairs, %llu tokens in %.0f s\n", start,
+             (unsigned long long)in->steps, (unsigned long long)in->pairs,
+             (unsigned long long)in->tokens, in->train_seconds);
+    str_addf(out, "%s%.2f pairs/s, %.0f tokens/s, loss %.4f -> %.4f\n", start,
+             (double)in->pairs / seconds, (double)in->tokens / seconds, in->first_loss,
+             in->last_loss);
     if (in->anchored) {
         str_addf(out, "%sKL to the base on the anchor's texts %.4f at most, %.4f at last\n", start,
                  in->most_kl, in->last_kl);
@@ -331,10 +345,12 @@ enum err report_markdown(const struct report_input *in, struct str *out, struct 
     struct tables t;
     enum err error = tables_read(in, &t, e);
     if (error == OK) {
-        str_addf(out, "# Run report\n\n| what | value |\n|---|---|\n| run | `%s` |\n", in->run);
-        str_addf(out, "| base model | %s, %s |\n| base hash | `%s` |\n| kernels | %s, %s |\n",
-                 in->model_name, in->model_quantisation, in->model_hash, in->kernels,
-                 in->precision);
+        str_add(out, "# Run report\n\n| what | value |\n|---|---|\n| run | `");
+        add_cell(in->run, out);
+        str_add(out, "` |\n| base model | ");
+        add_cell(in->model_name, out);
+        str_addf(out, ", %s |\n| base hash | `%s` |\n| kernels | %s, %s |\n",
+                 in->model_quantisation, in->model_hash, in->kernels, in->precision);
         if (in->adapter_hash) {
             str_addf(out, "| adapter SHA-256 | `%s` |\n", in->adapter_hash);
         }

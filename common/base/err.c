@@ -6,6 +6,9 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Two paths of the longest kind and a sentence; what is kept of the front. */
+enum { WHOLE_BYTES = 12 << 10, HEAD_BYTES = 300 };
+
 const char *err_text(enum err code)
 {
     static const char *const texts[] = {
@@ -17,13 +20,36 @@ const char *err_text(enum err code)
     return index < sizeof texts / sizeof texts[0] ? texts[index] : "unknown error";
 }
 
+/* A path stands in front and may be long, the reason at the end: of what does not fit the middle is
+ * left out, between UTF-8 characters. */
+static void keep_ends(struct errbuf *e, const char *whole)
+{
+    const size_t n = strlen(whole);
+    if (n < sizeof e->text) {
+        memcpy(e->text, whole, n + 1);
+        return;
+    }
+    size_t head = HEAD_BYTES;
+    while (head > 0 && ((unsigned char)whole[head] & 0xC0) == 0x80) {
+        head--;
+    }
+    const char *tail = whole + n - (sizeof e->text - HEAD_BYTES - sizeof "...");
+    while (((unsigned char)*tail & 0xC0) == 0x80) {
+        tail++;
+    }
+    memcpy(e->text, whole, head);
+    (void)snprintf(e->text + head, sizeof e->text - head, "...%s", tail);
+}
+
 enum err err_set(struct errbuf *e, enum err code, const char *fmt, ...)
 {
     if (e) {
+        char whole[WHOLE_BYTES];
         va_list args;
         va_start(args, fmt);
-        (void)vsnprintf(e->text, sizeof e->text, fmt, args);
+        (void)vsnprintf(whole, sizeof whole, fmt, args);
         va_end(args);
+        keep_ends(e, whole);
     }
     return code;
 }
@@ -31,16 +57,14 @@ enum err err_set(struct errbuf *e, enum err code, const char *fmt, ...)
 enum err err_prefix(struct errbuf *e, enum err code, const char *fmt, ...)
 {
     if (e) {
-        char old[ERRBUF_BYTES];
-        memcpy(old, e->text, sizeof old);
+        char whole[WHOLE_BYTES];
         va_list args;
         va_start(args, fmt);
-        int used = vsnprintf(e->text, sizeof e->text, fmt, args);
+        int used = vsnprintf(whole, sizeof whole - ERRBUF_BYTES - 2, fmt, args);
         va_end(args);
-        size_t at = used < 0 ? 0 : (size_t)used;
-        if (at < sizeof e->text - 1) {
-            (void)snprintf(e->text + at, sizeof e->text - at, ": %s", old);
-        }
+        const size_t at = used < 0 ? 0 : strlen(whole);
+        (void)snprintf(whole + at, sizeof whole - at, ": %s", e->text);
+        keep_ends(e, whole);
     }
     return code;
 }

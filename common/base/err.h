@@ -42,7 +42,7 @@ struct errbuf {
 const char *err_text(enum err code);
 
 /* Writes the message into e (which may be NULL) and returns code, so that callers can
- * `return err_set(e, ERR_RANGE, ...)`. A longer message is cut at ERRBUF_BYTES - 1. */
+ * `return err_set(e, ERR_RANGE, ...)`. A longer message loses its middle: the end says why. */
 enum err err_set(struct errbuf *e, enum err code, const char *fmt, ...) PRINTF_LIKE(3, 4);
 
 /* Puts "prefix: " before the message already in e (which may be NULL); returns code. */

@@ -1,12 +1,16 @@
 """The programs in ordinary shells: closed standard streams, a full stdout, --out on what is no regular
 file, a parent that dies. Standard library only; every wait is for a condition."""
+import fcntl
 import glob
 import json
 import os
+import pty
 import shutil
 import signal
 import stat
+import struct
 import subprocess
+import termios
 import unittest
 
 from fleet import BIN, FleetCase, MODEL, OTHER_MODEL, ROOT, SLOW, wait_for
@@ -206,6 +210,40 @@ class Places(ShellCase):
                 self.assertIn("Permission denied", denied.stderr, words)
         finally:
             os.chmod(os.path.join(self.folder, "r"), 0o700)
+
+
+class Terminal(ShellCase):
+    def run_on_a_terminal(self, term, columns):
+        """What a run writes to a terminal so wide."""
+        ours, theirs = pty.openpty()
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+        words = [PFT, "run", self.config, "--out", f"r-{term}-{columns}", "--workers", "2"]
+        seen = b""
+        with subprocess.Popen(words, cwd=self.folder, stdin=theirs, stdout=theirs, stderr=theirs,
+                              env={**os.environ, "TERM": term}) as run:
+            os.close(theirs)
+            while True:
+                try:
+                    seen += os.read(ours, 65536)
+                except OSError:  # EIO: its last writer is gone
+                    break
+        os.close(ours)
+        self.assertEqual(run.returncode, 0, seen[-2000:])
+        return seen.decode(errors="replace")
+
+    def test_the_progress_line_never_wraps(self):
+        for columns in (80, 60):
+            text = self.run_on_a_terminal("xterm", columns).replace("\x1b[K", "")
+            lines = [line for line in text.replace("\n", "\r").split("\r") if " ETA " in line]
+            self.assertGreater(len(lines), 1)
+            self.assertLessEqual(max(map(len, lines)), columns)
+
+    def test_a_dumb_terminal_gets_plain_lines_that_fit(self):
+        text = self.run_on_a_terminal("dumb", 80)
+        self.assertNotIn("\x1b", text)
+        lines = [line for line in text.split("\r\n") if " ETA " in line]
+        self.assertGreater(len(lines), 0)
+        self.assertLessEqual(max(map(len, lines)), 80)
 
 
 class Data(ShellCase):

@@ -145,6 +145,35 @@ static void test_a_broken_result_is_refused_with_its_line(void **state)
     str_free(&out);
 }
 
+static void test_a_bar_in_a_name_begins_no_cell_and_lines_fit_eighty_columns(void **state)
+{
+    (void)state;
+    static const char one[] =
+        "{\"n_scenarios\":2,\"results\":[{\"readout\":\"contrast\",\"n\":4,\"accuracy\":1.0,"
+        "\"ci95\":[1,1],\"per_value\":{\"Bold|Shy\":{\"n\":2,\"accuracy\":1,\"ci95\":[1,1]}},"
+        "\"bag_of_words\":null,\"questions\":[[0,0,0,0,1],[0,0,1,1,1]]}]}";
+    struct str out = {0};
+    struct errbuf e = {0};
+    struct report_input in = input();
+    in.run = "runs/a|b";
+    in.eval_before = NULL;
+    in.eval_after = one;
+    assert_int_equal(report_markdown(&in, &out, &e), OK);
+    assert_non_null(strstr(out.data, "| Bold\\|Shy | 2 | - | 1.00 | - |\n"));
+    assert_non_null(strstr(out.data, "| run | `runs/a\\|b` |\n"));
+    str_clear(&out);
+    in.tokens = 987654321;
+    assert_int_equal(report_table(&in, &out, &e), OK);
+    assert_non_null(strstr(out.data, "Bold|Shy"));
+    const char *line = strstr(out.data, "trained 3 steps");
+    assert_non_null(line);
+    for (int i = 0; i < 3; i++) {
+        assert_true(strcspn(line, "\n") <= 78);
+        line += strcspn(line, "\n") + 1;
+    }
+    str_free(&out);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -154,6 +183,7 @@ int main(void)
         cmocka_unit_test(test_a_run_without_an_evaluation_still_reports_its_training),
         cmocka_unit_test(test_steps_that_are_suspect_are_named),
         cmocka_unit_test(test_a_broken_result_is_refused_with_its_line),
+        cmocka_unit_test(test_a_bar_in_a_name_begins_no_cell_and_lines_fit_eighty_columns),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -18,6 +18,7 @@
 #include "common/base/mem.h"
 #include "common/base/rng.h"
 #include "common/base/str.h"
+#include "common/text/utf8.h"
 #include "tests/support/temp_folder.h"
 
 static void test_overflowing_allocation_is_refused(void **state)
@@ -94,6 +95,29 @@ static void test_files_are_replaced_whole_and_folders_and_fifos_are_refused(void
     assert_int_equal(file_read(path, 3, &data, &bytes, &e), ERR_UNSUPPORTED);
     assert_int_equal(unlink(path), 0);
     assert_int_equal(rmdir(folder), 0);
+}
+
+static void test_the_reason_behind_a_long_path_is_kept(void **state)
+{
+    (void)state;
+    char path[FILE_PATH_BYTES];
+    struct errbuf e;
+    for (size_t i = 0; i < sizeof path; i++) {
+        path[i] = "/\xC3\xA9"[i % 3];
+    }
+    path[sizeof path - 1] = '\0';
+    (void)err_set(&e, ERR_IO, "%s: cannot be opened: %s", path, "No space left on device");
+    assert_int_equal(strncmp(e.text, "/\xC3\xA9/", 4), 0);
+    assert_non_null(strstr(e.text, ": cannot be opened: No space left on device"));
+    (void)err_prefix(&e, ERR_IO, "%s", path);
+    assert_non_null(strstr(e.text, ": cannot be opened: No space left on device"));
+    uint32_t code;
+    for (size_t at = 0, n = strlen(e.text), step; at < n; at += step) {
+        step = utf8_get(e.text + at, n - at, &code);
+        assert_int_not_equal(step, 0);
+    }
+    (void)err_set(&e, ERR_IO, "%s", "short");
+    assert_string_equal(e.text, "short");
 }
 
 static void test_links_and_fifos_are_written_to_and_stay(void **state)
@@ -177,6 +201,7 @@ int main(void)
         cmocka_unit_test(test_a_string_stops_at_its_limit),
         cmocka_unit_test(test_digests_match_known_values),
         cmocka_unit_test(test_files_are_replaced_whole_and_folders_and_fifos_are_refused),
+        cmocka_unit_test(test_the_reason_behind_a_long_path_is_kept),
         cmocka_unit_test(test_links_and_fifos_are_written_to_and_stay),
         cmocka_unit_test(test_log_lines_go_to_a_copy_only_while_it_is_given),
         cmocka_unit_test(test_shuffle_is_a_permutation_and_depends_only_on_its_key),
