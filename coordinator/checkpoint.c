@@ -198,21 +198,23 @@ static enum err open_content(const char *path, struct content *c, struct errbuf 
     return OK;
 }
 
-static bool checks(const char *path)
+static enum err checks(const char *path)
 {
     struct content c = {0};
-    bool good = open_content(path, &c, NULL) == OK;
-    if (good) {
+    enum err error = open_content(path, &c, NULL);
+    if (error == OK) {
         mem_free(c.data);
     }
-    return good;
+    return error;
 }
 
 /* Deletes all but the newest, which was written just now, and the next one that checks: a damaged
- * file is none to fall back to. The step of the older one, or 0 when there is only one: then a
- * damaged file falls back to version 0 and the whole log. */
+ * file is none to fall back to; one that cannot be looked at now stays, with all that are older.
+ * The step of the older one, or 0 when there is only one: then a damaged file falls back to version
+ * 0 and the whole log. */
 static uint64_t thin_out(const char *folder)
 {
+    enum err error;
     uint64_t steps[FOUND_MAX];
     char path[FILE_PATH_BYTES];
     uint32_t n = list_steps(folder, steps);
@@ -222,9 +224,12 @@ static uint64_t thin_out(const char *folder)
         if (path_of(folder, steps[i], path, NULL) != OK) {
             continue;
         }
-        if (i == 0 || (kept < CHECKPOINT_KEPT && checks(path))) {
+        error = i > 0 && kept < CHECKPOINT_KEPT ? checks(path) : i == 0 ? OK : ERR_CORRUPT;
+        if (error == OK) {
             kept++;
             oldest = steps[i];
+        } else if (error == ERR_NOSPACE || error == ERR_NOMEM) {
+            break;
         } else {
             FAILPOINT("checkpoint.thin_out");
             (void)unlink(path);
@@ -269,7 +274,7 @@ enum err checkpoint_write(const char *run, const struct params *p,
     if (error == OK) {
         *oldest = thin_out(folder);
     }
-    return error == OK ? OK : ERR_IO;
+    return error == OK || error == ERR_NOSPACE ? error : ERR_IO;
 }
 
 /* The newest checkpoint that checks, of step `until` at most. */

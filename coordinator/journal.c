@@ -46,7 +46,9 @@ struct journal {
     struct journal_place place;
 };
 
-static enum err db_code(int code)
+/* SQLite opens files in the middle of its work; errnum is the system's, of a file it cannot open.
+ */
+static enum err db_code(int code, int errnum)
 {
     switch (code & 0xFF) {
     case SQLITE_FULL:
@@ -60,7 +62,7 @@ static enum err db_code(int code)
     case SQLITE_NOMEM:
         return ERR_NOMEM;
     case SQLITE_CANTOPEN:
-        return ERR_NOT_FOUND;
+        return errnum == EMFILE || errnum == ENFILE ? ERR_NOSPACE : ERR_NOT_FOUND;
     default:
         return ERR_IO;
     }
@@ -68,8 +70,8 @@ static enum err db_code(int code)
 
 static enum err db_fail(const struct journal *j, struct errbuf *e, const char *what)
 {
-    return err_set(e, db_code(sqlite3_extended_errcode(j->db)), "%s/run.db: cannot %s: %s",
-                   j->folder, what, sqlite3_errmsg(j->db));
+    return err_set(e, db_code(sqlite3_extended_errcode(j->db), sqlite3_system_errno(j->db)),
+                   "%s/run.db: cannot %s: %s", j->folder, what, sqlite3_errmsg(j->db));
 }
 
 /* Prepares and binds text parameters (NULL-terminated list of at most three). */

@@ -51,7 +51,6 @@ enum err journal_log_open(struct journal_log *log, const char *folder, uint64_t 
     if (error != OK) {
         return error;
     }
-    bool made = !file_exists(path);
     log->fd = open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
     if (log->fd < 0 || fstat(log->fd, &info) != 0) {
         error = fail(e, folder, "be opened");
@@ -64,7 +63,7 @@ enum err journal_log_open(struct journal_log *log, const char *folder, uint64_t 
         error = ftruncate(log->fd, (off_t)end) == 0
                     ? file_sync(log->fd, path, e)
                     : fail(e, folder, "be cut to its committed part");
-    } else if (made) {
+    } else if (end == 0) { /* it may be new, of an earlier call that found no descriptor, too */
         error = file_sync_folder(folder, e);
     }
     if (error != OK) {

@@ -78,6 +78,8 @@ enum err err_from_errno(int errnum)
         return ERR_NOMEM;
     case ENOSPC:
     case EDQUOT:
+    case EMFILE: /* no descriptor: a lack that passes, too */
+    case ENFILE:
         return ERR_NOSPACE;
     case ENOENT:
         return ERR_NOT_FOUND;

@@ -48,7 +48,8 @@ enum err err_set(struct errbuf *e, enum err code, const char *fmt, ...) PRINTF_L
 /* Puts "prefix: " before the message already in e (which may be NULL); returns code. */
 enum err err_prefix(struct errbuf *e, enum err code, const char *fmt, ...) PRINTF_LIKE(3, 4);
 
-/* The code that fits an errno value (ENOSPC -> ERR_NOSPACE, ENOENT -> ERR_NOT_FOUND, ...). */
+/* The code that fits an errno value (ENOSPC -> ERR_NOSPACE, ENOENT -> ERR_NOT_FOUND, ...). A lack
+ * of descriptors (EMFILE, ENFILE) passes like one of disk space, and is the same code. */
 enum err err_from_errno(int errnum);
 
 #endif

@@ -114,6 +114,10 @@ static enum err take_entry(struct allow_list *out, const char *folder, const cha
     if (error == ERR_STATE || error == ERR_NOT_FOUND) {
         return OK; /* not ours, or renamed this moment */
     }
+    if (error == ERR_NOSPACE || error == ERR_NOMEM) {
+        *e = why;
+        return error; /* the file may be good: what is read without it would revoke its key */
+    }
     if (error != OK) {
         if (out->damaged++ == 0) {
             out->first = why;

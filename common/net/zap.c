@@ -24,6 +24,7 @@ enum { VERSION, ID, DOMAIN, ADDRESS, IDENTITY, MECHANISM, CREDENTIALS };
 struct zap {
     void *context;
     void *socket; /* REP; the thread's from the start of the thread on */
+    void *end;    /* REQ; made early, when there is a descriptor for it */
     pthread_t thread;
     bool started;
     atomic_bool speaks;
@@ -51,17 +52,24 @@ static void drop_news(struct letter *letter)
     mem_free(news);
 }
 
-static void post(struct zap *z)
+/* False: there is no memory for it, or the loop is behind. An older list may stand there then, so
+ * nobody new gets in until the list was read again. */
+static bool post(struct zap *z)
 {
     struct zap_news *news = mem_calloc(1, sizeof *news);
-    CHECK(news && allow_list_copy(&z->list, &news->list) == OK);
-    news->letter.drop = drop_news;
-    if (mailbox_post(z->news, &news->letter) != OK) {
-        /* The loop is behind: an older list may stand there, so nobody new gets in. */
-        allow_list_free(&z->list);
-        z->stamp = 0;
+    bool posted = news && allow_list_copy(&z->list, &news->list) == OK;
+    if (posted) {
+        news->letter.drop = drop_news;
+        posted = mailbox_post(z->news, &news->letter) == OK;
+    }
+    if (!posted && news) {
         drop_news(&news->letter);
     }
+    if (!posted) {
+        allow_list_free(&z->list);
+        z->stamp = 0;
+    }
+    return posted;
 }
 
 /* Reads the list again when the folder changed; what cannot be read is an empty list. */
@@ -72,11 +80,11 @@ static enum err look(struct zap *z, struct errbuf *e)
     if (stamp == z->stamp && stamp != 0 && z->settled) {
         return OK;
     }
-    z->stamp = stamp;
     z->settled = settled;
     struct allow_list before = z->list;
     enum err error = allow_list_read(z->folder, &z->list, e);
     z->blind = error != OK;
+    z->stamp = z->blind ? 0 : stamp; /* read again at the next look */
     if (error == OK && z->list.damaged > 0) {
         log_limited(&z->damaged, clock_now_ms(), LOG_ERROR, "key_damaged", "files=%zu %s",
                     z->list.damaged, z->list.first.text);
@@ -85,8 +93,8 @@ static enum err look(struct zap *z, struct errbuf *e)
         before.n == z->list.n &&
         (before.n == 0 || memcmp(before.keys, z->list.keys, before.n * sizeof *before.keys) == 0);
     allow_list_free(&before);
-    if (error == OK && !same) {
-        post(z);
+    if (error == OK && !same && !post(z)) {
+        z->blind = true;
     }
     return error;
 }
@@ -210,8 +218,10 @@ static enum err start(struct zap *z, struct errbuf *e)
 {
     const int none = 0;
     z->socket = zmq_socket(z->context, ZMQ_REP);
-    if (!z->socket || zmq_setsockopt(z->socket, ZMQ_LINGER, &none, sizeof none) != 0 ||
-        zmq_bind(z->socket, ENDPOINT) != 0) {
+    z->end = zmq_socket(z->context, ZMQ_REQ);
+    if (!z->socket || !z->end || zmq_setsockopt(z->socket, ZMQ_LINGER, &none, sizeof none) != 0 ||
+        zmq_setsockopt(z->end, ZMQ_LINGER, &none, sizeof none) != 0 ||
+        zmq_bind(z->socket, ENDPOINT) != 0 || zmq_connect(z->end, ENDPOINT) != 0) {
         return err_set(e, ERR_IO, "%s: %s", ENDPOINT, zmq_strerror(errno));
     }
     z->started = pthread_create(&z->thread, NULL, keep_door, z) == 0;
@@ -257,14 +267,13 @@ void zap_close(struct zap **zap)
         return;
     }
     if (z->started) {
-        void *end = zmq_socket(z->context, ZMQ_REQ);
-        CHECK(end && zmq_connect(end, ENDPOINT) == 0 && zmq_send(end, "end", 3, 0) == 3);
+        CHECK(zmq_send(z->end, "end", 3, 0) == 3);
         CHECK(pthread_join(z->thread, NULL) == 0);
-        const int none = 0;
-        (void)zmq_setsockopt(end, ZMQ_LINGER, &none, sizeof none);
-        (void)zmq_close(end);
     } else if (z->socket) {
         (void)zmq_close(z->socket);
+    }
+    if (z->end) {
+        (void)zmq_close(z->end);
     }
     allow_list_free(&z->list);
     mem_free(z);

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include <cmocka.h>
+#include <dirent.h>
 
 #include "common/base/mem.h"
 #include "common/base/rng.h"
@@ -87,7 +88,8 @@ static void assert_clean(const struct life *l, enum err error)
     assert_true(error == ERR_NOMEM || l->e.text[0] != '\0');
     if (error == ERR_NOSPACE) {
         assert_false(disk_faults.sync_failed);
-        assert_int_equal(disk_faults.errnum, ENOSPC);
+        assert_true(disk_faults.errnum == ENOSPC || disk_faults.errnum == EMFILE ||
+                    disk_faults.errnum == ENFILE);
     }
 }
 
@@ -199,6 +201,47 @@ static void a_disk_that_is_gone_or_full_from_any_call_on_is_survived(void **stat
     disk_that_fails(DISK_CHANGES, ENOSPC, true);
 }
 
+/* Opening, also for reading, is what needs one. */
+static void a_lack_of_descriptors_passes_like_a_full_disk(void **state)
+{
+    (void)state;
+    disk_that_fails(DISK_OPEN | DISK_READ, EMFILE, false);
+    disk_that_fails(DISK_OPEN | DISK_READ, ENFILE, true);
+}
+
+static uint32_t checkpoints(const char *run)
+{
+    char path[FILE_PATH_BYTES];
+    uint32_t n = 0;
+    assert_int_equal(file_join(path, run, "checkpoints", NULL), OK);
+    DIR *folder = opendir(path);
+    assert_non_null(folder);
+    for (const struct dirent *entry; (entry = readdir(folder)) != NULL;) {
+        n += strncmp(entry->d_name, "step-", 5) == 0;
+    }
+    (void)closedir(folder);
+    return n;
+}
+
+static void a_checkpoint_that_cannot_be_looked_at_for_now_is_kept(void **state)
+{
+    (void)state;
+    unsigned long failed = 1;
+    for (unsigned long n = 1; failed > 0; n++) {
+        struct temp_folder folder;
+        struct life l;
+        make_run(&folder, &l);
+        assert_int_equal(begin(&l), OK);
+        disk_fail(DISK_READ, n, EMFILE, false);
+        assert_int_equal(train(&l, STEPS), OK);
+        failed = disk_faults.failed;
+        disk_fail(0, 0, 0, false);
+        end(&l);
+        assert_true(checkpoints(folder.path) >= CHECKPOINT_KEPT);
+        temp_folder_clear(folder.path);
+    }
+}
+
 static void a_failed_sync_is_an_error_to_exit_on_whatever_its_errno(void **state)
 {
     (void)state;
@@ -282,6 +325,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_disk_call_that_fails_once_is_survived),
         cmocka_unit_test(a_disk_that_is_gone_or_full_from_any_call_on_is_survived),
+        cmocka_unit_test(a_lack_of_descriptors_passes_like_a_full_disk),
+        cmocka_unit_test(a_checkpoint_that_cannot_be_looked_at_for_now_is_kept),
         cmocka_unit_test(a_failed_sync_is_an_error_to_exit_on_whatever_its_errno),
         cmocka_unit_test(every_read_that_fails_is_an_error_and_changes_nothing),
         cmocka_unit_test(every_allocation_that_fails_is_an_error_and_loses_nothing),

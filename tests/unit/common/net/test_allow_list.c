@@ -8,7 +8,9 @@
 #include <cmocka.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "common/net/allow_list.h"
 #include "tests/support/temp_folder.h"
@@ -163,6 +165,27 @@ static void test_the_stamp_changes_with_every_change(void **state)
     assert_int_equal(allow_list_stamp("/nonexistent/keys", &settled), 0);
 }
 
+/* Read without it, the list would revoke the key of every file that was not opened. */
+static void test_a_list_that_finds_no_descriptor_is_not_read_in_part(void **state)
+{
+    struct world *w = *state;
+    struct allow_list list;
+    struct errbuf e;
+    struct rlimit old;
+    int next = dup(STDERR_FILENO);
+    assert_true(next > 0);
+    (void)close(next);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &old), 0);
+    for (rlim_t room = 0; room < 2; room++) { /* for the folder, not for what is in it */
+        const struct rlimit few = {.rlim_cur = (rlim_t)next + room, .rlim_max = old.rlim_max};
+        assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+        enum err error = allow_list_read(w->folder.path, &list, &e);
+        assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
+        assert_int_equal(error, ERR_NOSPACE);
+        assert_non_null(strstr(e.text, "Too many open files"));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -175,6 +198,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_a_folder_that_others_may_write_to_is_refused, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(test_the_stamp_changes_with_every_change, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_list_that_finds_no_descriptor_is_not_read_in_part,
+                                        setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -9,6 +9,7 @@
 #include <cmocka.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <zmq.h>
 
@@ -299,6 +300,23 @@ static void test_the_self_attack_takes_no_dead_door_for_a_closed_one(void **stat
     assert_non_null(strstr(e.text, "own key"));
 }
 
+static void test_without_descriptors_it_closes_all_the_same(void **state)
+{
+    struct world *w = *state;
+    struct errbuf e;
+    struct rlimit old;
+    open_zap(w);
+    open_door(w, &w->own, "door");
+    assert_int_equal(knock(w, &w->keys[0], &e), ERR_TIMEOUT);
+    assert_true(somebody_in(w));
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &old), 0);
+    const struct rlimit none = {.rlim_cur = 3, .rlim_max = old.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    close_door(w);
+    zap_close(&w->zap); /* needs nothing new */
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -320,6 +338,8 @@ int main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(test_the_self_attack_takes_no_dead_door_for_a_closed_one,
                                         setup, teardown),
+        cmocka_unit_test_setup_teardown(test_without_descriptors_it_closes_all_the_same, setup,
+                                        teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
