@@ -1,4 +1,5 @@
 /* server_messages.c - what workers say, turned into calls of dispatch. */
+#include <sodium.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -226,7 +227,10 @@ static void on_gradient(struct server *s, struct peer *peer, const struct wire_r
     }
     if (!a) {
         a = mem_calloc(1, sizeof *a);
-        CHECK(a != NULL);
+        if (!a) { /* the job goes to somebody else, later */
+            dispatch_release(s->dispatch, peer->worker, m->job, m->attempt, server_now_ns());
+            return;
+        }
         a->next = peer->announced;
         a->ready = *m;
         peer->announced = a;
@@ -255,7 +259,7 @@ static bool token_fits(struct server *s, const struct peer *peer, uint64_t job, 
 {
     uint8_t right[WIRE_TOKEN_BYTES];
     server_token(s, peer->worker, job, attempt, right);
-    if (memcmp(right, token, sizeof right) == 0) {
+    if (sodium_memcmp(right, token, sizeof right) == 0) { /* its time tells nothing */
         return true;
     }
     s->bad_tokens++;

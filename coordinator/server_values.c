@@ -103,15 +103,6 @@ static const char *wrong(const struct server *s, const struct job *job,
     }
 }
 
-static void take_scores(struct server *s, const struct job *job, const struct blob *payload)
-{
-    double *leaf = mem_aligned(blob_bytes(payload), 1);
-    CHECK(leaf != NULL);
-    memcpy(leaf, blob_data(payload), blob_bytes(payload));
-    s->events.scores(s->events.ctx, job, leaf);
-    mem_free(leaf);
-}
-
 void server_on_values(struct server *s, struct peer *peer, const struct wire_result_ready *m,
                       const struct blob *payload)
 {
@@ -124,15 +115,21 @@ void server_on_values(struct server *s, struct peer *peer, const struct wire_res
         server_strike(s, &peer->control, peer, why);
         return;
     }
-    server_fill_result(peer, m, rows, &result);
-    if (dispatch_result(s->dispatch, &result, server_now_ns()) != OK || !job) {
+    double *leaf = m->kind == WIRE_SCORE && job ? mem_aligned(blob_bytes(payload), 1) : NULL;
+    if (m->kind == WIRE_SCORE && job && !leaf) { /* the job goes to somebody else, later */
+        dispatch_release(s->dispatch, peer->worker, m->job, m->attempt, server_now_ns());
         return;
     }
-    job = dispatch_job(s->dispatch, m->job);
-    CHECK(job != NULL);
-    if (m->kind == WIRE_SCORE) {
-        take_scores(s, job, payload);
-    } else {
-        s->events.values(s->events.ctx, job, payload);
+    server_fill_result(peer, m, rows, &result);
+    if (dispatch_result(s->dispatch, &result, server_now_ns()) == OK && job) {
+        job = dispatch_job(s->dispatch, m->job);
+        CHECK(job != NULL); /* it was settled just now */
+        if (leaf) {
+            memcpy(leaf, blob_data(payload), blob_bytes(payload)); /* aligned for what reads it */
+            s->events.scores(s->events.ctx, job, leaf);
+        } else {
+            s->events.values(s->events.ctx, job, payload);
+        }
     }
+    mem_free(leaf);
 }

@@ -6,6 +6,7 @@
 #include <sodium.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -222,6 +223,8 @@ enum err key_file_read(const char *path, struct key_file *key, struct errbuf *e)
     (void)close(fd);
     if (error == OK) {
         error = key_file_parse(path, text, bytes, key, e);
+        /* libzmq keeps copies of its own: only the process as a whole can be kept out of a core. */
+        (void)prctl(PR_SET_DUMPABLE, 0);
     }
     sodium_memzero(text, sizeof text);
     return error;

@@ -48,7 +48,8 @@ void key_clear(struct key_file *key);
 
 /* Makes the file with mode 0600 and syncs it; a file that is there already is ERR_REFUSED. */
 MUST_USE enum err key_file_write(const char *path, const struct key_file *key, struct errbuf *e);
-/* Reads it; ERR_REFUSED when others than its owner may read or write it. */
+/* Reads it; ERR_REFUSED when others than its owner may read or write it. From then on the process
+ * leaves no core file, and no other process of its user can look into it. */
 MUST_USE enum err key_file_read(const char *path, struct key_file *key, struct errbuf *e);
 /* The same without the disk; path is for messages. ERR_PARSE names the line. */
 MUST_USE enum err key_file_parse(const char *path, const char *text, size_t bytes,

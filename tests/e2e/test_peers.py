@@ -82,14 +82,29 @@ class Floods(FleetCase):
 
 class Strangers(KeyedFleetCase):
     def limited(self, *words):
-        """A keyed coordinator that has few descriptors."""
+        """A keyed coordinator that has few descriptors and may leave a core file."""
         command = [os.path.join(BIN, "pft-coordinator"), self.config, "--out", self.run_folder, "--keys", self.keys,
                    "--bind", "tcp://127.0.0.1:*", *words]
-        limits = f"ulimit -n {DESCRIPTORS}; exec \"$@\""
+        limits = f"ulimit -c unlimited; ulimit -n {DESCRIPTORS}; exec \"$@\""
         child = self.start("coordinator", "/bin/sh", "-c", limits, "sh", *command)
         wait_for("address.json", lambda: not child.running() or self.address().get("pid") == child.process.pid)
         self.assertTrue(child.running(), child.text()[-2000:])
         return child
+
+    def test_a_core_file_holds_no_secret_key(self):
+        with open("/proc/sys/kernel/core_pattern", encoding="ascii") as f:
+            pattern = f.read().strip()
+        if pattern.startswith(("|", "/")):
+            self.skipTest(f"core files go elsewhere here: {pattern}")
+        coordinator = self.limited("--set", "train.max_steps=40000")
+        coordinator.send(signal.SIGABRT)
+        self.assertEqual(coordinator.end(), -signal.SIGABRT)
+        with open(os.path.join(self.keys, "server.key"), encoding="ascii") as f:
+            secret = bytes.fromhex(re.search(r"^secret (\w+)", f.read(), re.MULTILINE).group(1))
+        for name in os.listdir(self.folder):
+            if name.startswith("core"):
+                with open(os.path.join(self.folder, name), "rb") as f:
+                    self.assertNotIn(secret, f.read(), name)
 
     def test_a_stranger_who_takes_all_descriptors_ends_nothing(self):
         node = self.key("node")
