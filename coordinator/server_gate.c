@@ -13,7 +13,7 @@ enum {
     CONTROL_QUEUE = 1024,
     TENSOR_QUEUE = 4,
     STATUS_QUEUE = 64,
-    WORKER_MESSAGES_PER_S = 50000, /* of a connection: more than the loop can read of it */
+    WORKER_MESSAGES_PER_S = 200000, /* of a connection: more than the loop can make use of */
     STATUS_MESSAGES_PER_S = 256,
     HALF_OPEN_MAX = 1024, /* of a socket */
     HALF_OPEN_SHARE = 8,  /* but no more than this part of all descriptors */

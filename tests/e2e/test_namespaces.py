@@ -4,11 +4,13 @@ Where namespaces are not permitted it is skipped and says so. Standard library o
 """
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
 import unittest
 
+import curve_peer
 from fleet import BIN, MODEL, wait_for
 from keyed_fleet import KeyedFleetCase
 
@@ -109,6 +111,35 @@ class Namespaces(KeyedFleetCase):
         self.assertEqual(self.finish(coordinator), self.quiet())
         print(f"link cut for {time.monotonic() - begin:.1f} s in all, noticed after {noticed:.1f} s")
         self.assertEqual([w.end() for w in workers], [0, 0])
+
+    def peer_with_key(self, name, mode):
+        peer = os.path.join(os.path.dirname(os.path.abspath(__file__)), "curve_peer.py")
+        child = self.start(name, shutil.which("ip"), "netns", "exec", self.hosts.names[1], sys.executable, "-B", peer,
+                           STATUS, self.key(name, "observer"), mode)
+        wait_for(f"the {mode} peer", lambda: not child.running() or "ready" in child.text("out"))
+        self.assertTrue(child.running(), child.text())
+
+    def test_a_pulled_cable_gives_its_descriptors_back(self):
+        if not curve_peer.library():
+            self.skipTest("no libzmq is found for a peer that is no pft program")
+        coordinator = self.served("--status", STATUS, "--set", "train.max_steps=40000")
+
+        def connections():
+            folder = f"/proc/{coordinator.process.pid}/fd"
+            return sum(os.readlink(os.path.join(folder, fd)).startswith("socket:") for fd in os.listdir(folder))
+        alone = 3  # sockets that listen
+        wait_for("its own attack on them to be over", lambda: connections() == alone)
+        self.peer_with_key("idle", "idle")
+        self.peer_with_key("deaf", "deaf")
+        self.fleet(1)
+        wait_for("2 steps", lambda: " step step=2" in coordinator.text())
+        self.assertGreaterEqual(connections(), alone + 4)  # the two, and the worker's two channels
+        self.hosts.link("down")
+        begin = time.monotonic()
+        wait_for("every descriptor to be back", lambda: connections() <= alone)
+        print(f"given back {time.monotonic() - begin:.1f} s after the link was cut")
+        coordinator.send(signal.SIGTERM)
+        self.assertEqual(coordinator.end(), 5)
 
 
 if __name__ == "__main__":
