@@ -21,6 +21,7 @@ struct order {
     double lr;
     bool checkpoint;
     struct blob *payload;
+    struct reducer_report *report; /* made early: once the work is done it must be told */
     uint8_t digest[HASH_XXH128_BYTES];
     uint32_t units[LIMIT_JOB_UNITS];
     int64_t loss[LIMIT_JOB_UNITS];
@@ -33,13 +34,6 @@ struct reducer {
     struct mailbox *reports;
     struct desk *desk;
 };
-
-static void drop_order(struct letter *letter)
-{
-    struct order *order = (struct order *)letter;
-    blob_free(&order->payload);
-    mem_free(order);
-}
 
 void reducer_report_free(struct reducer_report *report)
 {
@@ -56,6 +50,16 @@ static void drop_report(struct letter *letter)
     reducer_report_free((struct reducer_report *)letter);
 }
 
+static void drop_order(struct letter *letter)
+{
+    struct order *order = (struct order *)letter;
+    blob_free(&order->payload);
+    if (order->report) {
+        reducer_report_free(order->report);
+    }
+    mem_free(order);
+}
+
 static enum err post_order(struct reducer *r, struct order *order)
 {
     return order ? desk_post(r->desk, &order->letter) : ERR_NOMEM;
@@ -68,6 +72,12 @@ static struct order *new_order(enum order_kind kind, uint64_t step)
         order->letter.drop = drop_order;
         order->kind = kind;
         order->step = step;
+        order->report = mem_calloc(1, sizeof *order->report);
+        if (!order->report) {
+            drop_order(&order->letter);
+            return NULL;
+        }
+        order->report->letter.drop = drop_report;
     }
     return order;
 }
@@ -131,15 +141,14 @@ static void add(struct reducer *r, const struct order *order, struct reducer_rep
 static uint32_t carry_out(void *ctx, struct letter *letter, bool closing)
 {
     struct reducer *r = ctx;
-    const struct order *order = (struct order *)letter;
+    struct order *order = (struct order *)letter;
     (void)closing;
     if (order->kind == ORDER_BEGIN) {
         CHECK(reduce_begin(r->reduce, order->step, order->n_units, order->first_anchor) == OK);
         return 0;
     }
-    struct reducer_report *report = mem_calloc(1, sizeof *report);
-    CHECK(report != NULL);
-    report->letter.drop = drop_report;
+    struct reducer_report *report = order->report;
+    order->report = NULL;
     uint64_t begin = clock_now_ns();
     if (order->kind == ORDER_ADD) {
         add(r, order, report);

@@ -22,7 +22,8 @@ struct order {
     char *name, *value;
     struct export_input input;
     struct params_snapshot *snapshot;
-    bool waiting; /* the disk was full: said so once */
+    bool waiting;                 /* the disk was full: said so once */
+    struct scribe_report *report; /* made early: once the work is done it must be told */
 };
 
 struct scribe {
@@ -38,6 +39,7 @@ static void drop_order(struct letter *letter)
     struct order *o = (struct order *)letter;
     blob_free(&o->gradient);
     params_free(&o->state);
+    mem_free(o->report);
     mem_free(o->name);
     mem_free(o->value);
     if (o->snapshot) {
@@ -56,11 +58,9 @@ void scribe_report_free(struct scribe_report *report)
     mem_free(report);
 }
 
-static void tell(struct scribe *s, const struct order *o, enum scribe_news news,
-                 const struct errbuf *text)
+static void tell(struct scribe *s, const struct order *o, struct scribe_report *report,
+                 enum scribe_news news, const struct errbuf *text)
 {
-    struct scribe_report *report = mem_calloc(1, sizeof *report);
-    CHECK(report != NULL);
     report->letter.drop = drop_report;
     report->task = o->task;
     report->news = news;
@@ -126,13 +126,16 @@ static uint32_t carry_out(void *ctx, struct letter *letter, bool closing)
     struct errbuf e = {{0}};
     enum err error = write_order(s, o, &e);
     if (error == ERR_NOSPACE && !closing) {
-        if (!o->waiting) {
-            tell(s, o, SCRIBE_WAITING, &e);
+        struct scribe_report *waits = o->waiting ? NULL : mem_calloc(1, sizeof *waits);
+        if (waits) {
+            tell(s, o, waits, SCRIBE_WAITING, &e);
             o->waiting = true;
         }
         return RETRY_MS;
     }
-    tell(s, o, error == OK ? SCRIBE_DONE : SCRIBE_FAILED, &e);
+    struct scribe_report *report = o->report;
+    o->report = NULL;
+    tell(s, o, report, error == OK ? SCRIBE_DONE : SCRIBE_FAILED, &e);
     return 0;
 }
 
@@ -163,6 +166,11 @@ static struct order *new_order(enum scribe_task task)
     if (o) {
         o->letter.drop = drop_order;
         o->task = task;
+        o->report = mem_calloc(1, sizeof *o->report);
+        if (!o->report) {
+            drop_order(&o->letter);
+            return NULL;
+        }
     }
     return o;
 }
