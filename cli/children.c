@@ -3,13 +3,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "common/base/mem.h"
 
-enum { TAIL_LINES = 12, LOG_BYTES = 64 << 20, PID_BYTES = 24 };
+enum { TAIL_LINES = 12, LOG_BYTES = 64 << 20, PID_BYTES = 24, SIGNAL_CODE = 128 };
 
 enum err children_folder(char out[FILE_PATH_BYTES], struct errbuf *e)
 {
@@ -35,6 +36,20 @@ static void exited(uv_process_t *process, int64_t status, int signum)
     struct child *child = process->data;
     child->exit_code = signum != 0 ? 128 + signum : status;
     uv_close((uv_handle_t *)process, closed);
+}
+
+/* Processes that the kernel killed for want of memory since it began; 0: not known. */
+static uint64_t oom_kills(void)
+{
+    char line[128];
+    unsigned long long n = 0;
+    FILE *file = fopen("/proc/vmstat", "re");
+    while (file && fgets(line, sizeof line, file) && sscanf(line, "oom_kill %llu", &n) != 1) {
+    }
+    if (file) {
+        (void)fclose(file);
+    }
+    return n;
 }
 
 /* program --with-parent PID words...: it stops when this process is gone (program.h). */
@@ -80,6 +95,7 @@ static enum err spawn(uv_loop_t *loop, struct child *child, const char **words, 
     child->started = false;
     child->ended = false;
     child->process.data = child;
+    child->oom_kills = oom_kills();
     int code = argv ? uv_spawn(loop, &child->process, &options) : UV_ENOMEM;
     mem_free((void *)argv);
     if (code != 0) {
@@ -122,14 +138,61 @@ void child_signal(struct child *child, int signum)
     }
 }
 
-void child_print_tail(const struct child *child)
+void child_describe(const struct child *child, char out[CHILD_TEXT_BYTES])
 {
-    char *text = NULL;
-    size_t bytes = 0;
-    if (file_read(child->log, LOG_BYTES, &text, &bytes, NULL) != OK) {
+    const int code = (int)child->exit_code;
+    if (code <= SIGNAL_CODE) {
+        (void)snprintf(out, CHILD_TEXT_BYTES, "ended with exit code %d", code);
         return;
     }
-    size_t begin = (size_t)child->log_begin < bytes ? (size_t)child->log_begin : bytes;
+    (void)snprintf(out, CHILD_TEXT_BYTES, "was killed by signal %d (%s)%s", code - SIGNAL_CODE,
+                   strsignal(code - SIGNAL_CODE),
+                   code - SIGNAL_CODE == SIGKILL && oom_kills() > child->oom_kills
+                       ? ": the system ran out of memory; fewer --workers or --slots, or "
+                         "--gradient-checkpointing, need less"
+                       : "");
+}
+
+/* What the child wrote to its log since its start, *begin into the text; NULL: nothing. */
+static char *read_log(const struct child *child, size_t *begin, size_t *bytes)
+{
+    char *text = NULL;
+    if (file_read(child->log, LOG_BYTES, &text, bytes, NULL) != OK) {
+        return NULL;
+    }
+    *begin = (size_t)child->log_begin < *bytes ? (size_t)child->log_begin : *bytes;
+    return text;
+}
+
+void child_reason(const struct child *child, char out[ERRBUF_BYTES])
+{
+    size_t begin;
+    size_t bytes;
+    char *text = read_log(child, &begin, &bytes);
+    out[0] = '\0';
+    if (!text) {
+        return;
+    }
+    const char *found = NULL;
+    for (const char *at = text + begin; (at = strstr(at, " error ")) != NULL; at++) {
+        found = at + strlen(" error ");
+    }
+    const char *space = found ? strchr(found, ' ') : NULL; /* behind the event */
+    const size_t n = space ? strcspn(space + 1, "\n") : 0;
+    if (n > 0 && space < found + strcspn(found, "\n")) {
+        (void)snprintf(out, ERRBUF_BYTES, "%.*s", (int)n, space + 1);
+    }
+    mem_free(text);
+}
+
+void child_print_tail(const struct child *child)
+{
+    size_t begin;
+    size_t bytes;
+    char *text = read_log(child, &begin, &bytes);
+    if (!text) {
+        return;
+    }
     size_t at = bytes;
     int lines = 0;
     while (at > begin && lines <= TAIL_LINES) {

@@ -10,6 +10,8 @@
 #include "common/base/err.h"
 #include "common/base/file.h"
 
+enum { CHILD_TEXT_BYTES = 200 };
+
 struct child {
     uv_process_t process;
     char program[FILE_PATH_BYTES];
@@ -18,7 +20,8 @@ struct child {
     const char *capture;       /* file that takes its stdout; NULL: inherited */
     uv_pipe_t *in, *out;       /* both, of the loop: its stdin and stdout instead; NULL: none */
     bool started, ended;
-    int64_t exit_code; /* 128 + n after signal n */
+    int64_t exit_code;  /* 128 + n after signal n */
+    uint64_t oom_kills; /* of the system, when it started */
     void (*on_end)(struct child *child, void *context);
     void *context;
 };
@@ -34,6 +37,13 @@ MUST_USE enum err child_start(uv_loop_t *loop, struct child *child, const char *
 
 /* Sends a signal if the child still runs. */
 void child_signal(struct child *child, int signum);
+
+/* How it ended: "ended with exit code 1", "was killed by signal 9 (...)"; a kill for want of memory
+ * is named. */
+void child_describe(const struct child *child, char out[CHILD_TEXT_BYTES]);
+
+/* The last error in its log since its start, without time and name; "" when there is none. */
+void child_reason(const struct child *child, char out[ERRBUF_BYTES]);
 
 /* Copies the last lines of the child's log (since its start) to stderr, each behind "  | ". */
 void child_print_tail(const struct child *child);

@@ -49,8 +49,9 @@ struct local_run {
     struct scale_state shown; /* as last published */
     bool workers_started;
     int interrupts;
-    uint64_t alone_ms; /* since when no worker is left; 0: some are */
-    bool gave_up;      /* no worker is left */
+    uint64_t alone_ms;         /* since when no worker is left; 0: some are */
+    bool gave_up;              /* no worker is left */
+    char reason[ERRBUF_BYTES]; /* of the last worker that failed */
     const struct local_options *options;
     char bin[FILE_PATH_BYTES];
     char jobs[ADDRESS_BYTES], status[ADDRESS_BYTES]; /* from address.json */
@@ -148,6 +149,25 @@ static bool said_goodbye(const struct child *worker)
     return worker->exit_code == 0 || worker->exit_code == WORKER_RUN_FAILED;
 }
 
+/* False: it failed for the reason that a worker before it had, which nothing will mend; that has
+ * been shown. */
+static bool tell_end(struct local_run *r, uint32_t i)
+{
+    const struct child *child = &r->workers[i].child;
+    char how[CHILD_TEXT_BYTES];
+    char reason[ERRBUF_BYTES];
+    child_describe(child, how);
+    child_reason(child, reason);
+    const bool known = reason[0] != '\0' && strcmp(reason, r->reason) == 0;
+    (void)fprintf(stderr, "pft: worker %u %s%s\n", i + 1, how,
+                  known ? ", for the same reason" : "");
+    if (!known) {
+        child_print_tail(child);
+    }
+    (void)snprintf(r->reason, sizeof r->reason, "%s", reason);
+    return !known;
+}
+
 static void child_ended(struct child *child, void *context)
 {
     struct local_run *r = context;
@@ -168,10 +188,8 @@ static void child_ended(struct child *child, void *context)
             continue;
         }
         progress_end(&r->progress);
-        (void)fprintf(stderr, "pft: worker %u ended with exit code %d\n", i + 1,
-                      (int)child->exit_code);
-        child_print_tail(child);
-        bool again = child->exit_code != 2 && child->exit_code != 3 && w->restarts++ < RESTARTS;
+        bool again = tell_end(r, i) && child->exit_code != 2 && child->exit_code != 3 &&
+                     w->restarts++ < RESTARTS;
         if (!again || start_worker(r, i, &r->error) != OK) {
             (void)fprintf(stderr, "pft: worker %u is not started again\n", i + 1);
         }
@@ -340,16 +358,20 @@ static int run_loop(struct local_run *r)
     uv_walk(&r->loop, close_handle, NULL);
     (void)uv_run(&r->loop, UV_RUN_DEFAULT);
     (void)uv_loop_close(&r->loop);
+    if (r->gave_up) {
+        if (r->reason[0] != '\0') {
+            (void)fprintf(stderr, "pft: no worker could go on: %s\n", r->reason);
+        }
+        return CLI_FAILED;
+    }
     if (r->coordinator.exit_code != 0 && r->interrupts == 0) {
-        (void)fprintf(stderr,
-                      "pft: the coordinator ended with exit code %d; its last words (%s):\n",
-                      (int)r->coordinator.exit_code, r->coordinator.log);
+        char how[CHILD_TEXT_BYTES];
+        child_describe(&r->coordinator, how);
+        (void)fprintf(stderr, "pft: the coordinator %s; its last words (%s):\n", how,
+                      r->coordinator.log);
         child_print_tail(&r->coordinator);
     }
     bool stopped = r->interrupts > 0 || r->coordinator.exit_code == COORDINATOR_STOPPED;
-    if (r->gave_up) {
-        return CLI_FAILED;
-    }
     return stopped ? CLI_INTERRUPTED : (int)r->coordinator.exit_code;
 }
 

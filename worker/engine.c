@@ -313,6 +313,8 @@ static enum err compute_anchor(struct engine_slot *slot, const struct unit *unit
                : error;
 }
 
+#define DIVERGES ": training diverges; a lower train.learning_rate or train.clip holds it"
+
 /* Forward, loss and backward; tells whether everything can be rounded. */
 static enum err compute(struct engine_slot *slot, const struct unit *unit, const float *lora_flat,
                         uint64_t step, double *loss, struct errbuf *e)
@@ -324,8 +326,9 @@ static enum err compute(struct engine_slot *slot, const struct unit *unit, const
         return error;
     }
     if (!loss_fits(*loss)) {
-        return err_set(e, ERR_RANGE, "loss %g of the output layer cannot be rounded (bound 2^%d)",
-                       *loss, LIMIT_GRADIENT_BITS);
+        return err_set(e, ERR_RANGE,
+                       "loss %g of the output layer cannot be rounded (bound 2^%d)" DIVERGES, *loss,
+                       LIMIT_GRADIENT_BITS);
     }
     if (!goes_back(slot, lora_flat) || p->rows.n_labels == 0) {
         return OK;
@@ -335,10 +338,11 @@ static enum err compute(struct engine_slot *slot, const struct unit *unit, const
     team_enter(&p->team, PROFILE_ROUND);
     if (!adapter_fits(&p->model->adapter, &p->model->shape, p->team.kernels, gradient_of(slot),
                       &bad)) {
-        return err_set(e, ERR_RANGE,
-                       "gradient %g of lora_%c of %s in layer %u cannot be rounded (bound 2^%d)",
-                       (double)bad.value, bad.matrix, lora_module_proj(bad.module), bad.layer,
-                       LIMIT_GRADIENT_BITS);
+        return err_set(
+            e, ERR_RANGE,
+            "gradient %g of lora_%c of %s in layer %u cannot be rounded (bound 2^%d)" DIVERGES,
+            (double)bad.value, bad.matrix, lora_module_proj(bad.module), bad.layer,
+            LIMIT_GRADIENT_BITS);
     }
     return OK;
 }

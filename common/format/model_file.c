@@ -259,6 +259,23 @@ static enum err open_folder(struct model_file *mf, struct errbuf *e)
     return error == OK ? OK : err_prefix(e, error, "%s", mf->path);
 }
 
+/* A model in several files, of which this is one. */
+static enum err refuse_part(const struct gguf *g, struct errbuf *e)
+{
+    uint64_t n = 0;
+    uint64_t part = 0;
+    if (!gguf_has(g, "split.count") || gguf_get_uint(g, "split.count", &n, NULL) != OK || n < 2) {
+        return OK;
+    }
+    if (gguf_has(g, "split.no") && gguf_get_uint(g, "split.no", &part, NULL) != OK) {
+        part = 0;
+    }
+    return err_set(e, ERR_UNSUPPORTED,
+                   "is part %" PRIu64 " of %" PRIu64 " of a split GGUF; one file is needed: "
+                   "llama-gguf-split --merge FIRST-PART WHOLE makes it",
+                   part + 1, n);
+}
+
 static enum err open_gguf(struct model_file *mf, struct errbuf *e)
 {
     mf->kind = MODEL_GGUF_FILE;
@@ -267,6 +284,10 @@ static enum err open_gguf(struct model_file *mf, struct errbuf *e)
         return error;
     }
     note_gguf(mf);
+    error = refuse_part(mf->gguf, e);
+    if (error != OK) {
+        return err_prefix(e, error, "%s", mf->path);
+    }
     error = gguf_model_shape(mf->gguf, &mf->shape, e);
     error = error == OK ? bind(mf, e) : error;
     return error == OK ? OK : err_prefix(e, error, "%s", mf->path);

@@ -246,6 +246,34 @@ class Terminal(ShellCase):
         self.assertLessEqual(max(map(len, lines)), 80)
 
 
+class Reasons(ShellCase):
+    def short_run(self, *args):
+        return self.shell('"$@"', PFT, "run", self.config, "--out", "r", "--workers", "2", *args)
+
+    def test_weights_that_are_no_numbers_are_named_last(self):
+        model = os.path.join(self.folder, "model")
+        shutil.copytree(MODEL, model)
+        with open(os.path.join(model, "model.safetensors"), "r+b") as f:
+            header, = struct.unpack("<Q", f.read(8))
+            begin = json.loads(f.read(header))["model.layers.1.mlp.up_proj.weight"]["data_offsets"][0]
+            f.seek(8 + header + begin + 40)
+            f.write(struct.pack("<f", float("nan")))
+        ended = self.short_run("--set", f"model.path={model}")
+        self.assertEqual(ended.returncode, 1)
+        last = ended.stderr.rstrip().split("\n")[-1]
+        self.assertIn("model.layers.1.mlp.up_proj.weight, row 0, column 10 is nan", last)
+        self.assertEqual(ended.stderr.count("is nan"), 2, ended.stderr)  # once with the log around it
+
+    def test_a_killed_worker_is_told_as_killed(self):
+        run = self.start("run-command", "pft", "run", self.config, *LONG, "--workers", "1", "--out", self.run_folder)
+        wait_for("the first step", lambda: self.committed(1))
+        worker = max(children_of(run.process.pid))
+        os.kill(worker, signal.SIGKILL)  # our own, started by the run above
+        wait_for("the news", lambda: "worker 1 was killed by signal 9" in run.text())
+        run.send(signal.SIGTERM)
+        self.assertEqual(run.end(), 130)
+
+
 class Data(ShellCase):
     def test_sequences_longer_than_the_models_context_are_named_by_check_and_by_a_run(self):
         checked = self.shell('"$@"', PFT, "data", "check", TRAIN, "--values", VALUES, "--model", MODEL)

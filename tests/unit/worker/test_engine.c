@@ -407,6 +407,7 @@ static void test_a_gradient_too_large_is_refused_by_module_layer_and_tree(void *
     assert_int_equal(engine_gradient(f.slot, &unit, f.flat, 3, f.sum, &f.result, &e), ERR_RANGE);
     assert_non_null(strstr(e.text, "unit 7, tree 81: gradient"));
     assert_non_null(strstr(e.text, "lora_A of up_proj in layer 1 "));
+    assert_non_null(strstr(e.text, "training diverges; a lower train.learning_rate"));
     for (size_t i = 0; i < f.count; i++) {
         assert_int_equal(f.sum[i], 0);
     }
@@ -414,6 +415,7 @@ static void test_a_gradient_too_large_is_refused_by_module_layer_and_tree(void *
     f.flat[place.b] = NAN;
     assert_int_equal(engine_gradient(f.slot, &unit, f.flat, 3, f.sum, &f.result, &e), ERR_RANGE);
     assert_non_null(strstr(e.text, "tree 81: loss"));
+    assert_non_null(strstr(e.text, "training diverges; a lower train.learning_rate"));
     for (size_t i = 0; i < f.count; i++) {
         assert_int_equal(f.sum[i], 0);
     }
