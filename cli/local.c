@@ -41,7 +41,7 @@ struct worker_child {
 struct local_run {
     uv_loop_t loop;
     uv_timer_t tick;
-    uv_signal_t interrupt, terminate;
+    uv_signal_t interrupt, terminate, stop;
     struct child coordinator;
     struct worker_child *workers; /* [LOCAL_WORKERS_MAX]: libuv holds pointers into it */
     uint32_t n_workers;           /* that were ever started, or will be */
@@ -336,6 +336,23 @@ static void on_signal(uv_signal_t *handle, int signum)
     (void)signum;
 }
 
+/* Ctrl-Z: the terminal tells pft alone, its children have sessions of their own. */
+static void on_stop(uv_signal_t *handle, int signum)
+{
+    struct local_run *r = handle->data;
+    (void)signum;
+    progress_end(&r->progress);
+    for (uint32_t i = 0; i < r->n_workers; i++) {
+        child_signal(&r->workers[i].child, SIGTSTP);
+    }
+    child_signal(&r->coordinator, SIGTSTP);
+    clock_pause(); /* until fg or bg */
+    child_signal(&r->coordinator, SIGCONT);
+    for (uint32_t i = 0; i < r->n_workers; i++) {
+        child_signal(&r->workers[i].child, SIGCONT);
+    }
+}
+
 static void close_handle(uv_handle_t *handle, void *context)
 {
     (void)context;
@@ -346,10 +363,12 @@ static void close_handle(uv_handle_t *handle, void *context)
 
 static int run_loop(struct local_run *r)
 {
-    r->tick.data = r->interrupt.data = r->terminate.data = r;
+    r->tick.data = r->interrupt.data = r->terminate.data = r->stop.data = r;
     (void)uv_timer_init(&r->loop, &r->tick);
     (void)uv_signal_init(&r->loop, &r->interrupt);
     (void)uv_signal_init(&r->loop, &r->terminate);
+    (void)uv_signal_init(&r->loop, &r->stop);
+    (void)uv_signal_start(&r->stop, on_stop, SIGTSTP);
     (void)uv_signal_start(&r->interrupt, on_signal, SIGINT);
     (void)uv_signal_start(&r->terminate, on_signal, SIGTERM);
     (void)uv_timer_start(&r->tick, on_tick, LOOK_MS, LOOK_MS);

@@ -16,7 +16,7 @@ enum { WORDS_MAX = 600, TICK_MS = 1000 };
 struct watch {
     uv_loop_t loop;
     uv_timer_t timer;
-    uv_signal_t interrupt, terminate;
+    uv_signal_t interrupt, terminate, stop;
     struct child child;
     struct matrix_child *out;
     uint64_t begin_ms;
@@ -48,6 +48,14 @@ static void on_signal(uv_signal_t *handle, int signum)
     struct watch *w = handle->data;
     (void)signum;
     child_signal(&w->child, w->interrupts++ == 0 ? SIGTERM : SIGKILL);
+}
+
+static void on_stop(uv_signal_t *handle, int signum)
+{
+    struct watch *w = handle->data;
+    child_signal(&w->child, signum);
+    clock_pause(); /* until fg or bg */
+    child_signal(&w->child, SIGCONT);
 }
 
 static void close_handle(uv_handle_t *handle, void *context)
@@ -84,11 +92,13 @@ enum err matrix_child_run(struct matrix_child *c, const struct matrix_words *wor
     }
     w->out = c;
     w->begin_ms = clock_now_ms();
-    w->timer.data = w->interrupt.data = w->terminate.data = w;
+    w->timer.data = w->interrupt.data = w->terminate.data = w->stop.data = w;
     (void)uv_loop_init(&w->loop);
     (void)uv_timer_init(&w->loop, &w->timer);
     (void)uv_signal_init(&w->loop, &w->interrupt);
     (void)uv_signal_init(&w->loop, &w->terminate);
+    (void)uv_signal_init(&w->loop, &w->stop);
+    (void)uv_signal_start(&w->stop, on_stop, SIGTSTP);
     (void)uv_signal_start(&w->interrupt, on_signal, SIGINT);
     (void)uv_signal_start(&w->terminate, on_signal, SIGTERM);
     (void)uv_timer_start(&w->timer, on_tick, TICK_MS, TICK_MS);

@@ -423,6 +423,7 @@ int main(int argc, char **argv)
     struct errbuf e = {{0}};
     const bool begun = program_begin("pft-coordinator", &argc, &argv);
     log_init("coordinator", LOG_INFO);
+    program_pauses();
     if (!begun) {
         return EXIT_STOPPED;
     }

@@ -341,6 +341,7 @@ int main(int argc, char **argv)
     enum kernels_level level = KERNELS_PORTABLE;
     const bool begun = program_begin("pft-worker", &argc, &argv);
     log_init("worker", LOG_INFO);
+    program_pauses();
     if (!begun) {
         return AGENT_EXIT_HURRIED;
     }

@@ -9,4 +9,8 @@
 uint64_t clock_now_ns(void);
 uint64_t clock_now_ms(void);
 
+/* Stops this process until SIGCONT; the clock stands still meanwhile, so that nobody seems to have
+ * been silent. Safe in a signal handler. */
+void clock_pause(void);
+
 #endif

@@ -11,6 +11,8 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
+#include "common/base/clock.h"
+
 static void open_streams(void)
 {
     for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
@@ -36,6 +38,20 @@ static bool stay_with_parent(const char *pid)
 {
     (void)prctl(PR_SET_PDEATHSIG, SIGTERM);
     return strtol(pid, NULL, 10) == (long)getppid();
+}
+
+static void on_stop(int signum)
+{
+    const int kept = errno;
+    (void)signum;
+    clock_pause();
+    errno = kept;
+}
+
+void program_pauses(void)
+{
+    const struct sigaction stop = {.sa_handler = on_stop, .sa_flags = SA_RESTART};
+    (void)sigaction(SIGTSTP, &stop, NULL);
 }
 
 bool program_begin(const char *name, int *argc, char ***argv)

@@ -12,4 +12,8 @@
  * would have ended with 0 says so as `name` and ends with 1. */
 bool program_begin(const char *name, int *argc, char ***argv);
 
+/* From now on SIGTSTP (Ctrl-Z) stops the process with its clock (clock_pause), SIGCONT continues
+ * it. Not for pft, which stops its children first. */
+void program_pauses(void);
+
 #endif

@@ -11,6 +11,7 @@ import stat
 import struct
 import subprocess
 import termios
+import time
 import unittest
 
 from fleet import BIN, FleetCase, MODEL, OTHER_MODEL, ROOT, SLOW, wait_for
@@ -244,6 +245,30 @@ class Terminal(ShellCase):
         lines = [line for line in text.split("\r\n") if " ETA " in line]
         self.assertGreater(len(lines), 0)
         self.assertLessEqual(max(map(len, lines)), 80)
+
+
+class Pause(ShellCase):
+    def state(self, pid):
+        with open(f"/proc/{pid}/stat", encoding="utf-8") as f:
+            return f.read().rsplit(")", 1)[1].split()[0]
+
+    def test_ctrl_z_pauses_a_whole_run_which_goes_on_as_if_nothing_had_been(self):
+        expected = self.quiet()
+        run = self.start("run-command", "pft", "run", self.config, "--workers", "2", "--out", self.run_folder)
+        wait_for("the first step", lambda: self.committed(1))
+        everyone = [run.process.pid, *children_of(run.process.pid)]
+        run.send(signal.SIGTSTP)
+        wait_for("all to stop", lambda: all(self.state(pid) == "T" for pid in everyone))
+        begin = time.monotonic()  # longer than a silence that ends a session
+        wait_for("six seconds", lambda: time.monotonic() - begin > 6)
+        self.assertTrue(all(self.state(pid) == "T" for pid in everyone))
+        run.send(signal.SIGCONT)
+        self.assertEqual(run.end(), 0, run.text()[-3000:])
+        self.assertEqual(self.adapter(), expected)
+        with open(os.path.join(self.run_folder, "logs", "coordinator.log"), encoding="utf-8") as f:
+            log = f.read()
+        self.assertNotIn("silent", log)
+        self.assertEqual(log.count("worker_joined"), 2, log[-3000:])
 
 
 class Reasons(ShellCase):
