@@ -25,6 +25,8 @@
  *   attempt go first, cut into smaller ones when other slots stand idle.
  * - A slot without work gets a backup copy of the job that has run longest alone, once that has
  *   run 1.5 times as long as expected (not before 1 s).
+ * - An audited job (audit.h) is given to a second host at once, before new units; its first result
+ * is kept as an opinion, the second one's payload goes to the sum when both are the same.
  * - First valid result wins; a job that is settled answers STALE. At most
  *   LIMIT_RESULTS_LARGE_IN_FLIGHT payloads are asked for at a time, more when they are small (up
  *   to LIMIT_RESULTS_BYTES_IN_FLIGHT together); CREDIT lasts 60 s.
@@ -70,8 +72,8 @@ enum dispatch_act {
                             later payload */
     DISPATCH_BATCH_DONE, /* tag: every unit is counted */
     DISPATCH_STOP,       /* the run cannot go on; text says why (unit, workers) */
-    DISPATCH_SUSPECT, /* tag, code: steps tag..job hold results of a worker that lost an audit since
-                         its last good one; text says which */
+    DISPATCH_SUSPECT, /* steps tag to job hold results of a worker that lost an audit, given since
+                         its last good one; text names it */
     DISPATCH_NOTE,    /* nothing to do; text is worth a log line */
 };
 

@@ -42,7 +42,13 @@ enum {
     RECORDS_MAX = 400,
 };
 /* Jobs are gradients, scores, answers (VALUES) or captured sums (both). */
-enum { SETTING_SCORE = 1, SETTING_RELAXED = 2, SETTING_VALUES = 4, SETTINGS = 8 };
+enum {
+    SETTING_SCORE = 1,
+    SETTING_RELAXED = 2,
+    SETTING_VALUES = 4,
+    SETTINGS = 8,
+    SETTING_AUDIT = 8, /* every gradient by two hosts */
+};
 enum { ANSWER_TOKENS = 3 };
 
 /* A job that was handed to a route, and where its token is. */
@@ -340,6 +346,7 @@ static void open_world(uint8_t settings)
     c.welcome = sample.welcome;
     c.welcome.strict = (settings & SETTING_RELAXED) == 0;
     c.welcome.silence_ms = SERVER_SILENCE_MS;
+    c.audit_rate = settings & SETTING_AUDIT ? 1.0 : 0.0;
     const struct server_events events = {.payload = on_payload,
                                          .scores = on_scores,
                                          .values = on_values,
@@ -449,6 +456,7 @@ static bool honest(struct route *r, uint8_t route, enum wire_kind kind, uint8_t 
     wire_sample(m, kind);
     if (kind == WIRE_HELLO) {
         (void)snprintf(m->hello.worker, sizeof m->hello.worker, "w%u", route);
+        (void)snprintf(m->hello.host, sizeof m->hello.host, "host-%u", route);
         r->epoch += argument & 1; /* or the same hello again */
         m->hello.epoch = r->epoch;
         return true;
@@ -729,6 +737,11 @@ size_t fuzz_seeds(struct fuzz_seed *seeds)
 {
     size_t n = 0;
     for (char settings = 0; settings < SETTINGS; settings++) {
+        seeds[n++] = quiet_life(settings);
+        seeds[n++] = rough_life(settings);
+    }
+    for (char settings = SETTING_AUDIT; settings <= SETTING_AUDIT + SETTING_RELAXED;
+         settings = (char)(settings + SETTING_RELAXED)) {
         seeds[n++] = quiet_life(settings);
         seeds[n++] = rough_life(settings);
     }
