@@ -88,16 +88,20 @@ static void add_opinion(struct open_case *c, uint64_t worker, const uint8_t *dig
     c->n++;
 }
 
+static void drop_opinion(struct open_case *c, uint32_t i)
+{
+    c->opinions[i] = c->opinions[--c->n];
+    c->repeated[0] = c->repeated[1] = false;
+}
+
 /* A worker that has an opinion already is heard again. */
 static enum screen_verdict hear_again(struct open_case *c, uint32_t own, const uint8_t *digest,
                                       uint64_t others[2])
 {
     if (memcmp(c->opinions[own].digest, digest, HASH_XXH128_BYTES) != 0) {
-        c->opinions[own] = c->opinions[c->n - 1];
-        c->repeated[0] = c->repeated[1] = false;
-        c->n--;
+        drop_opinion(c, own);
         others[0] = c->n > 0 ? c->opinions[0].worker : 0;
-        return SCREEN_PERJURED;
+        return ++c->repeats == SCREEN_REPEATS ? SCREEN_NO_MAJORITY : SCREEN_PERJURED;
     }
     if (c->n < OPINIONS) {
         return SCREEN_ACCEPT; /* nobody else is left to ask */
@@ -178,6 +182,21 @@ void screen_dispute(struct screen *s, uint64_t job, uint64_t worker_a,
         add_opinion(c, worker_a, digest_a);
         add_opinion(c, worker_b, digest_b);
     }
+}
+
+uint64_t screen_forget(struct screen *s, uint64_t worker, uint64_t *left)
+{
+    for (uint32_t i = 0; i < s->n_cases; i++) {
+        struct open_case *c = &s->cases[i];
+        for (uint32_t j = 0; c->job != 0 && j < c->n; j++) {
+            if (c->opinions[j].worker == worker) {
+                drop_opinion(c, j);
+                *left = c->n > 0 ? c->opinions[0].worker : 0;
+                return c->job;
+            }
+        }
+    }
+    return 0;
 }
 
 void screen_rename(struct screen *s, uint64_t before, uint64_t now)

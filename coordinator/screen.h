@@ -15,7 +15,8 @@
  * - 3rd, of a third worker, equal to neither: SCREEN_NO_MAJORITY, the run stops and names all.
  * - Other than the worker's own opinion: SCREEN_PERJURED, it loses, its opinion is dropped.
  * - Equal to its own, one of two: SCREEN_REPEATED, no news; SCREEN_NO_MAJORITY once both have said
- *   the same again, or after SCREEN_REPEATS. So being wrong twice in the same way is no majority.
+ *   the same again, or after SCREEN_REPEATS of these two kinds. So being wrong twice in the same
+ * way is no majority.
  *
  * A duplicate of a job already counted that differs starts at CONFLICT with both opinions. */
 #ifndef PFT_SCREEN_H
@@ -68,6 +69,9 @@ enum screen_verdict screen_judge(struct screen *s, uint64_t job, uint64_t worker
                                  const struct result_row *rows, uint32_t n_rows, uint64_t others[2],
                                  uint32_t *opinions);
 
+/* Drops an opinion of worker: the job it was about, *left = whose opinion is left there (0: none).
+ * 0 when it has none any more. */
+uint64_t screen_forget(struct screen *s, uint64_t worker, uint64_t *left);
 /* The opinions of worker before are those of now: it is the same one in a new session. */
 void screen_rename(struct screen *s, uint64_t before, uint64_t now);
 /* Opens a case with one opinion: the job is audited. False: no room, the result must do. */

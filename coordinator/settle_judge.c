@@ -123,6 +123,10 @@ static bool condemn(struct dispatch *d, uint64_t worker, const char *why, uint64
     name_suspects(d, worker);
     audit_lost(d->audit, worker);
     bool holds = queue_holds(d->queue, worker);
+    uint64_t left;
+    for (uint64_t job; (job = screen_forget(d->screen, worker, &left)) != 0;) {
+        queue_opinions(d->queue, job, left != 0, dispatch_host(d, left));
+    }
     dispatch_quarantine(d, worker, true, why, now_ns);
     return holds && start_again(d, 0, &none, now_ns);
 }
@@ -133,7 +137,11 @@ static enum err perjured(struct dispatch *d, const struct dispatch_result *r, ui
 {
     queue_opinions(d->queue, r->job, left != 0, dispatch_host(d, left));
     enum err error = reject(d, r, ATTEMPT_RELEASED, NULL, now_ns);
-    (void)condemn(d, r->worker, "it gave two different results of one job", now_ns);
+    if (roster_count(d->roster) > 1) {
+        (void)condemn(d, r->worker, "it gave two different results of one job", now_ns);
+    } else { /* without it nothing would go on; SCREEN_REPEATS ends what never agrees */
+        doubt(d, r->worker);
+    }
     return error;
 }
 

@@ -413,6 +413,51 @@ static void test_worker_that_contradicts_itself_loses_without_a_third(void **sta
     dispatch_free(&f.d);
 }
 
+static void test_worker_that_contradicts_itself_alone_proves_itself_and_goes_on(void **state)
+{
+    (void)state;
+    struct fleet f;
+    start(&f, 1e-9, two_hosts, UNITS);
+    uint32_t tag = fill_band(&f, 0, 1);
+    dispatch_gone(f.d, f.workers[1], "bye", f.now);
+    open_step(&f, tag, 1);
+    struct dispatch_action a = want(&f, 0);
+    say_norm(&f, 0, &a, 66, 1e6);
+    a = want(&f, 0);
+    say(&f, 0, &a, 1);
+    assert_int_equal(state_of(&f, 0), WORKER_PROBING);
+    probe_again(&f, 0);
+    a = want(&f, 0);
+    say(&f, 0, &a, 1);
+    a = want(&f, 0);
+    say(&f, 0, &a, 1);
+    assert_true(credited(&f, 0));
+    dispatch_free(&f.d);
+}
+
+static void test_other_opinions_of_a_loser_are_worth_nothing(void **state)
+{
+    (void)state;
+    struct fleet f;
+    start(&f, 1.0, three_hosts, 2);
+    struct dispatch_action a = want(&f, 0);
+    struct dispatch_action b = want(&f, 1);
+    struct dispatch_action other = want(&f, 0);
+    assert_true(b.job == a.job && other.job != a.job);
+    say(&f, 0, &other, 67);
+    say(&f, 0, &a, 66);
+    say(&f, 1, &b, 1);
+    struct dispatch_action c = want(&f, 2);
+    while (c.job != 0 && c.job != a.job) { /* the copy of the other one comes first */
+        c = want(&f, 2);
+    }
+    assert_int_equal(c.job, a.job);
+    say(&f, 2, &c, 1);
+    assert_int_equal(state_of(&f, 0), WORKER_QUARANTINED);
+    assert_int_equal(dispatch_job(f.d, other.job)->opinions, 0);
+    dispatch_free(&f.d);
+}
+
 static void test_new_session_of_a_worker_is_no_third_opinion(void **state)
 {
     (void)state;
@@ -517,6 +562,8 @@ int main(void)
             test_step_that_holds_results_of_a_loser_starts_again_and_earlier_ones_are_named),
         cmocka_unit_test(test_worker_that_is_wrong_twice_in_the_same_way_is_not_its_own_majority),
         cmocka_unit_test(test_worker_that_contradicts_itself_loses_without_a_third),
+        cmocka_unit_test(test_worker_that_contradicts_itself_alone_proves_itself_and_goes_on),
+        cmocka_unit_test(test_other_opinions_of_a_loser_are_worth_nothing),
         cmocka_unit_test(test_new_session_of_a_worker_is_no_third_opinion),
         cmocka_unit_test(test_all_of_a_worker_that_lost_an_audit_is_repeated),
         cmocka_unit_test(test_units_that_are_repeated_do_not_depend_on_the_workers),
