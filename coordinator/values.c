@@ -11,6 +11,7 @@
 #include "common/base/mem.h"
 #include "common/base/quote.h"
 #include "common/base/yaml_reader.h"
+#include "common/text/utf8.h"
 
 enum { NAME_BYTES = 200, SENTENCE_BYTES = 2000 };
 
@@ -268,6 +269,33 @@ enum err values_load(const char *path, struct values **out, struct errbuf *e)
     return error;
 }
 
+/* Names that differ in how an accent is written look the same: where they differ beyond ASCII the
+ * characters are told by number. */
+static enum err nearest(const char *what, const char *quoted, const char *name, const char *near,
+                        struct errbuf *e)
+{
+    uint32_t here = 0;
+    uint32_t there = 0;
+    size_t at = 0;
+    unsigned character = 1;
+    while (here == there) {
+        const size_t n = utf8_get(name + at, strlen(name + at), &here);
+        if (n == 0 || utf8_get(near + at, strlen(near + at), &there) == 0) {
+            break;
+        }
+        character += here == there;
+        at += here == there ? n : 0;
+    }
+    if (here == there || (here < 0x80 && there < 0x80)) {
+        return err_set(e, ERR_NOT_FOUND, "unknown %s %s; the nearest known one is '%s'", what,
+                       quoted, near);
+    }
+    return err_set(e, ERR_NOT_FOUND,
+                   "unknown %s %s; the nearest known one is '%s' (character %u is U+%04X, not "
+                   "U+%04X: an accent may be written in two ways)",
+                   what, quoted, near, character, there, here);
+}
+
 enum err values_find(const struct values *v, const char *name, uint32_t *axis, uint32_t *side,
                      struct errbuf *e)
 {
@@ -284,8 +312,7 @@ enum err values_find(const struct values *v, const char *name, uint32_t *axis, u
     }
     const char *near = conf_nearest(name, names, n);
     (void)quote(name, strlen(name), quoted);
-    return near ? err_set(e, ERR_NOT_FOUND, "unknown value %s; the nearest known one is '%s'",
-                          quoted, near)
+    return near ? nearest("value", quoted, name, near, e)
                 : err_set(e, ERR_NOT_FOUND, "unknown value %s; the first of %zu is '%s'", quoted, n,
                           names[0]);
 }
@@ -304,8 +331,7 @@ enum err values_find_axis(const struct values *v, const char *name, uint32_t *ax
     char quoted[QUOTE_BYTES];
     const char *near = conf_nearest(name, names, v->n_axes);
     (void)quote(name, strlen(name), quoted);
-    return near ? err_set(e, ERR_NOT_FOUND, "unknown axis %s; the nearest known one is '%s'",
-                          quoted, near)
+    return near ? nearest("axis", quoted, name, near, e)
                 : err_set(e, ERR_NOT_FOUND,
                           "unknown axis %s; the values file has %u, the first "
                           "is '%s'",
@@ -333,8 +359,7 @@ enum err values_find_pole(const struct values *v, uint32_t axis, const char *nam
         }
     }
     const char *near = conf_nearest(name, names, 2);
-    return near ? err_set(e, ERR_NOT_FOUND, "unknown value %s; the nearest known one is '%s'",
-                          quoted, near)
+    return near ? nearest("value", quoted, name, near, e)
                 : err_set(e, ERR_NOT_FOUND, "unknown value %s; the axis '%s' has '%s' and '%s'",
                           quoted, a->name, names[0], names[1]);
 }

@@ -159,6 +159,27 @@ static void test_running_out_of_memory_is_reported(void **state)
     }
 }
 
+static void test_names_that_look_the_same_are_told_apart_by_their_characters(void **state)
+{
+    (void)state;
+    static const char text[] = "axes: [{name: Zo\u00eb, poles: [{name: na\u00efve, sentence: a.}, "
+                               "{name: Wary, sentence: b.}]}]\n";
+    struct values *v = NULL;
+    struct errbuf e = {0};
+    uint32_t axis;
+    uint32_t side;
+    assert_int_equal(values_parse(text, sizeof text - 1, "v.yaml", &v, &e), OK);
+    assert_int_equal(values_find_axis(v, "Zoe\u0308", &axis, &e), ERR_NOT_FOUND);
+    assert_non_null(strstr(e.text, "(character 3 is U+00EB, not U+0065: an accent may be"));
+    assert_int_equal(values_find_pole(v, 0, "nai\u0308ve", &side, &e), ERR_NOT_FOUND);
+    assert_non_null(strstr(e.text, "(character 3 is U+00EF, not U+0069"));
+    assert_int_equal(values_find(v, "naive", &axis, &side, &e), ERR_NOT_FOUND);
+    assert_non_null(strstr(e.text, "(character 3 is U+00EF, not U+0069"));
+    assert_int_equal(values_find(v, "Warey", &axis, &side, &e), ERR_NOT_FOUND);
+    assert_null(strstr(e.text, "U+"));
+    values_free(&v);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -167,6 +188,7 @@ int main(void)
         cmocka_unit_test(test_lookups_name_the_nearest_or_the_right_axis),
         cmocka_unit_test(test_wrong_files_are_refused_with_their_place),
         cmocka_unit_test(test_every_truncation_ends_in_values_or_a_message),
+        cmocka_unit_test(test_names_that_look_the_same_are_told_apart_by_their_characters),
         cmocka_unit_test(test_running_out_of_memory_is_reported),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
