@@ -11,7 +11,7 @@ Mutant = collections.namedtuple("Mutant", "path line kind old new")
 
 ARID = re.compile(r"(\(void\))?(CHECK|static_assert|log_event|log_limited|log_line|\w+_free|FAILPOINT\w*|assert|"
                   r"(return )?err_set|errbuf_\w+|fputs|printf|fprintf|snprintf\((text|e->text|line|why|reason)|"
-                  r"dispatch_act\(d, note|va_start|va_end|PFT_\w+|case |default:|goto |#)\b|\(void\)\w+;")
+                  r"dispatch_act\(d, (note|\(struct dispatch_action\)\{\.act = DISPATCH_NOTE)|va_start|va_end|PFT_\w+|case |default:|goto |#)\b|\(void\)\w+;")
 DECLARES = re.compile(r"\s*(static |const |unsigned |struct \w+ |enum \w+ |union |u?int\d*_t |u?int |size_t |ssize_t |bool "
                       r"|char |float |double |long |pid_t |uv_\w+ |sqlite3\w* |json_t )")
 TOKENS = [  # what is found in a line without its texts, kind, what replaces it

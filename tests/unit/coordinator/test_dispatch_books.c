@@ -288,6 +288,7 @@ static void test_only_the_result_that_is_given_back_goes_back_in_line(void **sta
     a = &given[1]; /* it has its credit */
     dispatch_release(w.d, w.workers[1], a->job, a->attempt, w.now);
     assert_int_equal(dispatch_stats(w.d).in_flight, flying);
+    assert_int_equal(dispatch_job(w.d, a->job)->state, JOB_SETTLING); /* not that worker's */
     dispatch_release(w.d, a->worker, a->job, a->attempt, w.now);
     assert_int_equal(dispatch_job(w.d, a->job)->state, JOB_QUEUED);
     assert_int_equal(dispatch_stats(w.d).in_flight, flying); /* the next one's now */
@@ -303,6 +304,8 @@ static void test_only_the_result_that_is_given_back_goes_back_in_line(void **sta
         stale += w.last[i].act == DISPATCH_SETTLED && w.last[i].code == ERR_STALE;
     }
     assert_int_equal(stale, 2);
+    assert_int_equal(dispatch_stats(w.d).stale, 2);
+    assert_int_equal(dispatch_stats(w.d).refused, 0);
 }
 
 static void test_results_of_a_worker_that_is_gone_wait_no_more(void **state)
@@ -377,8 +380,11 @@ static void test_a_result_of_nobody_is_counted_and_nothing_else(void **state)
     announce_as(12345, &a, 1);
     assert_int_equal(w.n, 0);
     assert_int_equal(dispatch_stats(w.d).unknown, 1);
-    dispatch_failed(w.d, a.worker, a.job, a.attempt + 1, "of another attempt", w.now);
+    dispatch_summed(w.d, a.job, OK, w.now); /* its payload never came */
     assert_int_equal(dispatch_stats(w.d).unknown, 2);
+    assert_int_equal(dispatch_counts(w.d).done, 0);
+    dispatch_failed(w.d, a.worker, a.job, a.attempt + 1, "of another attempt", w.now);
+    assert_int_equal(dispatch_stats(w.d).unknown, 3);
     assert_int_equal(dispatch_stats(w.d).failed, 0);
     assert_int_equal(dispatch_counts(w.d).jobs_leased, 1);
 }
@@ -566,6 +572,93 @@ static void test_what_a_payload_takes_of_the_way_is_a_moving_mean(void **state)
     }
 }
 
+/* The event that ends a stall hands out a job: its deadline is not put off by the stall. */
+static void test_a_lease_that_ends_a_stall_is_no_longer_than_others(void **state)
+{
+    (void)state;
+    begin(2, 1, 1, 0);
+    struct dispatch_action a = want(0, 0, 1);
+    (void)want(1, 0, 1);
+    assert_true(a.job != 0);
+    (void)dispatch_tick(w.d, w.now);
+    w.now += 3600 * SEC;
+    dispatch_gone(w.d, w.workers[0], "it broke", w.now);
+    collect();
+    assert_int_equal(action(DISPATCH_ASSIGN)->worker, w.workers[1]);
+    for (uint64_t end = w.now + LEASE_FIRST_NS + SEC; w.now < end; w.now += SEC) {
+        dispatch_heartbeat(w.d, w.workers[1], NULL, 0, w.now);
+        (void)dispatch_tick(w.d, w.now);
+    }
+    assert_int_equal(dispatch_stats(w.d).lost, 2);
+}
+
+/* Norms that were announced in a batch that never ended are not of the band. */
+static void test_norms_of_a_batch_that_was_given_up_are_forgotten(void **state)
+{
+    (void)state;
+    begin(1, SLOTS, SLOTS, 64);
+    for (uint64_t request = 1; request <= 2; request++) {
+        struct dispatch_action given[SLOTS];
+        struct result_row row = {.sumsq = request == 1 ? 1e6 : 1.0, .labels = 1};
+        uint32_t n = 0;
+        for (uint32_t s = 0; s < SLOTS; s++) {
+            given[n] = want(0, s, request);
+            n += given[n].job != 0;
+        }
+        assert_true(n >= SCREEN_MIN);
+        for (uint32_t i = 0; i < n; i++) {
+            row.unit = w.ids[dispatch_job(w.d, given[i].job)->units[0]];
+            const struct dispatch_result r = {.worker = given[i].worker,
+                                              .job = given[i].job,
+                                              .attempt = given[i].attempt,
+                                              .n_rows = 1,
+                                              .rows = &row};
+            dispatch_announce(w.d, &r, w.now);
+            if (request == 2) {
+                assert_int_equal(dispatch_payload(w.d, r.worker, r.job, r.attempt, w.now), OK);
+                dispatch_summed(w.d, r.job, OK, w.now);
+            }
+            collect();
+        }
+        if (request == 1) {
+            open_batch(TAG + 1, SLOTS);
+            for (uint32_t i = 0; i < n; i++) { /* their credits are free again */
+                assert_int_equal(
+                    dispatch_payload(w.d, given[i].worker, given[i].job, given[i].attempt, w.now),
+                    ERR_STALE);
+            }
+            collect();
+        }
+    }
+    assert_true(dispatch_stats(w.d).done);
+    dispatch_committed(w.d, TAG + 1);
+    assert_true(screen_band(w.d->screen) < 10.0);
+    screen_free(&w.d->screen);
+    assert_null(w.d->screen);
+}
+
+static void test_what_a_worker_says_of_its_work_is_kept(void **state)
+{
+    (void)state;
+    begin(1, 1, 1, 0);
+    const struct utilisation none = {0};
+    assert_memory_equal(&worker(0)->utilisation, &none, sizeof none);
+    dispatch_computed(w.d, w.workers[0], 500, w.now);
+    w.now += SEC;
+    dispatch_computed(w.d, w.workers[0], 1000, w.now);
+    assert_memory_not_equal(&worker(0)->utilisation, &none, sizeof none);
+}
+
+static void test_a_closed_queue_does_not_start_again(void **state)
+{
+    (void)state;
+    begin(1, 1, 1, 0);
+    uint64_t id = 1;
+    queue_close(w.d->queue);
+    assert_int_equal(queue_restart(w.d->queue, 0, &id), ERR_STATE);
+    assert_int_equal(id, 0);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_teardown(name, teardown)
@@ -587,6 +680,10 @@ int main(void)
         TEST(test_any_word_of_a_worker_is_a_sign_of_life),
         TEST(test_nothing_is_left_of_a_batch_when_the_next_one_opens),
         TEST(test_what_a_payload_takes_of_the_way_is_a_moving_mean),
+        TEST(test_a_lease_that_ends_a_stall_is_no_longer_than_others),
+        TEST(test_norms_of_a_batch_that_was_given_up_are_forgotten),
+        TEST(test_what_a_worker_says_of_its_work_is_kept),
+        TEST(test_a_closed_queue_does_not_start_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -688,6 +688,20 @@ static void test_only_what_may_change_is_told_to_come_back(void **state)
     assert_true(last(1)->note.retry_ms > 0);
 }
 
+static void test_sessions_are_never_0_and_never_twice_the_same(void **state)
+{
+    (void)state;
+    uint64_t before = 0;
+    for (uint64_t epoch = 1; epoch <= 20; epoch++) {
+        say_hello(0, "w0", epoch);
+        uint64_t session = last(0)->welcome.session;
+        assert_int_equal(session >> 63, 1);
+        assert_true(session >> 16 != before >> 16);
+        before = session;
+    }
+    assert_int_equal(server_workers(w.server), 1);
+}
+
 static void test_other_arithmetic_ends_the_session(void **state)
 {
     (void)state;
@@ -810,6 +824,7 @@ int main(void)
         TEST(test_a_quarantined_workers_announcement_gets_no_credit),
         TEST(test_a_result_that_is_announced_twice_and_not_the_same_is_a_strike),
         TEST(test_only_what_may_change_is_told_to_come_back),
+        TEST(test_sessions_are_never_0_and_never_twice_the_same),
         TEST(test_other_arithmetic_ends_the_session),
         TEST(test_a_lost_connection_gives_its_job_to_another),
         TEST(test_nonsense_three_times_is_not_heard_any_more),

@@ -7,6 +7,7 @@
 #include <cmocka.h>
 #include <string.h>
 
+#include "common/base/mem.h"
 #include "worker/agent.h"
 
 enum { SESSION = 99, HEARTBEAT_MS = 500, SILENCE_MS = 3000, GIVE_UP_MS = 60000, ACTIONS = 200 };
@@ -319,6 +320,45 @@ static void test_parameters_that_are_gone_are_never_fetched_again(void **state)
     }
 }
 
+static void test_parameters_that_are_here_are_not_fetched_again(void **state)
+{
+    struct world *w = *state;
+    to_ready(w);
+    job(w, 7, 1, 0);
+    agent_params(w->a, 0, w->now);
+    drain(w);
+    assert_non_null(said(w, AGENT_COMPUTE));
+    for (int ms = 0; ms <= AGENT_TRANSFER_MS; ms += 1000) {
+        hear_pong(w);
+        tick(w, 1000);
+        assert_null(said(w, AGENT_FETCH));
+    }
+}
+
+static void test_the_same_refusal_is_news_again_after_a_welcome(void **state)
+{
+    struct world *w = *state;
+    tick(w, 0);
+    refuse(w, WIRE_REFUSED_FULL, 0, 100);
+    assert_non_null(said(w, AGENT_NOTE));
+    to_ready(w);
+    refuse(w, WIRE_REFUSED_STATE, 0, 100);
+    assert_non_null(said(w, AGENT_NOTE));
+}
+
+static void test_without_memory_there_is_no_agent(void **state)
+{
+    (void)state;
+    const struct agent_config cfg = {.slots = 1};
+    struct agent *a = NULL;
+    for (unsigned long n = 1; n <= 2; n++) {
+        mem_fail_after(n);
+        assert_int_equal(agent_new(&cfg, &a), ERR_NOMEM);
+        mem_fail_after(0);
+        assert_null(a);
+    }
+}
+
 static void test_a_result_that_did_not_go_out_is_sent_at_the_next_tick(void **state)
 {
     struct world *w = *state;
@@ -409,6 +449,9 @@ int main(void)
         TEST(test_requests_are_repeated_with_the_same_number),
         TEST(test_a_fetch_that_was_not_sent_is_sent_at_the_next_tick),
         TEST(test_parameters_that_are_gone_are_never_fetched_again),
+        TEST(test_parameters_that_are_here_are_not_fetched_again),
+        TEST(test_the_same_refusal_is_news_again_after_a_welcome),
+        TEST(test_without_memory_there_is_no_agent),
         TEST(test_a_result_that_did_not_go_out_is_sent_at_the_next_tick),
         TEST(test_an_announcement_is_repeated_until_it_is_answered),
         TEST(test_a_score_needs_no_credit),
