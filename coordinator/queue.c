@@ -28,7 +28,6 @@ struct line {
 struct queue {
     uint32_t serial;
     bool open;
-    enum job_kind kind;
     uint32_t n_units;
     uint32_t *rows;    /* [n_units] */
     uint64_t *order;   /* [n_units], ~rows << 32 | unit: the most tokens first */
@@ -130,7 +129,6 @@ enum err queue_open(struct queue *q, enum job_kind kind, const uint32_t *rows, u
     q->order = order;
     q->waiting = waiting;
     q->n_units = n_units;
-    q->kind = kind;
     q->open = true;
     start_over(q);
     return OK;
