@@ -256,6 +256,39 @@ static void test_jobs_last_as_long_as_the_results_of_all_slots_need_on_their_way
     assert_int_equal(job_units(64, 64, 1000, 5000), 1);    /* never more than an even share */
 }
 
+/* The number of units of the fullest step of an epoch, whichever step that is. */
+static void test_useful_slots_are_those_of_the_fullest_step(void **state)
+{
+    (void)state;
+    struct plan_group groups[GROUPS];
+    uint32_t later_is_fuller = 0;
+    for (uint64_t seed = 1; seed <= 20; seed++) {
+        const struct plan_config cfg = {
+            .seed = seed, .epochs = 1, .batch_groups = 5, .unit_tokens = 800};
+        struct plan *p = planned(&cfg, groups);
+        uint32_t most = 0;
+        for (uint64_t s = 0; s < plan_steps(p); s++) {
+            struct plan_item items[5];
+            uint32_t rows[5];
+            struct plan_unit *units;
+            uint32_t n;
+            uint32_t n_units;
+            struct errbuf e;
+            plan_step(p, s, items, &n);
+            for (uint32_t i = 0; i < n; i++) {
+                rows[i] = groups[items[i].group].rows;
+            }
+            assert_int_equal(plan_pack(rows, n, n, 800, 1, &units, &n_units, &e), OK);
+            mem_free(units);
+            later_is_fuller += s > 0 && n_units > most;
+            most = n_units > most ? n_units : most;
+        }
+        assert_int_equal(plan_useful_slots(p), most);
+        plan_free(&p);
+    }
+    assert_true(later_is_fuller > 0); /* else the first step would have done */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -269,6 +302,7 @@ int main(void)
         cmocka_unit_test(test_useful_slots_are_the_units_of_the_fullest_step),
         cmocka_unit_test(test_jobs_shrink_to_single_units_towards_the_end),
         cmocka_unit_test(test_jobs_last_as_long_as_the_results_of_all_slots_need_on_their_way),
+        cmocka_unit_test(test_useful_slots_are_those_of_the_fullest_step),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

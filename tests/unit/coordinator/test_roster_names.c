@@ -56,6 +56,16 @@ static void test_strikes_outlast_any_number_of_other_names(void **state)
     roster_free(&r);
 }
 
+static void test_the_same_life_again_replaces_nobody(void **state)
+{
+    (void)state;
+    struct roster *r = NULL;
+    assert_int_equal(roster_new(&r), OK);
+    uint64_t id = entered(r, "a", 1, SEC);
+    assert_true(entered(r, "a", 1, SEC) == id);
+    roster_free(&r);
+}
+
 static void test_each_quarantine_is_twice_as_long_up_to_a_bound(void **state)
 {
     (void)state;
@@ -105,6 +115,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_strikes_outlast_any_number_of_other_names),
+        cmocka_unit_test(test_the_same_life_again_replaces_nobody),
         cmocka_unit_test(test_each_quarantine_is_twice_as_long_up_to_a_bound),
         cmocka_unit_test(test_slots_that_may_work_are_counted_in_every_state),
     };

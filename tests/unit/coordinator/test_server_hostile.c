@@ -31,6 +31,7 @@ static struct {
     uint64_t now_ns;
     struct socket sockets[3]; /* control, tensor, status */
     uint32_t n_sockets;
+    uint64_t unread[3]; /* bytes that a connection may leave unread */
     const char *sender; /* name of the key of what arrives now */
     uint32_t hung_up, payloads, counted;
     uint64_t last_job;
@@ -117,8 +118,8 @@ void socket_hang_up_sender(struct socket *s)
 
 void socket_allow_unread(struct socket *s, uint64_t unread_bytes, uint64_t unread_total_bytes)
 {
-    (void)s;
     CHECK(unread_bytes > 0 && unread_total_bytes >= unread_bytes);
+    w.unread[s - w.sockets] = unread_bytes;
 }
 
 struct socket_refusals socket_refusals(struct socket *s)
@@ -688,6 +689,20 @@ static void test_only_what_may_change_is_told_to_come_back(void **state)
     assert_true(last(1)->note.retry_ms > 0);
 }
 
+static void test_what_may_wait_unread_follows_from_the_run_and_is_bounded(void **state)
+{
+    (void)state;
+    const uint64_t large = 1ull << 28;
+    w.server->cfg.floats = large;
+    w.server->cfg.welcome.unit_tokens = 100000;
+    server_make_room(w.server);
+    assert_int_equal(w.unread[1], (LIMIT_RESULTS_LARGE_IN_FLIGHT + 1) * large * sizeof(int64_t));
+    assert_true(w.unread[0] <= 2ull * LIMIT_JOB_BYTES);
+    w.server->cfg.floats = 1;
+    server_make_room(w.server);
+    assert_true(w.unread[1] < large && w.unread[1] >= LIMIT_RESULTS_BYTES_IN_FLIGHT);
+}
+
 static void test_sessions_are_never_0_and_never_twice_the_same(void **state)
 {
     (void)state;
@@ -824,6 +839,7 @@ int main(void)
         TEST(test_a_quarantined_workers_announcement_gets_no_credit),
         TEST(test_a_result_that_is_announced_twice_and_not_the_same_is_a_strike),
         TEST(test_only_what_may_change_is_told_to_come_back),
+        TEST(test_what_may_wait_unread_follows_from_the_run_and_is_bounded),
         TEST(test_sessions_are_never_0_and_never_twice_the_same),
         TEST(test_other_arithmetic_ends_the_session),
         TEST(test_a_lost_connection_gives_its_job_to_another),

@@ -359,6 +359,20 @@ static void test_without_memory_there_is_no_agent(void **state)
     }
 }
 
+static void test_a_job_that_is_stale_while_it_waits_for_parameters_makes_room(void **state)
+{
+    struct world *w = *state;
+    to_ready(w);
+    job(w, 7, 1, 3);
+    assert_true(agent_slot_fetches(w->a, 0));
+    note(w, WIRE_STALE, 7);
+    assert_false(agent_slot_fetches(w->a, 0));
+    assert_int_equal(said(w, AGENT_SEND_REQUEST)->number, 2);
+    agent_params(w->a, 3, w->now);
+    drain(w);
+    assert_null(said(w, AGENT_COMPUTE));
+}
+
 static void test_a_result_that_did_not_go_out_is_sent_at_the_next_tick(void **state)
 {
     struct world *w = *state;
@@ -452,6 +466,7 @@ int main(void)
         TEST(test_parameters_that_are_here_are_not_fetched_again),
         TEST(test_the_same_refusal_is_news_again_after_a_welcome),
         TEST(test_without_memory_there_is_no_agent),
+        TEST(test_a_job_that_is_stale_while_it_waits_for_parameters_makes_room),
         TEST(test_a_result_that_did_not_go_out_is_sent_at_the_next_tick),
         TEST(test_an_announcement_is_repeated_until_it_is_answered),
         TEST(test_a_score_needs_no_credit),
