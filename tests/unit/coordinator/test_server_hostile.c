@@ -703,6 +703,20 @@ static void test_what_may_wait_unread_follows_from_the_run_and_is_bounded(void *
     assert_true(w.unread[1] < large && w.unread[1] >= LIMIT_RESULTS_BYTES_IN_FLIGHT);
 }
 
+static void test_only_an_operator_or_the_owner_may_command(void **state)
+{
+    (void)state;
+    w.sender = "dave";
+    assert_int_equal(server_asker(w.server), KEY_OBSERVER);
+    w.sender = "nobody";
+    assert_int_equal(server_asker(w.server), KEY_OBSERVER);
+    w.server->doors.key = NULL; /* without keys the file system decides */
+    assert_int_equal(server_asker(w.server), KEY_OBSERVER);
+    w.server->owner_commands = true;
+    assert_int_equal(server_asker(w.server), KEY_OPERATOR);
+    w.server->doors.key = &w.key;
+}
+
 static void test_sessions_are_never_0_and_never_twice_the_same(void **state)
 {
     (void)state;
@@ -840,6 +854,7 @@ int main(void)
         TEST(test_a_result_that_is_announced_twice_and_not_the_same_is_a_strike),
         TEST(test_only_what_may_change_is_told_to_come_back),
         TEST(test_what_may_wait_unread_follows_from_the_run_and_is_bounded),
+        TEST(test_only_an_operator_or_the_owner_may_command),
         TEST(test_sessions_are_never_0_and_never_twice_the_same),
         TEST(test_other_arithmetic_ends_the_session),
         TEST(test_a_lost_connection_gives_its_job_to_another),
