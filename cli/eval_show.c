@@ -165,6 +165,7 @@ enum err eval_show(const char *path, bool as_json, struct errbuf *e)
     json_array_foreach(results, i, result)
     {
         (void)json_object_del(result, "questions");
+        (void)json_object_del(result, "margins");
         (void)json_object_del(json_object_get(result, "select_all"), "scores");
     }
     if (as_json) {

@@ -109,6 +109,24 @@ enum err eval_named_answer(const struct eval_input *in, uint32_t scenario, uint3
     return eval_shares_add(one, "accuracy", &answer, e);
 }
 
+static enum err add_margin(const struct eval_input *in, const struct readout_scores *own,
+                           uint32_t scenario, enum readout_side side, uint32_t pick,
+                           struct eval_shares *one, struct errbuf *e)
+{
+    const struct data_scenario *s = &in->test->scenarios[scenario];
+    bool right[LIMIT_OPTIONS];
+    for (uint32_t k = 0; k < s->n_options; k++) {
+        right[k] = s->options[k].side == side;
+    }
+    const struct eval_answer answer = {.scenario = scenario,
+                                       .axis = eval_axis(in, s),
+                                       .side = side,
+                                       .pick = pick,
+                                       .gain = readout_margin(own, side, right),
+                                       .weight = 1.0};
+    return eval_shares_add(one, EVAL_MARGIN, &answer, e);
+}
+
 enum err eval_named_one(const struct eval_input *in, const struct eval_scores *scores,
                         enum readout readout, struct eval_shares *one, struct errbuf *e)
 {
@@ -118,6 +136,9 @@ enum err eval_named_one(const struct eval_input *in, const struct eval_scores *s
         for (uint32_t side = 0; side < 2 && own.n_options > 0 && error == OK; side++) {
             uint32_t pick = readout_pick(readout, &own, (enum readout_side)side);
             error = eval_named_answer(in, i, side, pick, one, e);
+            if (error == OK && readout == READOUT_CONTRAST) {
+                error = add_margin(in, &own, i, (enum readout_side)side, pick, one, e);
+            }
         }
     }
     return error;

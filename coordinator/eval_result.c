@@ -162,6 +162,17 @@ static enum err add_figures(const struct eval_shares *shares, int which, uint32_
     return error;
 }
 
+/* NULL where a result has none. */
+static const struct eval_series *margins(const struct eval_shares *shares)
+{
+    for (uint32_t i = 0; i < shares->n; i++) {
+        if (strcmp(shares->series[i].measure, EVAL_MARGIN) == 0) {
+            return &shares->series[i];
+        }
+    }
+    return NULL;
+}
+
 static enum err add_difference(const struct eval_shares *shares, const struct eval_shares *base,
                                int which, uint32_t *n, struct str *json)
 {
@@ -170,6 +181,15 @@ static enum err add_difference(const struct eval_shares *shares, const struct ev
     *n = share.n;
     str_addf(json, "\"n\":%u,\"difference\":%.6f,\"ci95\":[%.6f,%.6f]", share.n, share.share,
              share.lo, share.hi);
+    const struct eval_series *after = margins(shares);
+    const struct eval_series *before = margins(base);
+    if (error == OK && after && before) {
+        error = measure(after, before, which, &share);
+        str_addf(json,
+                 ",\"" EVAL_MARGIN "_difference\":%.6f,\"" EVAL_MARGIN
+                 "_difference_ci95\":[%.6f,%.6f]",
+                 share.share, share.lo, share.hi);
+    }
     return error;
 }
 
@@ -293,6 +313,14 @@ static enum err add_result(const struct eval_results *r, const struct eval_resul
         error = add_all(r, result, base, json);
     }
     add_questions(&result->parts[EVAL_ONE].series[0], json);
+    const struct eval_series *margin = margins(&result->parts[EVAL_ONE]);
+    if (margin) {
+        str_add(json, ",\"margins\":[");
+        for (uint32_t i = 0; i < margin->n; i++) {
+            str_addf(json, "%s%.6g", i > 0 ? "," : "", margin->items[i].gain);
+        }
+        str_add(json, "]");
+    }
     str_add(json, "}");
     return error;
 }

@@ -7,9 +7,11 @@
  *   "select_all": {SHARE, "threshold", "bag_of_words", "scores": [one per question]} (select),
  *   "questions": [[scenario, axis, side, pick, correct], ...]; of what has no right and wrong the
  *   question's own figure in place of correct
+ *   "margins": [of each question, nats a token] (contrast)
  * SHARE = "n", MEASURE, "ci95": [lo, hi], further measures (of a tally "NAME_n" too, the number of
  * questions), "per_value": {name: {...}}, and with a base pass "base": {SHARE} and "paired":
- * {"difference", "ci95", "per_value"}. */
+ * {"difference", "ci95", of a margin "margin_difference" with "margin_difference_ci95" too,
+ * "per_value"}. */
 #ifndef PFT_EVAL_RESULT_H
 #define PFT_EVAL_RESULT_H
 
@@ -24,6 +26,10 @@ struct values;
 /* A question = (scenario, a value, or category with side 0). A share of answers is sum gain / sum
  * weight: right answers have gain 1, all weight 1. */
 #define EVAL_NO_PICK UINT32_MAX
+
+/* The second measure of the contrast readout: nats a token by which naming a value moves its
+ * options (readout_margin). A result that has it lists "margins", one a question. */
+#define EVAL_MARGIN "margin"
 
 struct eval_answer {
     uint32_t scenario; /* index into the data file; answers of one stand together */

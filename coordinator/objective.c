@@ -13,6 +13,22 @@ static enum config_objective kind(const struct run_config *cfg)
 }
 
 /* Does a term tie the two sides of a pair together? */
+static const char *const meanings[] = {
+    [OBJECTIVE_PFT] = "pft: both answers of a pair likelier, each under its own value",
+    [OBJECTIVE_SFT] = "sft: answers likelier under their own value, one side at a time",
+    [OBJECTIVE_DPO] = "dpo: an answer likelier than its opposite, measured from the base model",
+    [OBJECTIVE_SIMPO] = "simpo: an answer likelier a token than its opposite, by a margin",
+    [OBJECTIVE_PFT_CONTRAST] = "pft-contrast: pft, and naming a value must move its answer",
+    [OBJECTIVE_RANKING] = "ranking: pft, and the value's answer ahead of its opposite",
+    [OBJECTIVE_PFT_CONTRAST_RANKING] =
+        "pft-contrast-ranking: pft, naming a value must move its answer and put it ahead",
+};
+
+const char *objective_meaning(const struct run_config *cfg)
+{
+    return meanings[cfg->train_objective];
+}
+
 static bool contrasts(const struct run_config *cfg)
 {
     return kind(cfg) == OBJECTIVE_PFT_CONTRAST || kind(cfg) == OBJECTIVE_PFT_CONTRAST_RANKING;

@@ -17,6 +17,9 @@ enum { OBJECTIVE_SIDES = 2, OBJECTIVE_GROUPS_MAX = 2 };
 
 struct forest_tree;
 
+/* "pft: ..." in one line, for the closing table; never NULL. */
+const char *objective_meaning(const struct run_config *cfg);
+
 /* The sides (bits 1 << side) of the forest groups made of one data group: 1, or 2 of one side each
  * under sft.side: mix. Returns how many. */
 uint32_t objective_groups(const struct run_config *cfg, uint32_t sides[OBJECTIVE_GROUPS_MAX]);

@@ -56,6 +56,20 @@ uint32_t readout_pick(enum readout r, const struct readout_scores *s, enum reado
     return best;
 }
 
+double readout_margin(const struct readout_scores *s, enum readout_side side, const bool *right)
+{
+    double sum = 0.0;
+    uint32_t n = 0;
+    for (uint32_t option = 0; option < s->n_options; option++) {
+        if (right[option]) {
+            sum += readout_score(READOUT_CONTRAST, s, side, option) / (double)s->tokens[option];
+            n++;
+        }
+    }
+    CHECK(n > 0);
+    return sum / (double)n;
+}
+
 static double mix_score(const struct readout_scores *s, double lambda, uint32_t option)
 {
     return (lambda * s->logp[READOUT_A][option] + (1.0 - lambda) * s->logp[READOUT_B][option]) /

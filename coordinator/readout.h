@@ -45,6 +45,11 @@ double readout_score(enum readout r, const struct readout_scores *s, enum readou
 /* The picked option for value side (READOUT_A or READOUT_B). The scores it needs must be there. */
 uint32_t readout_pick(enum readout r, const struct readout_scores *s, enum readout_side side);
 
+/* How far naming value `side` in place of its opposite moves the options that right [n_options]
+ * marks, in nats a token: their mean of (log p(o|side) - log p(o|opposite)) / tokens(o). At least
+ * one is marked; the rows of both sides must be there. */
+double readout_margin(const struct readout_scores *s, enum readout_side side, const bool *right);
+
 /* The option that a mix with `lambda` of side a picks; the rows of both sides must be there. */
 uint32_t readout_mix_pick(const struct readout_scores *s, double lambda);
 

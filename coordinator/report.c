@@ -6,6 +6,8 @@
 
 #include "common/base/mem.h"
 #include "coordinator/bootstrap.h"
+#include "coordinator/eval_result.h"
+#include "coordinator/examples.h"
 #include "coordinator/readout.h"
 
 enum { CELL_BYTES = 64 };
@@ -18,13 +20,14 @@ struct row {
     json_t *per_value; /* borrowed */
     json_t *bag;       /* borrowed; NULL or a JSON null when absent */
     json_t *questions; /* borrowed */
-    json_t *scores;    /* select-all: of each question, borrowed; else NULL */
+    json_t *scores;    /* select-all and margin: of each question, borrowed; else NULL */
 };
 
 struct tables {
     json_t *before_json, *after_json;
     struct row before[READOUTS], after[READOUTS];
     struct row before_all[READOUTS], after_all[READOUTS]; /* select-all */
+    struct row before_margin, after_margin;               /* of contrast, in nats a token */
     uint32_t n_scenarios;
 };
 
@@ -39,8 +42,22 @@ static void read_share(json_t *object, struct row *row)
     row->there = row->n > 0;
 }
 
+/* The row that goes with contrast: how far, not how often. */
+static void read_margin(json_t *result, struct row *row)
+{
+    json_t *ci = json_object_get(result, EVAL_MARGIN "_ci95");
+    row->n = (uint32_t)json_integer_value(json_object_get(result, "n"));
+    row->share = json_number_value(json_object_get(result, EVAL_MARGIN));
+    row->lo = json_number_value(json_array_get(ci, 0));
+    row->hi = json_number_value(json_array_get(ci, 1));
+    row->questions = json_object_get(result, "questions");
+    row->scores = json_object_get(result, EVAL_MARGIN "s");
+    row->there = row->n > 0 && row->scores;
+}
+
 static enum err read_eval(const char *text, json_t **root, struct row rows[READOUTS],
-                          struct row all[READOUTS], uint32_t *n_scenarios, struct errbuf *e)
+                          struct row all[READOUTS], struct row *margin, uint32_t *n_scenarios,
+                          struct errbuf *e)
 {
     json_error_t where;
     if (!text) {
@@ -64,6 +81,9 @@ static enum err read_eval(const char *text, json_t **root, struct row rows[READO
         rows[r].per_value = json_object_get(result, "per_value");
         rows[r].bag = json_object_get(result, "bag_of_words");
         rows[r].questions = json_object_get(result, "questions");
+        if (r == READOUT_CONTRAST) {
+            read_margin(result, margin);
+        }
         json_t *select_all = json_object_get(result, "select_all");
         read_share(select_all, &all[r]);
         all[r].bag = json_object_get(select_all, "bag_of_words");
@@ -76,11 +96,11 @@ static enum err read_eval(const char *text, json_t **root, struct row rows[READO
 static enum err tables_read(const struct report_input *in, struct tables *t, struct errbuf *e)
 {
     *t = (struct tables){0};
-    enum err error =
-        read_eval(in->eval_before, &t->before_json, t->before, t->before_all, &t->n_scenarios, e);
+    enum err error = read_eval(in->eval_before, &t->before_json, t->before, t->before_all,
+                               &t->before_margin, &t->n_scenarios, e);
     if (error == OK) {
-        error =
-            read_eval(in->eval_after, &t->after_json, t->after, t->after_all, &t->n_scenarios, e);
+        error = read_eval(in->eval_after, &t->after_json, t->after, t->after_all, &t->after_margin,
+                          &t->n_scenarios, e);
     }
     return error;
 }
@@ -91,10 +111,12 @@ static void tables_free(struct tables *t)
     json_decref(t->after_json);
 }
 
-static void share_cell(char cell[CELL_BYTES], const struct row *row)
+/* digits: of the interval. */
+static void share_cell(char cell[CELL_BYTES], const struct row *row, int digits)
 {
     if (row->there) {
-        (void)snprintf(cell, CELL_BYTES, "%.3f [%.2f, %.2f]", row->share, row->lo, row->hi);
+        (void)snprintf(cell, CELL_BYTES, "%.3f [%.*f, %.*f]", row->share, digits, row->lo, digits,
+                       row->hi);
     } else {
         (void)snprintf(cell, CELL_BYTES, "-");
     }
@@ -142,7 +164,7 @@ static enum err read_questions(const struct row *row, struct bootstrap_row **out
 
 /* The paired difference, "-" where one side is missing or asked other questions. */
 static enum err change_cell(char cell[CELL_BYTES], const struct row *before,
-                            const struct row *after)
+                            const struct row *after, int digits)
 {
     struct bootstrap_row *b = NULL;
     struct bootstrap_row *a = NULL;
@@ -157,7 +179,8 @@ static enum err change_cell(char cell[CELL_BYTES], const struct row *before,
     }
     if (error == OK) {
         error = bootstrap_paired(b, a, (uint32_t)json_array_size(after->questions), &d);
-        (void)snprintf(cell, CELL_BYTES, "%+.3f [%+.2f, %+.2f]", d.share, d.lo, d.hi);
+        (void)snprintf(cell, CELL_BYTES, "%+.3f [%+.*f, %+.*f]", d.share, digits, d.lo, digits,
+                       d.hi);
     }
     mem_free(a);
     mem_free(b);
@@ -172,11 +195,24 @@ static json_t *bag_of(const struct row *before, const struct row *after)
                                          : NULL;
 }
 
+/* Name, before, after, paired change. */
+static enum err add_row(const char *name, const struct row *before, const struct row *after,
+                        int digits, bool plain, struct str *out)
+{
+    char cells[3][CELL_BYTES];
+    share_cell(cells[0], before, digits);
+    share_cell(cells[1], after, digits);
+    enum err error = change_cell(cells[2], before, after, digits);
+    str_addf(out, plain ? "  %-18s %-22s %-22s %s\n" : "| %s | %s | %s | %s |\n", name, cells[0],
+             cells[1], cells[2]);
+    return error;
+}
+
 /* The rows of one way of asking, and the words' row below them. */
 static enum err add_readout_rows(const struct row *before, const struct row *after, bool plain,
                                  const char *suffix, struct str *out)
 {
-    char cells[3][CELL_BYTES];
+    char cell[CELL_BYTES];
     char name[CELL_BYTES];
     struct row bag = {0};
     bool any = false;
@@ -184,32 +220,34 @@ static enum err add_readout_rows(const struct row *before, const struct row *aft
         if (!before[r].there && !after[r].there) {
             continue;
         }
-        share_cell(cells[0], &before[r]);
-        share_cell(cells[1], &after[r]);
-        enum err error = change_cell(cells[2], &before[r], &after[r]);
+        (void)snprintf(name, sizeof name, "%s%s", readout_name((enum readout)r), suffix);
+        enum err error = add_row(name, &before[r], &after[r], 2, plain, out);
         if (error != OK) {
             return error;
         }
-        (void)snprintf(name, sizeof name, "%s%s", readout_name((enum readout)r), suffix);
-        str_addf(out, plain ? "  %-18s %-22s %-22s %s\n" : "| %s | %s | %s | %s |\n", name,
-                 cells[0], cells[1], cells[2]);
         any = true;
         if (!bag.there && bag_of(&before[r], &after[r])) {
             read_share(bag_of(&before[r], &after[r]), &bag);
         }
     }
     if (any) {
-        share_cell(cells[0], &bag);
+        share_cell(cell, &bag, 2);
         (void)snprintf(name, sizeof name, "bag-of-words%s", suffix);
-        str_addf(out, plain ? "  %-18s %-22s %-22s %s\n" : "| %s | %s | %s | %s |\n", name,
-                 cells[0], cells[0], "(words of the options alone)");
+        str_addf(out, plain ? "  %-18s %-22s %-22s %s\n" : "| %s | %s | %s | %s |\n", name, cell,
+                 cell, "(words of the options alone)");
     }
     return OK;
 }
 
 static enum err add_rows(const struct tables *t, bool plain, struct str *out)
 {
-    enum err error = add_readout_rows(t->before, t->after, plain, "", out);
+    enum err error = OK;
+    if (t->before_margin.there || t->after_margin.there) {
+        error = add_row("contrast margin", &t->before_margin, &t->after_margin, 3, plain, out);
+    }
+    if (error == OK) {
+        error = add_readout_rows(t->before, t->after, plain, "", out);
+    }
     return error == OK ? add_readout_rows(t->before_all, t->after_all, plain, ", all", out) : error;
 }
 
@@ -278,6 +316,9 @@ static void add_value_rows(const struct tables *t, const char *format, struct st
 static const char *const notes[] = {
     "Select-one on held-out scenarios; chance is about 0.5; intervals: 95 % bootstrap over "
     "scenarios.",
+    "contrast margin: nats a token by which an answer is likelier under its own value than under "
+    "the "
+    "opposite.",
     "contrast and lift compare the model with itself under another preference; likelihood and "
     "letter",
     "are told one value and pick by themselves: different tasks, not to be compared with each "
@@ -290,6 +331,9 @@ static void add_training(const struct report_input *in, const char *start, struc
 {
     if (in->steps == 0) {
         return;
+    }
+    if (in->objective) {
+        str_addf(out, "%sobjective %s\n", start, in->objective);
     }
     double seconds = in->train_seconds > 0.0 ? in->train_seconds : 1.0;
     str_addf(out, "%strained %llu steps, %llu pairs, %llu tokens in %.0f s\n", start,
@@ -307,6 +351,20 @@ static void add_training(const struct report_input *in, const char *start, struc
     }
     str_addf(out, "%sevaluation %.0f s, everything %.0f s\n", start, in->eval_seconds,
              in->total_seconds);
+}
+
+/* The dilemmas, by the readout in which the model picks by itself where it was asked. */
+static enum err add_examples(const struct report_input *in, const struct tables *t, bool plain,
+                             struct str *out)
+{
+    int r = READOUT_LIKELIHOOD;
+    if (!t->after[r].there && !t->before[r].there) {
+        r = READOUT_CONTRAST;
+    }
+    const struct examples_picks picks = {.before = t->before[r].questions,
+                                         .after = t->after[r].questions,
+                                         .readout = readout_name((enum readout)r)};
+    return in->test && in->values ? examples_add(in->test, in->values, &picks, plain, out) : OK;
 }
 
 static enum err finish(struct tables *t, enum err error, struct str *out)
@@ -331,6 +389,9 @@ enum err report_table(const struct report_input *in, struct str *out, struct err
         str_add(out, "\n");
         for (size_t i = 0; i < sizeof notes / sizeof notes[0]; i++) {
             str_addf(out, "  %s\n", notes[i]);
+        }
+        if (error == OK) {
+            error = add_examples(in, &t, true, out);
         }
     }
     if (error == OK && in->adapter_hash) {
@@ -365,6 +426,9 @@ enum err report_markdown(const struct report_input *in, struct str *out, struct 
         str_add(out, "\n");
         for (size_t i = 0; i < sizeof notes / sizeof notes[0]; i++) {
             str_addf(out, "%s\n", notes[i]);
+        }
+        if (error == OK) {
+            error = add_examples(in, &t, false, out);
         }
     }
     if (error == OK) {

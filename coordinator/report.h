@@ -9,11 +9,17 @@
 #include "common/base/err.h"
 #include "common/base/str.h"
 
+struct dataset;
+struct values;
+
 struct report_input {
-    const char *run;         /* folder */
-    const char *eval_before; /* JSON of eval_finish, or NULL */
-    const char *eval_after;  /* JSON of eval_finish, or NULL */
-    const char *config;      /* canonical YAML */
+    const char *run;             /* folder */
+    const char *eval_before;     /* JSON of eval_finish, or NULL */
+    const char *eval_after;      /* JSON of eval_finish, or NULL */
+    const char *config;          /* canonical YAML */
+    const char *objective;       /* objective_name and what it does, or NULL: nothing was trained */
+    const struct dataset *test;  /* what the evaluations asked, or NULL: no dilemmas are shown */
+    const struct values *values; /* of its axes, or NULL */
     const char *model_name;
     const char *model_quantisation;
     const char *model_hash;

@@ -6,6 +6,7 @@
 
 #include "common/base/file.h"
 #include "coordinator/export.h"
+#include "coordinator/objective.h"
 #include "coordinator/report.h"
 
 struct texts {
@@ -67,6 +68,9 @@ static enum err gather(struct start *start, const char *run, const struct phases
     config_dump(start->setup.cfg, &t->config);
     enum err error = str_ok(&t->config);
     in->config = t->config.data;
+    in->objective = objective_meaning(start->setup.cfg);
+    in->test = start->setup.test;
+    in->values = start->setup.values;
     if (error == OK) {
         error = get_eval(j, "before", &t->before, &in->eval_before, e);
     }

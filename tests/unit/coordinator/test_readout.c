@@ -28,6 +28,21 @@ static void test_each_readout_picks_by_its_own_formula(void **state)
     assert_int_equal(readout_pick(READOUT_LETTER, &s, READOUT_B), 2);
 }
 
+static void test_the_margin_is_the_mean_over_the_values_options_in_nats_a_token(void **state)
+{
+    (void)state;
+    const double a[] = {-2.0, -9.0, -4.0};
+    const double b[] = {-9.0, -3.0, -8.0};
+    const uint32_t tokens[] = {2, 2, 4};
+    const struct readout_scores s = {.n_options = 3, .logp = {a, b}, .tokens = tokens};
+    const bool first_and_last[] = {true, false, true};
+    const bool second[] = {false, true, false};
+    /* 7 / 2 and 4 / 4 */
+    assert_true(fabs(readout_margin(&s, READOUT_A, first_and_last) - 2.25) < 1e-12);
+    assert_true(fabs(readout_margin(&s, READOUT_B, first_and_last) + 2.25) < 1e-12);
+    assert_true(fabs(readout_margin(&s, READOUT_B, second) - 3.0) < 1e-12);
+}
+
 static void test_a_mix_weighs_both_sides_by_token(void **state)
 {
     (void)state;
@@ -81,6 +96,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_each_readout_picks_by_its_own_formula),
+        cmocka_unit_test(test_the_margin_is_the_mean_over_the_values_options_in_nats_a_token),
         cmocka_unit_test(test_a_mix_weighs_both_sides_by_token),
         cmocka_unit_test(test_ties_go_to_the_first_option),
         cmocka_unit_test(test_bag_of_words_learns_words_and_pairs_per_axis),

@@ -7,7 +7,9 @@
 #include <cmocka.h>
 #include <string.h>
 
+#include "coordinator/dataset.h"
 #include "coordinator/report.h"
+#include "coordinator/values.h"
 
 static const char before[] =
     "{\"n_scenarios\":2,\"results\":[{\"readout\":\"contrast\",\"n\":4,\"accuracy\":0.5,"
@@ -58,6 +60,76 @@ static void test_table_shows_before_after_paired_change_and_the_words_row(void *
     assert_non_null(strstr(out.data, "3.00 pairs/s, 300 tokens/s"));
     assert_non_null(strstr(out.data, "SHA-256  def"));
     assert_null(strstr(out.data, "contrast, all"));
+    str_free(&out);
+}
+
+static void test_the_margin_row_comes_first_and_ends_in_its_paired_change(void **state)
+{
+    (void)state;
+    static const char text[] =
+        "{\"n_scenarios\":2,\"results\":[{\"readout\":\"contrast\",\"n\":2,\"accuracy\":0.5,"
+        "\"ci95\":[0,1],\"margin\":%s,\"margin_ci95\":[%s],\"margins\":[%s],\"per_value\":{},"
+        "\"bag_of_words\":null,\"questions\":[[0,0,0,0,1],[1,0,0,0,0]]}]}";
+    struct str was = {0};
+    struct str is = {0};
+    struct str out = {0};
+    struct errbuf e = {0};
+    struct report_input in = input();
+    str_addf(&was, text, "-0.01", "-0.02,0.03", "-0.02,0");
+    str_addf(&is, text, "0.14", "0.1,0.2", "0.13,0.15");
+    in.eval_before = was.data;
+    in.eval_after = is.data;
+    assert_int_equal(report_table(&in, &out, &e), OK);
+    const char *margin = strstr(out.data, "\n  contrast margin    -0.010 [-0.020, 0.030]");
+    assert_non_null(margin);
+    assert_non_null(strstr(margin, " 0.140 [0.100, 0.200]"));
+    assert_non_null(strstr(margin, "+0.150 [+0.150, +0.150]\n  contrast  "));
+    str_free(&was);
+    str_free(&is);
+    str_free(&out);
+}
+
+static const char dilemmas[] =
+    "[{\"scenario\":\"First? It is a long story whose words do not all fit on one line of eighty "
+    "columns.\",\"preference domain\":\"Nerve\",\"scene\":\"s\",\"options\":["
+    "{\"text\":\"Leap.\",\"bias\":\"Bold\"},{\"text\":\"Hide.\",\"bias\":\"Shy\"}]},"
+    "{\"scenario\":\"Second?\",\"preference domain\":\"Nerve\",\"scene\":\"s\",\"options\":["
+    "{\"text\":\"Roar.\",\"bias\":\"Bold\"},{\"text\":\"Hush.\",\"bias\":\"Shy\"}]}]";
+static const char nerve[] = "axes:\n  - name: \"Nerve\"\n    poles:\n"
+                            "      - name: \"Bold\"\n        sentence: \"Is bold.\"\n"
+                            "      - name: \"Shy\"\n        sentence: \"Is shy.\"\n";
+
+static void test_two_dilemmas_show_the_picks_under_both_values_before_and_after(void **state)
+{
+    (void)state;
+    struct str out = {0};
+    struct errbuf e = {0};
+    struct report_input in = input();
+    struct values *values = NULL;
+    struct dataset *test = NULL;
+    assert_int_equal(values_parse(nerve, strlen(nerve), "nerve.yaml", &values, &e), OK);
+    assert_int_equal(dataset_parse(dilemmas, strlen(dilemmas), "d.json", values,
+                                   GROUP_SCENARIO, &test, &e),
+                     OK);
+    in.values = values;
+    in.test = test;
+    in.objective = "pft: both";
+    assert_int_equal(report_table(&in, &out, &e), OK);
+    assert_non_null(strstr(out.data, "  objective pft: both\n"));
+    assert_non_null(strstr(out.data, "    told Bold, it picks\n"
+                                     "      before  the opposite  Hide.\n"
+                                     "      after   its value     Leap.\n"
+                                     "    told Shy, it picks\n"
+                                     "      before  its value     Hide.\n"));
+    assert_non_null(strstr(out.data, "      after   its value     Hush.\n"));
+    for (const char *line = strstr(out.data, "First?"); line; line = strchr(line + 1, '\n')) {
+        assert_in_range(strcspn(line + 1, "\n"), 0, 80);
+    }
+    out.len = 0;
+    assert_int_equal(report_markdown(&in, &out, &e), OK);
+    assert_non_null(strstr(out.data, "- told *Shy*, it picks\n  - before (its value): Hide.\n"));
+    dataset_free(&test);
+    values_free(&values);
     str_free(&out);
 }
 
@@ -178,6 +250,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_table_shows_before_after_paired_change_and_the_words_row),
+        cmocka_unit_test(test_the_margin_row_comes_first_and_ends_in_its_paired_change),
+        cmocka_unit_test(test_two_dilemmas_show_the_picks_under_both_values_before_and_after),
         cmocka_unit_test(test_select_all_has_rows_of_its_own_with_the_paired_change),
         cmocka_unit_test(test_markdown_carries_settings_and_hashes),
         cmocka_unit_test(test_a_run_without_an_evaluation_still_reports_its_training),
