@@ -47,6 +47,8 @@ enum {
     PARTING_MS = 200,
 };
 
+static const uint64_t LATE_NS = 1000000000u; /* from a lease to its ack */
+
 enum slot_state { SLOT_IDLE, SLOT_WANTING, SLOT_FETCHING };
 
 struct slot {
@@ -104,7 +106,7 @@ struct fleet {
     uint32_t next_worker;
     bool measuring;
     uint64_t jobs, units, stale, rejected, refused, fetches, lost, cancelled, first_step, last_step;
-    uint64_t histogram[BUCKETS], longest_ns;
+    uint64_t histogram[BUCKETS], longest_ns, late;
 };
 
 static _Noreturn void die(const char *what)
@@ -420,6 +422,7 @@ static void take_word(struct fleet *f, uint32_t w, enum wire_kind kind,
         uint64_t ns = clock_now_ns() - flight->begun_ns;
         f->histogram[bucket_of(ns)]++;
         f->longest_ns = ns > f->longest_ns ? ns : f->longest_ns;
+        f->late += ns > LATE_NS;
         f->jobs++;
         f->units += flight->units;
     }
@@ -668,9 +671,10 @@ static void print(const struct fleet *f, double seconds, double driver_s, const 
                  f->o.workers, f->o.slots, seconds, f->jobs, f->units, f->last_step - f->first_step,
                  f->last_step, bytes, f->fetches, f->stale, f->rejected, f->refused, f->lost,
                  f->cancelled);
-    (void)printf(", \"p50_us\": %.1f, \"p99_us\": %.1f, \"max_us\": %.1f, \"driver_cpu_s\": %.3f",
+    (void)printf(", \"p50_us\": %.1f, \"p99_us\": %.1f, \"max_us\": %.1f, \"late\": %" PRIu64
+                 ", \"driver_cpu_s\": %.3f",
                  percentile_us(f, 0.50), percentile_us(f, 0.99), (double)f->longest_ns * 1e-3,
-                 driver_s);
+                 f->late, driver_s);
     (void)printf(", \"rss_kib\": %" PRIu64 ", \"hwm_kib\": %" PRIu64
                  ", \"cpu_s\": %.3f, \"threads\": [",
                  b->rss_kib, b->hwm_kib, b->total_s - a->total_s);

@@ -39,11 +39,15 @@ def keys(zmq, path):
     return text
 
 
+def show_key(zmq, peer, path):
+    for option, value in zip((CURVE_SECRETKEY, CURVE_PUBLICKEY, CURVE_SERVERKEY), keys(zmq, path)):
+        assert zmq.zmq_setsockopt(peer, option, value, 41) == 0, option
+
+
 def main(address, key, mode):
     zmq = library()
     peer = zmq.zmq_socket(zmq.zmq_ctx_new(), DEALER)
-    for option, value in zip((CURVE_SECRETKEY, CURVE_PUBLICKEY, CURVE_SERVERKEY), keys(zmq, key)):
-        assert zmq.zmq_setsockopt(peer, option, value, 41) == 0, option
+    show_key(zmq, peer, key)
     if mode == "deaf":
         for option, value in ((RCVHWM, 1), (RCVBUF, 4096)):
             number = ctypes.c_int(value)
