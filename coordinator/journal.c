@@ -1,4 +1,5 @@
-/* journal.c - the lock, run.db and what lies in it; the log of gradients is journal_log.c. */
+/* journal.c - the lock and the steps; run.db is journal_db.c, the log of gradients journal_log.c.
+ */
 #include "coordinator/journal.h"
 
 #include <errno.h>
@@ -13,98 +14,9 @@
 
 #include "common/base/failpoint.h"
 #include "common/base/mem.h"
-#include "coordinator/journal_log.h"
+#include "coordinator/journal_db.h"
 
-enum { SCHEMA_VERSION = 3, BUSY_MS = 5000, COST_COLUMN = 12, KL_COLUMN = 17 };
-
-static const char schema[] =
-    "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; BEGIN;"
-    "CREATE TABLE IF NOT EXISTS meta(key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;"
-    "CREATE TABLE IF NOT EXISTS steps(step INTEGER PRIMARY KEY, loss REAL, norm REAL, lr REAL,"
-    " seconds REAL, tokens INTEGER, pairs INTEGER, labels INTEGER, segment INTEGER,"
-    " offset INTEGER, bytes INTEGER, digest BLOB, slots INTEGER, jobs INTEGER, compute REAL,"
-    " adding REAL, finishing REAL, kl REAL);"
-    "CREATE TABLE IF NOT EXISTS events(id INTEGER PRIMARY KEY, at TEXT, name TEXT, detail TEXT);"
-    "CREATE TABLE IF NOT EXISTS evals(name TEXT PRIMARY KEY, json TEXT NOT NULL) WITHOUT ROWID;"
-    "PRAGMA user_version=3; COMMIT;";
-
-/* From version 1 on, each to the next. */
-static const char *const upgrades[] = {
-    "BEGIN; ALTER TABLE steps ADD COLUMN slots INTEGER; ALTER TABLE steps ADD COLUMN jobs INTEGER;"
-    "ALTER TABLE steps ADD COLUMN compute REAL; ALTER TABLE steps ADD COLUMN adding REAL;"
-    "ALTER TABLE steps ADD COLUMN finishing REAL; PRAGMA user_version=2; COMMIT;",
-    "BEGIN; ALTER TABLE steps ADD COLUMN kl REAL; PRAGMA user_version=3; COMMIT;",
-};
-
-struct journal {
-    char folder[FILE_PATH_BYTES];
-    sqlite3 *db;
-    int lock; /* -1 for a reader */
-    struct journal_log log;
-    uint64_t steps; /* committed */
-    bool recorded;  /* the next step's record is in the log, at place; its row is not */
-    struct journal_place place;
-};
-
-/* SQLite opens files in the middle of its work; errnum is the system's, of a file it cannot open.
- */
-static enum err db_code(int code, int errnum)
-{
-    switch (code & 0xFF) {
-    case SQLITE_FULL:
-        return ERR_NOSPACE;
-    case SQLITE_BUSY:
-    case SQLITE_LOCKED:
-        return ERR_BUSY;
-    case SQLITE_CORRUPT:
-    case SQLITE_NOTADB:
-        return ERR_CORRUPT;
-    case SQLITE_NOMEM:
-        return ERR_NOMEM;
-    case SQLITE_CANTOPEN:
-        return errnum == EMFILE || errnum == ENFILE ? ERR_NOSPACE : ERR_NOT_FOUND;
-    default:
-        return ERR_IO;
-    }
-}
-
-static enum err db_fail(const struct journal *j, struct errbuf *e, const char *what)
-{
-    return err_set(e, db_code(sqlite3_extended_errcode(j->db), sqlite3_system_errno(j->db)),
-                   "%s/run.db: cannot %s: %s", j->folder, what, sqlite3_errmsg(j->db));
-}
-
-/* Prepares and binds text parameters (NULL-terminated list of at most three). */
-static enum err prepare(struct journal *j, const char *sql, const char *const *texts,
-                        sqlite3_stmt **out, struct errbuf *e)
-{
-    if (sqlite3_prepare_v2(j->db, sql, -1, out, NULL) != SQLITE_OK) {
-        return db_fail(j, e, "prepare a statement");
-    }
-    for (int i = 0; texts && texts[i]; i++) {
-        if (sqlite3_bind_text(*out, i + 1, texts[i], -1, SQLITE_STATIC) != SQLITE_OK) {
-            enum err error = db_fail(j, e, "bind a value");
-            (void)sqlite3_finalize(*out);
-            return error;
-        }
-    }
-    return OK;
-}
-
-static enum err run(struct journal *j, const char *sql, const char *const *texts, const char *what,
-                    struct errbuf *e)
-{
-    sqlite3_stmt *statement = NULL;
-    enum err error = prepare(j, sql, texts, &statement, e);
-    if (error != OK) {
-        return error;
-    }
-    if (sqlite3_step(statement) != SQLITE_DONE) {
-        error = db_fail(j, e, what);
-    }
-    (void)sqlite3_finalize(statement);
-    return error;
-}
+enum { LOSS_COLUMN = 1, RATE_COLUMN = 3, PLACE_COLUMN = 8, COST_COLUMN = 12, KL_COLUMN = 17 };
 
 static enum err take_lock(struct journal *j, struct errbuf *e)
 {
@@ -137,58 +49,11 @@ static enum err take_lock(struct journal *j, struct errbuf *e)
     return OK;
 }
 
-static enum err open_db(struct journal *j, int flags, struct errbuf *e)
+static void place_of(sqlite3_stmt *s, struct journal_place *place)
 {
-    char path[FILE_PATH_BYTES];
-    enum err error = file_join(path, j->folder, "run.db", e);
-    if (error != OK) {
-        return error;
-    }
-    if (!(flags & SQLITE_OPEN_CREATE) && access(path, R_OK) != 0 && errno != ENOENT) {
-        return err_set(e, err_from_errno(errno), "%s: cannot be read: %s", path, strerror(errno));
-    }
-    if (!(flags & SQLITE_OPEN_CREATE) && !file_exists(path)) {
-        return err_set(e, ERR_NOT_FOUND, "%s: holds no run (there is no run.db in it)", j->folder);
-    }
-    if (sqlite3_open_v2(path, &j->db, flags | SQLITE_OPEN_NOMUTEX, NULL) != SQLITE_OK) {
-        return j->db ? db_fail(j, e, "be opened") : ERR_NOMEM;
-    }
-    (void)sqlite3_busy_timeout(j->db, BUSY_MS);
-    sqlite3_stmt *statement = NULL;
-    error = prepare(j, "PRAGMA user_version", NULL, &statement, e);
-    if (error != OK) {
-        return error;
-    }
-    int version = sqlite3_step(statement) == SQLITE_ROW ? sqlite3_column_int(statement, 0) : -1;
-    (void)sqlite3_finalize(statement);
-    if (version < 0) {
-        return db_fail(j, e, "be read");
-    }
-    if (version > SCHEMA_VERSION) {
-        return err_set(e, ERR_UNSUPPORTED,
-                       "%s: has version %d, this program knows up to %d; use a "
-                       "newer pft",
-                       path, version, SCHEMA_VERSION);
-    }
-    if (!(flags & SQLITE_OPEN_CREATE)) {
-        return OK;
-    }
-    for (int v = version; v >= 1 && v < SCHEMA_VERSION; v++) {
-        if (sqlite3_exec(j->db, upgrades[v - 1], NULL, NULL, NULL) != SQLITE_OK) {
-            return db_fail(j, e, "bring its tables up to date");
-        }
-    }
-    if (FAILPOINT_FAILS("journal.open")) {
-        return err_set(e, err_from_errno(errno), "%s: cannot get its tables: %s", path,
-                       strerror(errno));
-    }
-    return sqlite3_exec(j->db, schema, NULL, NULL, NULL) == SQLITE_OK
-               ? OK
-               : db_fail(j, e, "make its tables");
-}
-
-static void place_of(sqlite3_stmt *s, int column, struct journal_place *place)
-{
+    const int column = PLACE_COLUMN;
+    place->loss = sqlite3_column_double(s, LOSS_COLUMN);
+    place->lr = sqlite3_column_double(s, RATE_COLUMN);
     place->segment = (uint64_t)sqlite3_column_int64(s, column);
     place->offset = (uint64_t)sqlite3_column_int64(s, column + 1);
     place->bytes = (uint64_t)sqlite3_column_int64(s, column + 2);
@@ -199,31 +64,53 @@ static void place_of(sqlite3_stmt *s, int column, struct journal_place *place)
     }
 }
 
-/* The last committed row says which segment is open and where it ends. */
-static enum err find_end(struct journal *j, uint64_t *segment, uint64_t *end, struct errbuf *e)
+/* After journal_go_back the log may hold records of steps that are no more. */
+static enum err cut_after_back(struct journal *j, struct errbuf *e)
+{
+    struct str step = {0};
+    enum err error = journal_meta_get(j, JOURNAL_WENT_BACK, &step, e);
+    str_free(&step);
+    if (error != OK) {
+        return error == ERR_NOT_FOUND ? OK : error;
+    }
+    const char *const texts[] = {JOURNAL_WENT_BACK, NULL};
+    error = journal_log_cut(&j->log, e);
+    return error == OK
+               ? journal_execute(j, "DELETE FROM meta WHERE key = ?", texts, "cut the log", e)
+               : error;
+}
+
+/* Opens the log where the last committed row says that it ends; a reader only learns where. */
+static enum err open_log(struct journal *j, bool writer, struct errbuf *e)
 {
     sqlite3_stmt *s = NULL;
-    enum err error = prepare(j,
-                             "SELECT step, segment, offset, bytes, digest FROM steps "
-                             "ORDER BY step DESC LIMIT 1",
-                             NULL, &s, e);
+    struct journal_place place;
+    enum err error =
+        journal_prepare(j, "SELECT * FROM steps ORDER BY step DESC LIMIT 1", NULL, &s, e);
     if (error != OK) {
         return error;
     }
     int code = sqlite3_step(s);
-    *segment = 0;
-    *end = 0;
+    uint64_t segment = 0;
+    uint64_t end = 0;
     if (code == SQLITE_ROW) {
-        struct journal_place place;
-        place_of(s, 1, &place);
+        place_of(s, &place);
         j->steps = (uint64_t)sqlite3_column_int64(s, 0) + 1;
         bool closed = journal_log_closed(&j->log, place.segment);
-        *segment = closed ? j->steps : place.segment;
-        *end = closed ? 0 : place.offset + place.bytes;
+        segment = closed ? j->steps : place.segment;
+        end = closed ? 0 : place.offset + place.bytes;
     } else if (code != SQLITE_DONE) {
-        error = db_fail(j, e, "read the steps");
+        error = journal_db_fail(j, e, "read the steps");
     }
     (void)sqlite3_finalize(s);
+    if (error == OK && writer) {
+        error = journal_log_open(&j->log, j->folder, segment, end, e);
+        error = error == OK ? cut_after_back(j, e) : error;
+        return error == OK && end > 0 ? journal_log_check_end(&j->log, &place, j->steps - 1, e)
+                                      : error;
+    }
+    j->log.segment = segment;
+    j->log.end = end;
     return error;
 }
 
@@ -233,8 +120,6 @@ static enum err start(const char *run_folder, bool writer, struct journal **out,
     if (!j) {
         return ERR_NOMEM;
     }
-    uint64_t segment = 0;
-    uint64_t end = 0;
     j->lock = -1;
     j->log.fd = -1;
     enum err error = OK;
@@ -248,16 +133,10 @@ static enum err start(const char *run_folder, bool writer, struct journal **out,
         error = error == OK ? take_lock(j, e) : error;
     }
     if (error == OK) {
-        error = open_db(
+        error = journal_db_open(
             j, writer ? SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE : SQLITE_OPEN_READONLY, e);
     }
-    error = error == OK ? find_end(j, &segment, &end, e) : error;
-    if (error == OK && writer) {
-        error = journal_log_open(&j->log, run_folder, segment, end, e);
-    } else if (error == OK) {
-        j->log.segment = segment;
-        j->log.end = end;
-    }
+    error = error == OK ? open_log(j, writer, e) : error;
     if (error != OK) {
         journal_close(&j);
         return error;
@@ -320,8 +199,8 @@ static enum err insert_row(struct journal *j, const struct journal_step *step,
                            const struct journal_place *place, struct errbuf *e)
 {
     sqlite3_stmt *s = NULL;
-    enum err error =
-        prepare(j, "INSERT INTO steps VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)", NULL, &s, e);
+    enum err error = journal_prepare(
+        j, "INSERT INTO steps VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)", NULL, &s, e);
     if (error != OK) {
         return error;
     }
@@ -346,7 +225,7 @@ static enum err insert_row(struct journal *j, const struct journal_step *step,
         error = err_set(e, err_from_errno(errno), "%s/run.db: cannot commit a step: %s", j->folder,
                         strerror(errno));
     } else if (bad || sqlite3_step(s) != SQLITE_DONE) {
-        error = db_fail(j, e, "commit a step");
+        error = journal_db_fail(j, e, "commit a step");
     }
     (void)sqlite3_finalize(s);
     return error;
@@ -423,8 +302,11 @@ enum err journal_replay(struct journal *j, uint64_t from, uint64_t to, size_t co
                         journal_record_cb cb, void *context, struct errbuf *e)
 {
     sqlite3_stmt *s = NULL;
-    enum err error =
-        prepare(j, "SELECT * FROM steps WHERE step >= ? AND step < ? ORDER BY step", NULL, &s, e);
+    enum err error = j->log.fd >= 0 ? journal_log_check_tail(&j->log, j->steps, count, e) : OK;
+    if (error == OK) {
+        error = journal_prepare(j, "SELECT * FROM steps WHERE step >= ? AND step < ? ORDER BY step",
+                                NULL, &s, e);
+    }
     if (error != OK) {
         return error;
     }
@@ -432,14 +314,14 @@ enum err journal_replay(struct journal *j, uint64_t from, uint64_t to, size_t co
     to = to < INT64_MAX ? to : INT64_MAX;
     if (!gradient || sqlite3_bind_int64(s, 1, (sqlite3_int64)from) != SQLITE_OK ||
         sqlite3_bind_int64(s, 2, (sqlite3_int64)to) != SQLITE_OK) {
-        error = gradient ? db_fail(j, e, "bind a value") : ERR_NOMEM;
+        error = gradient ? journal_db_fail(j, e, "bind a value") : ERR_NOMEM;
     }
     int code = SQLITE_DONE;
     for (uint64_t next = from; error == OK && (code = sqlite3_step(s)) == SQLITE_ROW; next++) {
         struct journal_step step;
         struct journal_place place;
         step_of(s, &step);
-        place_of(s, 8, &place);
+        place_of(s, &place);
         if (step.step != next) {
             error = err_set(e, ERR_CORRUPT, "%s/run.db: step %llu is missing", j->folder,
                             (unsigned long long)next);
@@ -451,7 +333,7 @@ enum err journal_replay(struct journal *j, uint64_t from, uint64_t to, size_t co
         }
     }
     if (error == OK && code != SQLITE_DONE) {
-        error = db_fail(j, e, "read the steps");
+        error = journal_db_fail(j, e, "read the steps");
     }
     (void)sqlite3_finalize(s);
     mem_free(gradient);
@@ -462,7 +344,7 @@ enum err journal_step_get(struct journal *j, uint64_t step, struct journal_step 
                           struct errbuf *e)
 {
     sqlite3_stmt *s = NULL;
-    enum err error = prepare(j, "SELECT * FROM steps WHERE step = ?", NULL, &s, e);
+    enum err error = journal_prepare(j, "SELECT * FROM steps WHERE step = ?", NULL, &s, e);
     if (error != OK) {
         return error;
     }
@@ -473,7 +355,7 @@ enum err journal_step_get(struct journal *j, uint64_t step, struct journal_step 
     } else {
         error = code == SQLITE_DONE ? err_set(e, ERR_NOT_FOUND, "step %llu is not committed",
                                               (unsigned long long)step)
-                                    : db_fail(j, e, "read a step");
+                                    : journal_db_fail(j, e, "read a step");
     }
     (void)sqlite3_finalize(s);
     return error;
@@ -484,10 +366,10 @@ enum err journal_prune(struct journal *j, uint64_t keep_from, struct errbuf *e)
     sqlite3_stmt *s = NULL;
     bool open_anew = j->log.end > 0 || j->log.fd < 0;
     enum err error = open_anew ? journal_log_rotate(&j->log, j->steps, e) : OK;
-    error = error == OK ? prepare(j,
-                                  "SELECT segment FROM steps GROUP BY segment "
-                                  "HAVING MAX(step) < ?",
-                                  NULL, &s, e)
+    error = error == OK ? journal_prepare(j,
+                                          "SELECT segment FROM steps GROUP BY segment "
+                                          "HAVING MAX(step) < ?",
+                                          NULL, &s, e)
                         : error;
     if (error != OK) {
         return error;
@@ -498,98 +380,7 @@ enum err journal_prune(struct journal *j, uint64_t keep_from, struct errbuf *e)
         FAILPOINT("journal.prune");
         journal_log_remove(&j->log, (uint64_t)sqlite3_column_int64(s, 0));
     }
-    error = code == SQLITE_DONE ? OK : db_fail(j, e, "read the segments");
+    error = code == SQLITE_DONE ? OK : journal_db_fail(j, e, "read the segments");
     (void)sqlite3_finalize(s);
     return error;
-}
-
-static enum err get_text(struct journal *j, const char *sql, const char *key, struct str *out,
-                         struct errbuf *e)
-{
-    sqlite3_stmt *s = NULL;
-    const char *const texts[] = {key, NULL};
-    enum err error = prepare(j, sql, texts, &s, e);
-    if (error != OK) {
-        return error;
-    }
-    int code = sqlite3_step(s);
-    if (code == SQLITE_ROW) {
-        str_append(out, (const char *)sqlite3_column_text(s, 0),
-                   (size_t)sqlite3_column_bytes(s, 0));
-        error = str_ok(out);
-    } else {
-        error = code == SQLITE_DONE
-                    ? err_set(e, ERR_NOT_FOUND, "%s/run.db: has no entry %s", j->folder, key)
-                    : db_fail(j, e, "read an entry");
-    }
-    (void)sqlite3_finalize(s);
-    return error;
-}
-
-enum err journal_meta_set(struct journal *j, const char *key, const char *value, struct errbuf *e)
-{
-    const char *const texts[] = {key, value, NULL};
-    return run(j, "INSERT OR REPLACE INTO meta VALUES(?,?)", texts, "store a setting", e);
-}
-
-enum err journal_meta_get(struct journal *j, const char *key, struct str *out, struct errbuf *e)
-{
-    return get_text(j, "SELECT value FROM meta WHERE key = ?", key, out, e);
-}
-
-enum err journal_meta_count(struct journal *j, const char *key, uint64_t *value, struct errbuf *e)
-{
-    struct str text = {0};
-    char number[32];
-    enum err error = journal_meta_get(j, key, &text, e);
-    *value = error == OK ? strtoull(text.data, NULL, 10) + 1 : 1;
-    str_free(&text);
-    if (error != OK && error != ERR_NOT_FOUND) {
-        return error;
-    }
-    (void)snprintf(number, sizeof number, "%" PRIu64, *value);
-    return journal_meta_set(j, key, number, e);
-}
-
-enum err journal_eval_set(struct journal *j, const char *name, const char *json, struct errbuf *e)
-{
-    const char *const texts[] = {name, json, NULL};
-    return run(j, "INSERT OR REPLACE INTO evals VALUES(?,?)", texts, "store an evaluation", e);
-}
-
-enum err journal_eval_get(struct journal *j, const char *name, struct str *out, struct errbuf *e)
-{
-    return get_text(j, "SELECT json FROM evals WHERE name = ?", name, out, e);
-}
-
-enum err journal_eval_each(struct journal *j, const char *prefix, journal_eval_cb cb, void *context,
-                           struct errbuf *e)
-{
-    sqlite3_stmt *s = NULL;
-    const char *const texts[] = {prefix, NULL};
-    enum err error =
-        prepare(j, "SELECT json FROM evals WHERE substr(name, 1, length(?1)) = ?1 ORDER BY name",
-                texts, &s, e);
-    if (error != OK) {
-        return error;
-    }
-    int code = SQLITE_DONE;
-    while (error == OK && (code = sqlite3_step(s)) == SQLITE_ROW) {
-        error = cb(context, (const char *)sqlite3_column_text(s, 0),
-                   (size_t)sqlite3_column_bytes(s, 0), e);
-    }
-    if (error == OK && code != SQLITE_DONE) {
-        error = db_fail(j, e, "read the evaluations");
-    }
-    (void)sqlite3_finalize(s);
-    return error;
-}
-
-enum err journal_event(struct journal *j, const char *name, const char *detail, struct errbuf *e)
-{
-    const char *const texts[] = {name, detail, NULL};
-    return run(j,
-               "INSERT INTO events(at, name, detail) "
-               "VALUES(strftime('%Y-%m-%dT%H:%M:%fZ','now'),?,?)",
-               texts, "store an event", e);
 }

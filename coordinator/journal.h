@@ -11,17 +11,21 @@
  *      f64 loss · f64 learning rate · 16 bytes XXH3-128 of the payload · 8 zero bytes ·
  *      8 bytes: first half of the XXH3-128 of the 72 bytes before
  *   2. payload: count fp32, the reduced gradient after the one conversion
- * The row of the step in run.db (segment, offset, bytes, digest) says what is committed: what lies
- * in steps.log beyond the last row is a torn tail and is cut at open; a committed record that does
- * not check is damage in the middle, refused with file and offset when replay needs it.
+ * The row of the step in run.db (segment, offset, bytes, digest) says what is committed. Beyond the
+ * last row lies at most what a kill left of one record: it is cut by the next append, never before
+ * the start has checked everything. More than that, or the record of another step, says that run.db
+ * is older than the log: refused. A committed record that does not check, or whose loss, learning
+ * rate or digest is not that of its row, is damage in the middle, refused with file and offset when
+ * replay needs it (that of the last row: at open).
  * After a checkpoint journal_prune closes the segment: steps.log becomes steps-NNNNNNNNNN.log
  * (number of its first step), and segments that no kept checkpoint needs are deleted.
  *
- * run.db: meta(key, value) · steps(step, loss, norm, lr, seconds, tokens, pairs, labels, segment,
- * offset, bytes, digest, slots, jobs, compute, adding, finishing, kl) · events(id, at, name,
- * detail) · evals(name, json). WAL, synchronous FULL. The five columns that say what the step cost
- * came with version 2, kl with version 3; an older database gets them when it is opened for
- * writing.
+ * run.db: meta(key, value, digest) · steps(step, loss, norm, lr, seconds, tokens, pairs, labels,
+ * segment, offset, bytes, digest, slots, jobs, compute, adding, finishing, kl) · events(id, at,
+ * name, detail) · evals(name, json, digest). WAL, synchronous FULL. The five columns that say what
+ * the step cost came with version 2, kl with version 3, the digests with version 4 (XXH3-128 of the
+ * two XXH3-128 of name and text; an entry whose text is another is refused); an older database gets
+ * them when it is opened for writing, the digests of what its entries say then.
  *
  * ERR_NOSPACE: nothing is committed, the same call may be made again later. ERR_IO from a write or
  * an fsync: the state of the disk is unknown, the process must exit and recover; the step may turn
@@ -55,8 +59,9 @@ struct journal_step {
 
 struct journal;
 
-/* Opens or makes RUN (folder, database, log) and takes its lock; cuts a torn tail. ERR_BUSY names
- * the pid that holds the run. Also refuses a database of a later version. */
+/* Opens or makes RUN (folder, database, log) and takes its lock. ERR_BUSY names the pid that holds
+ * the run; ERR_CORRUPT: damaged pages, or a log that is not the one the last row means. Also
+ * refuses a database of a later version. */
 MUST_USE enum err journal_open(const char *run, struct journal **out, struct errbuf *e);
 /* For eval, export and report: no lock, nothing is written; only the reading calls below work. */
 MUST_USE enum err journal_open_reader(const char *run, struct journal **out, struct errbuf *e);
@@ -74,7 +79,8 @@ MUST_USE enum err journal_append(struct journal *j, const struct journal_step *s
 
 /* Calls back with every committed record from step `from` on and before step `to`, checked; stops
  * at the first code that is not OK and returns it. ERR_CORRUPT names file and offset; ERR_NOT_FOUND
- * a pruned step. */
+ * a pruned step. A writer's log is also refused when it holds more than a torn record of the next
+ * step. */
 typedef enum err (*journal_record_cb)(void *context, const struct journal_step *step,
                                       const float *gradient, size_t count);
 MUST_USE enum err journal_replay(struct journal *j, uint64_t from, uint64_t to, size_t count,

@@ -3,13 +3,12 @@
 #include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
-#include <sqlite3.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "common/base/file.h"
-#include "coordinator/journal.h"
+#include "coordinator/journal_db.h"
 
 enum { SQL_BYTES = 1024 };
 
@@ -108,7 +107,10 @@ static enum err remove_rows(const char *run, uint64_t step, struct errbuf *e)
 
 enum err journal_go_back(struct journal **j, const char *run, uint64_t step, struct errbuf *e)
 {
-    enum err error = remove_segments(run, step, e);
+    char text[32];
+    (void)snprintf(text, sizeof text, "%" PRIu64, step);
+    enum err error = journal_meta_set(*j, JOURNAL_WENT_BACK, text, e);
+    error = error == OK ? remove_segments(run, step, e) : error;
     error = error == OK ? remove_rows(run, step, e) : error;
     journal_close(j); /* opened anew it cuts steps.log behind the last row */
     return error == OK ? journal_open(run, j, e) : error;

@@ -51,21 +51,22 @@ enum err journal_log_open(struct journal_log *log, const char *folder, uint64_t 
     if (error != OK) {
         return error;
     }
+    bool made = !file_exists(path);
+    if (made && end > 0) {
+        return err_set(e, ERR_CORRUPT, "%s: is gone, but steps up to its byte %llu are committed",
+                       path, (unsigned long long)end);
+    }
     log->fd = open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
     if (log->fd < 0 || fstat(log->fd, &info) != 0) {
         error = fail(e, folder, "be opened");
     } else if ((uint64_t)info.st_size < end) {
         error = err_set(e, ERR_CORRUPT,
-                        "%s: ends at byte %lld, but steps up to byte %llu are "
-                        "committed; restore the file or remove the run folder",
-                        path, (long long)info.st_size, (unsigned long long)end);
-    } else if ((uint64_t)info.st_size > end) {
-        error = ftruncate(log->fd, (off_t)end) == 0
-                    ? file_sync(log->fd, path, e)
-                    : fail(e, folder, "be cut to its committed part");
+                        "%s: ends at byte %lld, but steps up to byte %llu are committed", path,
+                        (long long)info.st_size, (unsigned long long)end);
     } else if (end == 0) { /* it may be new, of an earlier call that found no descriptor, too */
         error = file_sync_folder(folder, e);
     }
+    log->torn = error == OK && (uint64_t)info.st_size > end;
     if (error != OK) {
         journal_log_close(log);
     }
@@ -109,6 +110,16 @@ static enum err cut_back(const struct journal_log *log, struct errbuf *e)
     return ftruncate(log->fd, (off_t)log->end) == 0 ? OK : fail(e, log->folder, "be cut back");
 }
 
+enum err journal_log_cut(struct journal_log *log, struct errbuf *e)
+{
+    if (!log->torn) {
+        return OK;
+    }
+    enum err error = cut_back(log, e); /* synced with the record that comes there */
+    log->torn = error != OK;
+    return error;
+}
+
 static enum err write_all(const struct journal_log *log, const void *data, size_t bytes,
                           struct errbuf *e)
 {
@@ -137,8 +148,14 @@ enum err journal_log_append(struct journal_log *log, uint64_t step, double loss,
     *place = (struct journal_place){
         .segment = log->segment, .offset = log->end, .bytes = sizeof header + bytes};
     hash_xxh128(gradient, bytes, place->digest);
+    place->loss = loss;
+    place->lr = lr;
     make_header(header, step, loss, lr, count, place->digest);
-    enum err error = write_all(log, header, sizeof header, e);
+    enum err error = journal_log_cut(log, e);
+    if (error != OK) {
+        return ERR_IO;
+    }
+    error = write_all(log, header, sizeof header, e);
     if (error == OK && FAILPOINT_FAILS("journal.append")) {
         error = fail(e, log->folder, "be written");
     }
@@ -175,30 +192,64 @@ static enum err read_at(int fd, void *out, size_t bytes, uint64_t offset)
     return OK;
 }
 
+static double get_f64(const uint8_t *in)
+{
+    uint64_t bits = bytes_get_u64(in);
+    double value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+static bool header_checks(const uint8_t h[JOURNAL_HEADER_BYTES])
+{
+    uint8_t digest[HASH_XXH128_BYTES];
+    hash_xxh128(h, CHECKED_BYTES, digest);
+    return memcmp(h, magic, sizeof magic) == 0 && bytes_get_u32(h + 8) == 1 &&
+           memcmp(digest, h + CHECKED_BYTES, JOURNAL_HEADER_BYTES - CHECKED_BYTES) == 0;
+}
+
+/* The header of a step, sound and as its row says. */
+static enum err read_header(int fd, const char *path, const struct journal_place *place,
+                            uint64_t step, uint8_t h[JOURNAL_HEADER_BYTES], struct errbuf *e)
+{
+    unsigned long long at = (unsigned long long)place->offset;
+    enum err error = read_at(fd, h, JOURNAL_HEADER_BYTES, place->offset);
+    if (error != OK) {
+        return err_set(e, error, "%s: the record of step %llu at byte %llu cannot be read", path,
+                       (unsigned long long)step, at);
+    }
+    if (!header_checks(h) || bytes_get_u64(h + 16) != step) {
+        return err_set(e, ERR_CORRUPT, "%s: damaged header of step %llu at byte %llu", path,
+                       (unsigned long long)step, at);
+    }
+    bool same = get_f64(h + 32) == place->loss && get_f64(h + 40) == place->lr &&
+                memcmp(h + 48, place->digest, sizeof place->digest) == 0;
+    return same ? OK
+                : err_set(e, ERR_CORRUPT,
+                          "%s: the record of step %llu at byte %llu (loss %.9g, learning rate "
+                          "%.9g) and its row in run.db (loss %.9g, learning rate %.9g) differ in "
+                          "these or in their digest: one of the two files is damaged or older",
+                          path, (unsigned long long)step, at, get_f64(h + 32), get_f64(h + 40),
+                          place->loss, place->lr);
+}
+
 static enum err read_record(int fd, const char *path, const struct journal_place *place,
                             uint64_t step, float *gradient, size_t count, struct errbuf *e)
 {
     uint8_t h[JOURNAL_HEADER_BYTES];
     uint8_t digest[HASH_XXH128_BYTES];
     unsigned long long at = (unsigned long long)place->offset;
-    enum err error = read_at(fd, h, sizeof h, place->offset);
+    enum err error = read_header(fd, path, place, step, h, e);
     if (error != OK) {
-        return err_set(e, error, "%s: the record of step %llu at byte %llu cannot be read", path,
-                       (unsigned long long)step, at);
-    }
-    hash_xxh128(h, CHECKED_BYTES, digest);
-    if (memcmp(h, magic, sizeof magic) != 0 || bytes_get_u32(h + 8) != 1 ||
-        memcmp(digest, h + CHECKED_BYTES, JOURNAL_HEADER_BYTES - CHECKED_BYTES) != 0 ||
-        bytes_get_u64(h + 16) != step) {
-        return err_set(e, ERR_CORRUPT, "%s: damaged header of step %llu at byte %llu", path,
-                       (unsigned long long)step, at);
+        return error;
     }
     if (bytes_get_u64(h + 24) != count || place->bytes != sizeof h + count * sizeof *gradient) {
         return err_set(e, ERR_CORRUPT,
-                       "%s: step %llu at byte %llu has %llu values, the adapter "
-                       "has %zu",
+                       "%s: step %llu at byte %llu has %llu values (%llu bytes in run.db), the "
+                       "adapter has %zu",
                        path, (unsigned long long)step, at,
-                       (unsigned long long)bytes_get_u64(h + 24), count);
+                       (unsigned long long)bytes_get_u64(h + 24), (unsigned long long)place->bytes,
+                       count);
     }
     error = read_at(fd, gradient, count * sizeof *gradient, place->offset + sizeof h);
     if (error != OK) {
@@ -206,10 +257,45 @@ static enum err read_record(int fd, const char *path, const struct journal_place
                        (unsigned long long)step, at);
     }
     hash_xxh128(gradient, count * sizeof *gradient, digest);
-    if (memcmp(digest, h + 48, sizeof digest) != 0 ||
-        memcmp(digest, place->digest, sizeof digest) != 0) {
+    if (memcmp(digest, h + 48, sizeof digest) != 0) {
         return err_set(e, ERR_CORRUPT, "%s: damaged gradient of step %llu at byte %llu", path,
                        (unsigned long long)step, at);
+    }
+    return OK;
+}
+
+enum err journal_log_check_end(const struct journal_log *log, const struct journal_place *last,
+                               uint64_t step, struct errbuf *e)
+{
+    char path[FILE_PATH_BYTES];
+    uint8_t h[JOURNAL_HEADER_BYTES];
+    enum err error = path_of(log, false, log->segment, path, e);
+    error = error == OK ? read_at(log->fd, h, sizeof h, 0) : error;
+    if (error != OK || !header_checks(h) || bytes_get_u64(h + 16) != last->segment) {
+        return err_set(e, error == ERR_IO ? ERR_IO : ERR_CORRUPT,
+                       "%s: does not begin with step %llu, as run.db says it does", path,
+                       (unsigned long long)last->segment);
+    }
+    return read_header(log->fd, path, last, step, h, e);
+}
+
+enum err journal_log_check_tail(const struct journal_log *log, uint64_t next, size_t count,
+                                struct errbuf *e)
+{
+    struct stat info;
+    uint8_t h[JOURNAL_HEADER_BYTES];
+    if (fstat(log->fd, &info) != 0) {
+        return fail(e, log->folder, "be examined");
+    }
+    uint64_t tail = (uint64_t)info.st_size - log->end;
+    bool whole =
+        tail >= sizeof h && read_at(log->fd, h, sizeof h, log->end) == OK && header_checks(h);
+    if (tail > sizeof h + count * sizeof(float) || (whole && bytes_get_u64(h + 16) != next)) {
+        return err_set(e, ERR_CORRUPT,
+                       "%s/run.db: knows %llu steps, %s/steps.log holds %llu bytes of later ones: "
+                       "run.db or run.db-wal is older than the log, damaged or gone",
+                       log->folder, (unsigned long long)next, log->folder,
+                       (unsigned long long)tail);
     }
     return OK;
 }
@@ -247,6 +333,10 @@ enum err journal_log_rotate(struct journal_log *log, uint64_t next, struct errbu
         return error;
     }
     if (log->fd >= 0) { /* else an earlier call found no room for the new file */
+        error = journal_log_cut(log, e);
+        if (error != OK) {
+            return error;
+        }
         if (FAILPOINT_FAILS("journal.rotate") || rename(from, to) != 0) {
             return fail(e, log->folder, "be renamed");
         }

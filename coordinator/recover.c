@@ -32,9 +32,21 @@ enum err recover_params_at(const char *run, struct journal *j,
     }
     if (p->version > journal_steps(j)) {
         return err_set(e, ERR_CORRUPT,
-                       "%s: the checkpoint is of step %llu, run.db knows %llu steps: these files "
-                       "are not of one run",
+                       "%s: the checkpoint is of step %llu, run.db knows %llu steps: run.db or "
+                       "run.db-wal is older than checkpoints/, damaged or gone",
                        run, (unsigned long long)p->version, (unsigned long long)journal_steps(j));
     }
-    return journal_replay(j, p->version, step, p->adam.count, replay_step, p, e);
+    const uint64_t from = p->version;
+    error = journal_replay(j, from, step, p->adam.count, replay_step, p, e);
+    if (error == ERR_NOT_FOUND && !back) { /* pruned: a newer checkpoint stood for it */
+        return err_set(e, ERR_CORRUPT,
+                       "%s: the log of step %llu was deleted when there was a newer checkpoint; "
+                       "no undamaged one is in %s/checkpoints",
+                       run, (unsigned long long)from, run);
+    }
+    if (error == OK && p->version != step) {
+        return err_set(e, ERR_CORRUPT, "%s/run.db: the rows of steps %llu to %llu are missing", run,
+                       (unsigned long long)p->version, (unsigned long long)step - 1);
+    }
+    return error;
 }

@@ -1,9 +1,11 @@
 /* start.c - opens the run folder and brings the parameters to where they were. */
 #include "coordinator/start.h"
 
+#include <dirent.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/random.h>
+#include <sys/stat.h>
 
 #include "common/base/check.h"
 #include "common/base/failpoint.h"
@@ -50,6 +52,50 @@ static enum err load_config(const struct start_options *o, struct run_config **c
     return error;
 }
 
+/* Whether the run that wrote this file can be told from nothing by it. */
+static bool tells_of_a_run(const char *name)
+{
+    bool log = strncmp(name, "steps", 5) == 0 && strstr(name, ".log") != NULL;
+    return log || strcmp(name, "run.db-wal") == 0 || strcmp(name, "run.db-journal") == 0 ||
+           strstr(name, ".ckpt") != NULL;
+}
+
+/* found: "" or a file with something in it, in run or run/under, that only a run leaves there. */
+static void find_leftover(const char *run, const char *under, char found[FILE_PATH_BYTES])
+{
+    char folder[FILE_PATH_BYTES];
+    struct stat info;
+    bool fits = under ? file_join(folder, run, under, NULL) == OK
+                      : snprintf(folder, sizeof folder, "%s", run) < (int)sizeof folder;
+    DIR *dir = fits ? opendir(folder) : NULL;
+    for (struct dirent *entry; dir && found[0] == '\0' && (entry = readdir(dir)) != NULL;) {
+        char path[FILE_PATH_BYTES];
+        if (tells_of_a_run(entry->d_name) && file_join(path, folder, entry->d_name, NULL) == OK &&
+            stat(path, &info) == 0 && info.st_size > 0) {
+            memcpy(found, path, sizeof path);
+        }
+    }
+    if (dir) {
+        (void)closedir(dir);
+    }
+}
+
+/* Without run.db nobody knows what steps.log and the checkpoints are of: neither goes on with them
+ * nor writes over them. */
+static enum err check_leftovers(const char *run, struct errbuf *e)
+{
+    char found[FILE_PATH_BYTES] = "";
+    find_leftover(run, NULL, found);
+    find_leftover(run, "checkpoints", found);
+    return found[0] == '\0'
+               ? OK
+               : err_set(e, ERR_REFUSED,
+                         "%s: run.db is gone, %s of a run is still there: restore run.db and "
+                         "run.db-wal from a backup and give --resume, or start a new run with "
+                         "another --out (or move the folder's files away)",
+                         run, found);
+}
+
 static enum err open_folder(const struct start_options *o, struct start *s, struct errbuf *e)
 {
     char db[FILE_PATH_BYTES];
@@ -58,11 +104,14 @@ static enum err open_folder(const struct start_options *o, struct start *s, stru
         return error;
     }
     bool there = file_exists(db);
-    if (o->resume && !there) {
+    if (!there) {
+        error = check_leftovers(o->run, e);
+    }
+    if (error == OK && o->resume && !there) {
         return err_set(e, ERR_NOT_FOUND, "%s: there is no run to resume; leave --resume out",
                        o->run);
     }
-    error = journal_open(o->run, &s->journal, e);
+    error = error == OK ? journal_open(o->run, &s->journal, e) : error;
     s->fresh = error == OK && !there;
     if (error == OK && there && !o->resume) {
         error = err_set(e, ERR_REFUSED,
@@ -85,6 +134,12 @@ static enum err check_fixed(const struct start_options *o, struct start *s, cons
 {
     struct str earlier = {0};
     struct str changes = {0};
+    if (fixed[0] == '\0' && journal_steps(s->journal) > 0) {
+        return err_set(e, ERR_CORRUPT,
+                       "%s/run.db: has steps, but no entry fixed, the digest of the settings that "
+                       "they were made with",
+                       o->run);
+    }
     if (fixed[0] == '\0' || strcmp(fixed, s->setup.fixed_hex) == 0) {
         return OK;
     }
@@ -160,7 +215,8 @@ static enum err name_run(struct start *s, struct errbuf *e)
     return error;
 }
 
-/* Parameters of this run as of its last committed step. */
+/* Parameters of this run as of its last committed step. Asked of a run without steps as well: a
+ * checkpoint or a log of later steps says that run.db is not the one that was written. */
 static enum err recover_own(const char *run, struct start *s, struct errbuf *e)
 {
     struct str warnings = {0};
@@ -172,14 +228,12 @@ static enum err recover_own(const char *run, struct start *s, struct errbuf *e)
     if (s->goes_back) {
         return go_back(run, s, s->from_step, e);
     }
-    if (journal_steps(s->journal) > 0) {
-        error = recover_params(run, s->journal, s->setup.fixed, s->params, &warnings, e);
-        if (warnings.len > 0) {
-            log_event(LOG_WARN, "recovered_with", "%s", warnings.data);
-        }
-        if (error == OK) {
-            log_event(LOG_INFO, "recovered", "step=%llu", (unsigned long long)s->params->version);
-        }
+    error = recover_params(run, s->journal, s->setup.fixed, s->params, &warnings, e);
+    if (warnings.len > 0) {
+        log_event(LOG_WARN, "recovered_with", "%s", warnings.data);
+    }
+    if (error == OK && s->params->version > 0) {
+        log_event(LOG_INFO, "recovered", "step=%llu", (unsigned long long)s->params->version);
     }
     str_free(&warnings);
     return error;
@@ -255,10 +309,7 @@ static enum err find_scores(struct start *s, struct errbuf *e)
 /* What every start writes down and reads back. */
 static enum err keep_books(struct start *s, struct errbuf *e)
 {
-    enum err error = name_run(s, e);
-    if (error == OK) {
-        error = keep_settings(s, e);
-    }
+    enum err error = keep_settings(s, e);
     if (error == OK) {
         error = journal_meta_count(s->journal, "starts", &s->starts, e);
     }
@@ -275,10 +326,24 @@ static enum err keep_books(struct start *s, struct errbuf *e)
     return error;
 }
 
+/* Nothing is written before everything is checked. */
 enum err start_go_on(const char *run, struct start *s, struct errbuf *e)
 {
-    enum err error = keep_books(s, e);
-    return error == OK ? recover_own(run, s, e) : error;
+    enum err error = name_run(s, e);
+    error = error == OK ? recover_own(run, s, e) : error;
+    return error == OK ? keep_books(s, e) : error;
+}
+
+/* A folder whose files do not fit together is refused; the text says what can be done. */
+static enum err with_way_out(const struct start_options *o, enum err error, struct errbuf *e)
+{
+    struct errbuf why = *e;
+    return error != ERR_CORRUPT
+               ? error
+               : err_set(e, error,
+                         "%.*s; restore the whole folder %s from one backup, or start a new run "
+                         "with another --out (nothing in the folder was cut)",
+                         (int)sizeof why.text / 2, why.text, o->run);
 }
 
 static enum err open_all(const struct start_options *o, struct run_config **cfg, struct start *s,
@@ -346,13 +411,15 @@ enum err start_open(const struct start_options *o, struct start *s, struct errbu
         error = open_all(o, &cfg, s, e);
     }
     if (error == OK && o->eval_only) {
-        error = keep_books(s, e);
+        error = name_run(s, e);
+        error = error == OK ? keep_books(s, e) : error;
         error = error == OK ? recover_other(o, s, e) : error;
         error = error == OK ? load_vectors(o, s, e) : error;
     } else if (error == OK) {
         error = start_go_on(o->run, s, e);
     }
     FAILPOINT("start.recovered");
+    error = with_way_out(o, error, e);
     config_free(&cfg);
     if (error != OK) {
         bool fresh = s->fresh;

@@ -228,7 +228,7 @@ static void test_crash_half_way_is_mended_by_going_back_again(void **state)
     assert_int_equal(unlink(path), 0); /* and this */
     struct journal *j = opened(folder);
     struct params *p = fresh();
-    assert_int_equal(recover_params(folder, j, settings, p, NULL, NULL), ERR_NOT_FOUND);
+    assert_int_equal(recover_params(folder, j, settings, p, NULL, NULL), ERR_CORRUPT);
     journal_close(&j);
     params_free(&p);
     struct start s = started(folder);

@@ -157,6 +157,7 @@ static void test_a_run_of_version_1_goes_on_and_has_no_costs_before(void **state
     struct journal_step row;
     struct journal *j = opened(folder);
     assert_int_equal(append(j, 0, NULL), OK);
+    assert_int_equal(journal_meta_set(j, "probe", "abc", NULL), OK);
     journal_close(&j);
     path_in(path, folder, "run.db");
     assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
@@ -165,6 +166,7 @@ static void test_a_run_of_version_1_goes_on_and_has_no_costs_before(void **state
                      "ALTER TABLE steps DROP COLUMN slots; ALTER TABLE steps DROP COLUMN jobs;"
                      "ALTER TABLE steps DROP COLUMN compute; ALTER TABLE steps DROP COLUMN adding;"
                      "ALTER TABLE steps DROP COLUMN finishing; ALTER TABLE steps DROP COLUMN kl;"
+                     "ALTER TABLE meta DROP COLUMN digest; ALTER TABLE evals DROP COLUMN digest;"
                      "PRAGMA user_version=1;",
                      NULL, NULL, NULL),
         SQLITE_OK);
@@ -172,8 +174,13 @@ static void test_a_run_of_version_1_goes_on_and_has_no_costs_before(void **state
     assert_int_equal(journal_open_reader(folder, &j, NULL), OK);
     assert_int_equal(journal_step_get(j, 0, &row, NULL), OK);
     assert_true(row.tokens == 10 && row.cost.jobs == 0 && row.cost.compute_s == 0.0);
+    struct str text = {0};
+    assert_int_equal(journal_meta_get(j, "probe", &text, NULL), OK);
     journal_close(&j);
     j = opened(folder);
+    assert_int_equal(journal_meta_get(j, "probe", &text, NULL), OK);
+    assert_string_equal(text.data, "abcabc");
+    str_free(&text);
     assert_int_equal(append(j, 1, NULL), OK);
     assert_int_equal(journal_step_get(j, 0, &row, NULL), OK);
     assert_true(row.tokens == 10 && row.cost.jobs == 0);
@@ -182,8 +189,28 @@ static void test_a_run_of_version_1_goes_on_and_has_no_costs_before(void **state
     journal_close(&j);
 }
 
+/* The record of a step, as a journal of its own writes it; mem_free. */
+static char *record_of(uint64_t step)
+{
+    struct temp_folder other;
+    char path[256];
+    char *data;
+    size_t bytes;
+    temp_folder_make(&other);
+    struct journal *j = opened(other.path);
+    for (uint64_t s = 0; s <= step; s++) {
+        assert_int_equal(append(j, s, NULL), OK);
+    }
+    journal_close(&j);
+    path_in(path, other.path, "steps.log");
+    assert_int_equal(file_read(path, 1 << 20, &data, &bytes, NULL), OK);
+    memmove(data, data + step * RECORD, RECORD);
+    temp_folder_clear(other.path);
+    return data;
+}
+
 /* A kill at any byte of an append leaves that many bytes of a record that has no row. */
-static void test_torn_tail_is_cut_at_every_byte(void **state)
+static void test_torn_tail_stays_until_the_next_append_cuts_it(void **state)
 {
     const char *folder = ((struct temp_folder *)*state)->path;
     char path[256];
@@ -196,24 +223,31 @@ static void test_torn_tail_is_cut_at_every_byte(void **state)
     journal_close(&j);
     assert_int_equal(file_read(path, 1 << 20, &data, &bytes, NULL), OK);
     assert_int_equal(bytes, 2 * RECORD);
+    char *third = record_of(2);
     char torn[3 * RECORD];
     memcpy(torn, data, bytes);
-    memcpy(torn + bytes, data, RECORD);
+    memcpy(torn + bytes, third, RECORD);
     for (size_t cut = 0; cut <= RECORD; cut++) {
         write_file(path, torn, bytes + cut);
         j = opened(folder);
         struct stat info;
-        assert_int_equal(stat(path, &info), 0);
-        assert_int_equal(info.st_size, 2 * RECORD);
         assert_int_equal(journal_steps(j), 2);
         struct seen seen = {0};
         assert_int_equal(journal_replay(j, 0, UINT64_MAX, COUNT, check_record, &seen, NULL), OK);
         assert_int_equal(seen.n, 2);
+        assert_int_equal(stat(path, &info), 0);
+        assert_int_equal(info.st_size, bytes + cut);
         journal_close(&j);
     }
     mem_free(data);
+    mem_free(third);
     j = opened(folder);
     assert_int_equal(append(j, 2, NULL), OK);
+    journal_close(&j);
+    j = opened(folder);
+    struct seen seen = {0};
+    assert_int_equal(journal_replay(j, 0, UINT64_MAX, COUNT, check_record, &seen, NULL), OK);
+    assert_int_equal(seen.n, 3);
     journal_close(&j);
 }
 
@@ -227,7 +261,7 @@ static void test_damage_in_the_middle_is_refused_with_its_offset(void **state)
         assert_int_equal(append(j, s, NULL), OK);
     }
     journal_close(&j);
-    for (long at = RECORD; at < 2 * RECORD; at += 7) {
+    for (long at = RECORD; at < 2 * RECORD; at++) {
         flip(path, at);
         j = opened(folder);
         struct seen seen = {0};
@@ -243,6 +277,146 @@ static void test_damage_in_the_middle_is_refused_with_its_offset(void **state)
     struct errbuf e;
     assert_int_equal(journal_open(folder, &j, &e), ERR_CORRUPT);
     assert_non_null(strstr(e.text, "ends at byte 480"));
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(journal_open(folder, &j, &e), ERR_CORRUPT);
+    assert_non_null(strstr(e.text, "steps.log: is gone"));
+    assert_false(file_exists(path));
+}
+
+static void test_a_log_one_byte_short_is_refused(void **state)
+{
+    const char *folder = ((struct temp_folder *)*state)->path;
+    char path[256];
+    struct errbuf e;
+    struct journal *j = opened(folder);
+    assert_int_equal(append(j, 0, NULL), OK);
+    assert_int_equal(append(j, 1, NULL), OK);
+    journal_close(&j);
+    path_in(path, folder, "steps.log");
+    assert_int_equal(truncate(path, 2 * RECORD - 1), 0);
+    assert_int_equal(journal_open(folder, &j, &e), ERR_CORRUPT);
+    assert_non_null(strstr(e.text, "ends at byte 479"));
+}
+
+static void change(const char *folder, const char *sql)
+{
+    char path[256];
+    sqlite3 *db = NULL;
+    path_in(path, folder, "run.db");
+    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_close(db), SQLITE_OK);
+}
+
+/* Opens and replays it all; the first code that is not OK. */
+static enum err replay_all(const char *folder, struct errbuf *e)
+{
+    struct journal *j = NULL;
+    struct seen seen = {0};
+    *e = (struct errbuf){{0}};
+    enum err error = journal_open(folder, &j, e);
+    error = error == OK ? journal_replay(j, 0, UINT64_MAX, COUNT, check_record, &seen, e) : error;
+    journal_close(&j);
+    return error;
+}
+
+static void test_a_row_that_is_not_what_its_record_says_is_corruption(void **state)
+{
+    static const char *const harms[] = {
+        "lr = 0.00101",
+        "loss = 2.25",
+        "digest = digest || x'00'",
+        "digest = NULL",
+        "offset = offset - 1",
+        "bytes = bytes - 4",
+        "digest = (SELECT digest FROM steps WHERE step = 0)",
+    };
+    const char *folder = ((struct temp_folder *)*state)->path;
+    char sql[256];
+    char path[256];
+    char *data;
+    size_t bytes;
+    struct errbuf e;
+    struct journal *j = opened(folder);
+    for (uint64_t s = 0; s < 3; s++) {
+        assert_int_equal(append(j, s, NULL), OK);
+    }
+    journal_close(&j);
+    path_in(path, folder, "run.db");
+    assert_int_equal(file_read(path, 1 << 22, &data, &bytes, NULL), OK);
+    for (size_t i = 0; i < sizeof harms / sizeof harms[0]; i++) {
+        for (int step = 1; step < 3; step++) { /* in the middle, and the last one */
+            (void)snprintf(sql, sizeof sql, "UPDATE steps SET %s WHERE step = %d", harms[i], step);
+            change(folder, sql);
+            assert_int_equal(replay_all(folder, &e), ERR_CORRUPT);
+            assert_non_null(strstr(e.text, "steps.log"));
+            write_file(path, data, bytes);
+        }
+        assert_int_equal(replay_all(folder, &e), OK);
+    }
+    mem_free(data);
+}
+
+static void test_a_database_older_than_the_log_is_refused_and_the_log_kept(void **state)
+{
+    const char *folder = ((struct temp_folder *)*state)->path;
+    char path[256];
+    struct stat info;
+    struct errbuf e;
+    struct journal *j = opened(folder);
+    for (uint64_t s = 0; s < 4; s++) {
+        assert_int_equal(append(j, s, NULL), OK);
+    }
+    journal_close(&j);
+    path_in(path, folder, "steps.log");
+    change(folder, "DELETE FROM steps WHERE step >= 3"); /* as a kill before the row leaves it */
+    assert_int_equal(replay_all(folder, &e), OK);
+    change(folder, "DELETE FROM steps WHERE step >= 2");
+    assert_int_equal(replay_all(folder, &e), ERR_CORRUPT);
+    assert_non_null(strstr(e.text, "run.db: knows 2 steps"));
+    change(folder, "DELETE FROM steps");
+    assert_int_equal(replay_all(folder, &e), ERR_CORRUPT);
+    assert_int_equal(stat(path, &info), 0);
+    assert_int_equal(info.st_size, 4 * RECORD);
+}
+
+static void test_a_log_of_other_steps_is_refused(void **state)
+{
+    const char *folder = ((struct temp_folder *)*state)->path;
+    char path[256];
+    struct errbuf e;
+    struct journal *j = opened(folder);
+    assert_int_equal(append(j, 0, NULL), OK);
+    assert_int_equal(journal_prune(j, 0, NULL), OK); /* steps-0000000000.log; steps.log is empty */
+    journal_close(&j);
+    char *record = record_of(2);
+    path_in(path, folder, "steps.log");
+    write_file(path, record, RECORD); /* run.db is older than a rotation */
+    assert_int_equal(replay_all(folder, &e), ERR_CORRUPT);
+    assert_non_null(strstr(e.text, "run.db: knows 1 steps"));
+    mem_free(record);
+}
+
+static void test_an_entry_that_is_not_what_its_digest_covers_is_refused(void **state)
+{
+    const char *folder = ((struct temp_folder *)*state)->path;
+    struct str text = {0};
+    struct errbuf e;
+    struct journal *j = opened(folder);
+    assert_int_equal(journal_meta_set(j, "kernels", "portable", NULL), OK);
+    assert_int_equal(journal_eval_set(j, "reference", "[1]", NULL), OK);
+    journal_close(&j);
+    change(folder, "UPDATE meta SET value='x86-64-v3'; UPDATE evals SET json='[2]'");
+    j = opened(folder);
+    assert_int_equal(journal_meta_get(j, "kernels", &text, &e), ERR_CORRUPT);
+    assert_non_null(strstr(e.text, "run.db: the entry kernels"));
+    assert_int_equal(journal_eval_get(j, "reference", &text, &e), ERR_CORRUPT);
+    journal_close(&j);
+    change(folder, "UPDATE meta SET digest=NULL");
+    j = opened(folder);
+    assert_int_equal(journal_meta_get(j, "kernels", &text, &e), ERR_CORRUPT);
+    journal_close(&j);
+    str_free(&text);
 }
 
 static void test_full_disk_leaves_everything_as_it_was_and_can_be_tried_again(void **state)
@@ -532,6 +706,43 @@ static void test_checkpoint_of_other_settings_is_refused(void **state)
     params_free(&p);
 }
 
+static void test_a_checkpoint_of_later_steps_than_the_database_knows_is_refused(void **state)
+{
+    const char *folder = ((struct temp_folder *)*state)->path;
+    struct errbuf e;
+    struct params *p = train(folder, 6, 3);
+    params_free(&p);
+    const char *const harms[] = {"DELETE FROM steps WHERE step = 5", "DELETE FROM steps"};
+    for (size_t i = 0; i < sizeof harms / sizeof harms[0]; i++) {
+        change(folder, harms[i]);
+        struct journal *j = opened(folder);
+        p = fresh();
+        assert_int_equal(recover_params(folder, j, settings, p, NULL, &e), ERR_CORRUPT);
+        assert_non_null(strstr(e.text, "the checkpoint is of step 6"));
+        params_free(&p);
+        journal_close(&j);
+    }
+}
+
+static void test_a_pruned_log_without_its_checkpoints_is_refused(void **state)
+{
+    const char *folder = ((struct temp_folder *)*state)->path;
+    char path[256];
+    struct errbuf e;
+    struct params *p = train(folder, 10, 3); /* checkpoints 6 and 9, the log from 6 on */
+    params_free(&p);
+    for (int step = 6; step <= 9; step += 3) {
+        (void)snprintf(path, sizeof path, "%s/checkpoints/step-%010d.ckpt", folder, step);
+        assert_int_equal(unlink(path), 0);
+    }
+    struct journal *j = opened(folder);
+    p = fresh();
+    assert_int_equal(recover_params(folder, j, settings, p, NULL, &e), ERR_CORRUPT);
+    assert_non_null(strstr(e.text, "/checkpoints"));
+    params_free(&p);
+    journal_close(&j);
+}
+
 #define CASE(f) cmocka_unit_test_setup_teardown(f, make_place, drop_place)
 
 int main(void)
@@ -539,8 +750,15 @@ int main(void)
     const struct CMUnitTest tests[] = {
         CASE(test_committed_steps_come_back_with_their_bits),
         CASE(test_a_run_of_version_1_goes_on_and_has_no_costs_before),
-        CASE(test_torn_tail_is_cut_at_every_byte),
+        CASE(test_torn_tail_stays_until_the_next_append_cuts_it),
         CASE(test_damage_in_the_middle_is_refused_with_its_offset),
+        CASE(test_a_log_one_byte_short_is_refused),
+        CASE(test_a_row_that_is_not_what_its_record_says_is_corruption),
+        CASE(test_a_database_older_than_the_log_is_refused_and_the_log_kept),
+        CASE(test_a_log_of_other_steps_is_refused),
+        CASE(test_an_entry_that_is_not_what_its_digest_covers_is_refused),
+        CASE(test_a_checkpoint_of_later_steps_than_the_database_knows_is_refused),
+        CASE(test_a_pruned_log_without_its_checkpoints_is_refused),
         CASE(test_full_disk_leaves_everything_as_it_was_and_can_be_tried_again),
         CASE(test_failed_write_or_sync_is_an_error_to_exit_on),
         CASE(test_second_coordinator_is_refused_and_told_the_pid),
