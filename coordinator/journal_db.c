@@ -54,14 +54,29 @@ static enum err db_code(int code)
     }
 }
 
+/* What the system said of the last call on the WAL: SQLite knows ENOSPC alone as a full disk, and
+ * errno is another by now. */
+static int wal_errno(sqlite3 *db)
+{
+    sqlite3_file *file = NULL;
+    int number = 0;
+    if (sqlite3_file_control(db, "main", SQLITE_FCNTL_JOURNAL_POINTER, (void *)&file) ==
+            SQLITE_OK &&
+        file && file->pMethods) {
+        (void)file->pMethods->xFileControl(file, SQLITE_FCNTL_LAST_ERRNO, &number);
+    }
+    return number;
+}
+
 enum err journal_db_fail(const struct journal *j, struct errbuf *e, const char *what)
 {
-    enum err code = db_code(sqlite3_extended_errcode(j->db));
-    /* SQLite knows ENOSPC alone: a limit on the size of files, a quota, or no descriptor left for a
-     * file of its own are as full a disk. */
-    if ((code == ERR_IO || code == ERR_NOT_FOUND) &&
-        err_from_errno(sqlite3_system_errno(j->db)) == ERR_NOSPACE) {
-        code = ERR_NOSPACE;
+    const int extended = sqlite3_extended_errcode(j->db);
+    enum err code = db_code(extended);
+    if (extended == SQLITE_IOERR_WRITE && err_from_errno(wal_errno(j->db)) == ERR_NOSPACE) {
+        code = ERR_NOSPACE; /* a limit on the size of files, or a quota */
+    } else if (code == ERR_NOT_FOUND &&
+               err_from_errno(sqlite3_system_errno(j->db)) == ERR_NOSPACE) {
+        code = ERR_NOSPACE; /* no descriptor for a file of its own */
     }
     return err_set(e, code, "%s/run.db: cannot %s: %s", j->folder, what, sqlite3_errmsg(j->db));
 }

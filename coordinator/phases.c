@@ -331,6 +331,13 @@ static void on_committed(struct phases *p, uint64_t step)
     go_on(p);
 }
 
+static void stop_now(struct phases *p)
+{
+    p->phase = PHASE_DONE;
+    p->end = PHASES_STOPPED;
+    server_end(p->server, WIRE_PARTING_SHUTDOWN, "the coordinator was told to stop");
+}
+
 static void on_written(struct phases *p, const struct scribe_report *r)
 {
     if (r->news == SCRIBE_FAILED) {
@@ -342,6 +349,9 @@ static void on_written(struct phases *p, const struct scribe_report *r)
         p->degraded = true;
         (void)snprintf(p->trouble, sizeof p->trouble, "%s", r->text.text);
         log_event(LOG_ERROR, "degraded", "%s", r->text.text);
+        if (p->stopping) {
+            stop_now(p);
+        }
         return;
     }
     if (p->degraded) {
@@ -450,18 +460,12 @@ static void on_probe(void *ctx, const uint8_t digest[WIRE_DIGEST_BYTES])
     (void)failed(p, error, "scribe");
 }
 
-static void stop_now(struct phases *p)
-{
-    p->phase = PHASE_DONE;
-    p->end = PHASES_STOPPED;
-    server_end(p->server, WIRE_PARTING_SHUTDOWN, "the coordinator was told to stop");
-}
-
-/* The first signal waits for what is handed to the disk; the second does not. */
+/* The first signal waits for what is handed to the disk, unless that is full; the second does not.
+ */
 static void on_signal(void *ctx)
 {
     struct phases *p = ctx;
-    if (p->stopping || p->phase == PHASE_EXPORT) {
+    if (p->stopping || p->degraded || p->phase == PHASE_EXPORT) {
         stop_now(p);
         return;
     }

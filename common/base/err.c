@@ -80,6 +80,7 @@ enum err err_from_errno(int errnum)
     case EDQUOT:
     case EMFILE: /* no descriptor: a lack that passes, too */
     case ENFILE:
+    case EFBIG: /* a limit on the size of files */
         return ERR_NOSPACE;
     case ENOENT:
         return ERR_NOT_FOUND;

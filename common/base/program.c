@@ -57,6 +57,7 @@ void program_pauses(void)
 bool program_begin(const char *name, int *argc, char ***argv)
 {
     open_streams();
+    (void)signal(SIGXFSZ, SIG_IGN); /* a limit on the size of files is met as EFBIG */
     (void)on_exit(close_stdout, (void *)(uintptr_t)name);
     if (*argc < 3 || strcmp((*argv)[1], "--with-parent") != 0) {
         return true;

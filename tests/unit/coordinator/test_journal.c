@@ -425,8 +425,9 @@ static void test_full_disk_leaves_everything_as_it_was_and_can_be_tried_again(vo
     struct journal *j = opened(folder);
     struct errbuf e;
     assert_int_equal(append(j, 0, &e), OK);
-    for (unsigned long n = 1; n <= 2; n++) {
-        disk_fail(DISK_WRITE, n, ENOSPC, false);
+    const int full[] = {ENOSPC, EDQUOT, EFBIG};
+    for (unsigned long n = 0; n < 6; n++) {
+        disk_fail(DISK_WRITE, 1 + n % 2, full[n / 2], false);
         assert_int_equal(append(j, 1, &e), ERR_NOSPACE);
         assert_int_equal(journal_steps(j), 1);
     }
