@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
@@ -11,6 +12,7 @@
 
 #include "common/base/check.h"
 #include "common/base/failpoint.h"
+#include "common/base/log.h"
 #include "common/base/mem.h"
 #include "common/wire/status_message.h"
 #include "coordinator/task_folder.h"
@@ -166,6 +168,21 @@ static enum err read_list(const struct clerk *c, struct task_list *list, struct 
     return error;
 }
 
+/* A list that is lost or older than the folders beside it does not give their numbers out again. */
+static enum err skip_numbers(const struct clerk *c, struct task_list *list, struct errbuf *e)
+{
+    uint64_t last = 0;
+    enum err error = task_folder_last(c->dir, &last, e);
+    if (error == OK && last > list->last) {
+        log_event(LOG_WARN, "tasks_unlisted",
+                  "%s ends at task %" PRIu64 ", tasks/%" PRIu64
+                  " is there: the list is older or was lost; numbers go on behind that",
+                  c->path, list->last, last);
+        list->last = last;
+    }
+    return error;
+}
+
 static enum err make_folders(struct clerk *c, struct errbuf *e)
 {
     char tasks[FILE_PATH_BYTES];
@@ -194,6 +211,9 @@ enum err clerk_open(const char *dir, struct mailbox *reports, struct task_list *
     }
     if (error == OK) {
         error = read_list(c, list, e);
+    }
+    if (error == OK) {
+        error = skip_numbers(c, list, e);
     }
     if (error == OK && mailbox_open(WORK_MAX, &c->work) != OK) {
         error = err_set(e, ERR_NOMEM, "no memory for the clerk");

@@ -20,6 +20,7 @@ enum { SETS_MAX = 128 };
 struct room {
     struct task_order order;
     char config[FILE_PATH_BYTES], from[FILE_PATH_BYTES];
+    char digest[HASH_SHA256_HEX];
     const char *sets[SETS_MAX];
 };
 
@@ -93,6 +94,7 @@ static enum err fill(const char *dir, struct opened *o, struct room *room,
     }
     *options = (struct start_options){.config = file_exists(room->config) ? room->config : NULL,
                                       .run = o->run,
+                                      .order = room->digest,
                                       .resume = file_exists(db),
                                       .eval_only = o->sort == TASK_EVALUATE};
     error = split_sets(room, options, e);
@@ -114,6 +116,16 @@ static enum err open_log(const char *dir, struct opened *o, struct errbuf *e)
     return OK;
 }
 
+/* A result counts for the order that it was made for. */
+static enum err check_result(const struct opened *o, const struct room *room, struct errbuf *e)
+{
+    struct journal *j = NULL;
+    enum err error = journal_open_reader(o->run, &j, e);
+    error = error == OK ? start_check_order(j, o->run, room->digest, e) : error;
+    journal_close(&j);
+    return error;
+}
+
 static enum err open_task(const char *dir, struct opened *o, struct errbuf *e)
 {
     char result[FILE_PATH_BYTES];
@@ -127,7 +139,13 @@ static enum err open_task(const char *dir, struct opened *o, struct errbuf *e)
     if (error == OK) {
         error = file_join(result, o->run, task_folder_result(o->sort), e);
     }
+    if (error == OK) {
+        error = task_folder_digest(dir, o->id, room->digest, e);
+    }
     o->complete = error == OK && file_exists(result);
+    if (o->complete) {
+        error = check_result(o, room, e);
+    }
     if (error == OK && !o->complete) {
         error = fill(dir, o, room, &options, e);
         if (error == OK) {

@@ -161,6 +161,21 @@ static enum err check_fixed(const struct start_options *o, struct start *s, cons
     return error;
 }
 
+enum err start_check_order(struct journal *j, const char *run, const char *order, struct errbuf *e)
+{
+    struct str kept = {0};
+    enum err error = get(j, "order", &kept, e);
+    if (error == OK && kept.len > 0 && strcmp(kept.data, order) != 0) {
+        error = err_set(e, ERR_REFUSED,
+                        "%s: the run in it was begun for another order than its order.json and "
+                        "config.yaml are (SHA-256 was %.16s..., is %.16s...); restore these two "
+                        "files, or submit the order again: it gets a folder of its own",
+                        run, kept.data, order);
+    }
+    str_free(&kept);
+    return error;
+}
+
 static enum err keep_settings(struct start *s, struct errbuf *e)
 {
     struct str config = {0};
@@ -178,11 +193,12 @@ static enum err keep_settings(struct start *s, struct errbuf *e)
                 {"kernels", s->setup.kernels},
                 {"precision", s->setup.precision},
                 {"run_id", s->run_id},
+                {"order", s->order[0] != '\0' ? s->order : NULL},
                 {"fixed_text", s->setup.fixed_text.data},
                 {"fixed", s->setup.fixed_hex}};
     for (size_t i = 0; i < sizeof list / sizeof list[0] && error == OK; i++) {
         FAILPOINT("start.settings");
-        error = journal_meta_set(s->journal, list[i].key, list[i].value, e);
+        error = list[i].value ? journal_meta_set(s->journal, list[i].key, list[i].value, e) : OK;
     }
     str_free(&config);
     return error;
@@ -353,6 +369,9 @@ static enum err open_all(const struct start_options *o, struct run_config **cfg,
     struct str precision = {0};
     struct str fixed = {0};
     enum err error = open_folder(o, s, e);
+    if (error == OK && o->order) {
+        error = start_check_order(s->journal, o->run, o->order, e);
+    }
     if (error == OK) {
         error = get(s->journal, "kernels", &kernels, e);
     }
@@ -405,6 +424,7 @@ enum err start_open(const struct start_options *o, struct start *s, struct errbu
 {
     *s = (struct start){
         .ask = o->ask, .answers = o->answers, .goes_back = o->goes_back, .from_step = o->from_step};
+    (void)snprintf(s->order, sizeof s->order, "%s", o->order ? o->order : "");
     struct run_config *cfg = NULL;
     enum err error = load_config(o, &cfg, e);
     if (error == OK) {

@@ -4,7 +4,7 @@
  *
  * meta in run.db: run_id · config (dump) · values (text) · model_hash · model_name ·
  * model_quantisation · kernels · precision · fixed_text (what must not change) · fixed (its
- * SHA-256) · probe · starts ·
+ * SHA-256) · order (SHA-256 of the task it is run for) · probe · starts ·
  * audits · suspects (a step and a text, of audit.h)
  * evals in run.db: before · after (or eval) · reference · scores/... (score_book.h) */
 #ifndef PFT_START_H
@@ -26,7 +26,8 @@ struct start_options {
     const char *config; /* path; NULL with from: the config of that run */
     const char *const *sets;
     int n_sets;
-    const char *run; /* folder */
+    const char *run;   /* folder */
+    const char *order; /* digest of the task that it is run for; NULL: none */
     bool resume;
     bool goes_back; /* with resume: to from_step, and on from there */
     uint64_t from_step;
@@ -55,6 +56,7 @@ struct start {
     uint8_t steer_digest[HASH_XXH128_BYTES];
     struct value_vectors *value_vectors; /* added for the value that is asked about; NULL: none */
     char run_id[WIRE_NAME_BYTES];
+    char order[HASH_SHA256_HEX]; /* "" without one */
     uint64_t starts;
     bool has_before, has_after; /* evaluations that run.db holds */
     bool has_probe;
@@ -70,6 +72,11 @@ MUST_USE enum err start_open(const struct start_options *o, struct start *s, str
  * counts the start, finds probe and evaluations, brings the parameters to the last committed step.
  */
 MUST_USE enum err start_go_on(const char *run, struct start *s, struct errbuf *e);
+/* ERR_REFUSED: the run was begun for another order. One that keeps none (an earlier version)
+ * passes.
+ */
+MUST_USE enum err start_check_order(struct journal *j, const char *run, const char *order,
+                                    struct errbuf *e);
 void start_free(struct start *s); /* fine on a zeroed struct */
 
 #endif

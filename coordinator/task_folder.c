@@ -1,19 +1,19 @@
 /* task_folder.c - DIR/tasks/N. */
 #include "coordinator/task_folder.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "common/base/failpoint.h"
 #include "common/base/json_memory.h"
 #include "common/base/mem.h"
 #include "common/base/str.h"
 
-enum { ORDER_BYTES = 8 * TASK_ORDER_BYTES };
+enum { ORDER_BYTES = 8 * TASK_ORDER_BYTES, TASK_DIGITS = 15 /* below 2^53, the last number */ };
 
 enum err task_folder_path(char out[FILE_PATH_BYTES], const char *dir, uint64_t id, struct errbuf *e)
 {
@@ -76,8 +76,6 @@ enum err task_folder_make(const char *dir, uint64_t id, const struct task_order 
     }
     if (error == OK && order->config && order->config[0] != '\0') {
         error = file_write_atomic(path, order->config, strlen(order->config), e);
-    } else if (error == OK) {
-        (void)unlink(path);
     }
     if (error == OK) {
         error = write_order(dir, id, order, e);
@@ -145,6 +143,61 @@ enum err task_folder_order(const char *dir, uint64_t id, struct task_order *orde
     if (error != OK) {
         task_order_free(order);
         error = err_prefix(e, error, "%s", path);
+    }
+    return error;
+}
+
+static enum err add_file(const char *dir, uint64_t id, const char *name, struct str *text,
+                         struct errbuf *e)
+{
+    char path[FILE_PATH_BYTES];
+    char *data = NULL;
+    size_t bytes = 0;
+    enum err error = task_folder_file(path, dir, id, name, e);
+    if (error == OK && file_exists(path)) {
+        error = file_read(path, ORDER_BYTES, &data, &bytes, e);
+    }
+    str_addf(text, "%s %zu\n", name, bytes);
+    str_append(text, data ? data : "", bytes);
+    mem_free(data);
+    return error;
+}
+
+enum err task_folder_digest(const char *dir, uint64_t id, char hex[HASH_SHA256_HEX],
+                            struct errbuf *e)
+{
+    struct str text = {0};
+    enum err error = add_file(dir, id, "order.json", &text, e);
+    error = error == OK ? add_file(dir, id, "config.yaml", &text, e) : error;
+    if (error == OK && str_ok(&text) != OK) {
+        error = err_set(e, ERR_NOMEM, "no memory for the order of a task");
+    }
+    if (error == OK) {
+        hash_sha256_hex(text.data, text.len, hex);
+    }
+    str_free(&text);
+    return error;
+}
+
+enum err task_folder_last(const char *dir, uint64_t *last, struct errbuf *e)
+{
+    char tasks[FILE_PATH_BYTES];
+    enum err error = file_join(tasks, dir, "tasks", e);
+    DIR *folder = error == OK ? opendir(tasks) : NULL;
+    *last = 0;
+    if (error == OK && !folder) {
+        return err_set(e, err_from_errno(errno), "%s: cannot be read: %s", tasks, strerror(errno));
+    }
+    for (struct dirent *entry; folder && (entry = readdir(folder)) != NULL;) {
+        uint64_t id = 0;
+        size_t digits = strspn(entry->d_name, "0123456789");
+        if (entry->d_name[digits] == '\0' && digits <= TASK_DIGITS &&
+            sscanf(entry->d_name, "%" SCNu64, &id) == 1 && id > *last) {
+            *last = id;
+        }
+    }
+    if (folder) {
+        (void)closedir(folder);
     }
     return error;
 }

@@ -13,6 +13,7 @@
 
 #include "common/base/err.h"
 #include "common/base/file.h"
+#include "common/base/hash.h"
 #include "common/wire/task_message.h"
 
 MUST_USE enum err task_folder_path(char out[FILE_PATH_BYTES], const char *dir, uint64_t id,
@@ -22,11 +23,17 @@ MUST_USE enum err task_folder_file(char out[FILE_PATH_BYTES], const char *dir, u
                                    const char *name, struct errbuf *e);
 const char *task_folder_result(enum task_sort sort); /* name of the file that ends it */
 
-/* Makes the folder and writes the order; what an order that nobody was told of left there goes. */
+/* Makes the folder and writes the order. */
 MUST_USE enum err task_folder_make(const char *dir, uint64_t id, const struct task_order *order,
                                    struct errbuf *e);
 /* All but the config and the ticket; the caller frees it with task_order_free. */
 MUST_USE enum err task_folder_order(const char *dir, uint64_t id, struct task_order *order,
                                     struct errbuf *e);
+
+/* SHA-256 of the order and its config as they lie there: what the task's run.db keeps of it. */
+MUST_USE enum err task_folder_digest(const char *dir, uint64_t id, char hex[HASH_SHA256_HEX],
+                                     struct errbuf *e);
+/* The highest number of a task's folder in DIR/tasks; 0: none is there. */
+MUST_USE enum err task_folder_last(const char *dir, uint64_t *last, struct errbuf *e);
 
 #endif

@@ -103,23 +103,53 @@ static void test_what_was_saved_is_there_after_a_restart(void **state)
     assert_false(file_exists(path));
 }
 
+static void reopen(struct world *w)
+{
+    struct errbuf e;
+    clerk_close(&w->clerk);
+    task_list_free(&w->list);
+    assert_int_equal(clerk_open(w->temp.path, w->reports, &w->list, &w->clerk, &e), OK);
+}
+
 /* Killed before the list named it: the folder is there, nobody was told. */
-static void test_a_number_that_no_list_names_is_given_out_again(void **state)
+static void test_the_number_of_a_folder_never_comes_back(void **state)
 {
     struct world *w = *state;
     struct errbuf e;
-    struct task_order lost = {.sort = TASK_TRAIN, .name = "lost"};
-    struct task_order order;
+    struct task_order unlisted = {.sort = TASK_TRAIN, .name = "lost"};
     char path[FILE_PATH_BYTES];
-    lost.config = mem_strdup("lora:\n  r: 4\n");
-    assert_int_equal(task_folder_make(w->temp.path, 1, &lost, &e), OK);
-    task_order_free(&lost);
-    assert_int_equal(submit(w, "", OK), 1);
-    assert_int_equal(task_folder_order(w->temp.path, 1, &order, &e), OK);
-    assert_string_equal(order.name, "n");
-    task_order_free(&order);
+    assert_int_equal(task_folder_make(w->temp.path, 12, &unlisted, &e), OK);
+    reopen(w);
+    assert_int_equal(submit(w, "", OK), 13);
+    assert_int_equal(file_join(path, w->temp.path, "tasks.json", &e), OK);
+    assert_int_equal(unlink(path), 0); /* the list is lost */
+    reopen(w);
+    assert_int_equal(w->list.n, 0);
+    assert_int_equal(submit(w, "", OK), 14);
+    const char *older = "{\"schema\": 1, \"last\": 3, \"tasks\": []}";
+    assert_int_equal(file_write_atomic(path, older, strlen(older), &e), OK);
+    reopen(w);
+    assert_int_equal(submit(w, "", OK), 15);
+}
+
+static void test_the_digest_of_an_order_covers_its_words_and_its_config(void **state)
+{
+    struct world *w = *state;
+    struct errbuf e;
+    char path[FILE_PATH_BYTES];
+    char one[HASH_SHA256_HEX];
+    char other[HASH_SHA256_HEX];
+    (void)submit(w, "a: 1\n", OK);
+    assert_int_equal(task_folder_digest(w->temp.path, 1, one, &e), OK);
     assert_int_equal(task_folder_file(path, w->temp.path, 1, "config.yaml", &e), OK);
-    assert_false(file_exists(path));
+    assert_int_equal(file_write_atomic(path, "a: 2\n", 5, &e), OK);
+    assert_int_equal(task_folder_digest(w->temp.path, 1, other, &e), OK);
+    assert_string_not_equal(one, other);
+    assert_int_equal(file_write_atomic(path, "a: 1\n", 5, &e), OK);
+    assert_int_equal(task_folder_file(path, w->temp.path, 1, "order.json", &e), OK);
+    assert_int_equal(file_write_atomic(path, "{}", 2, &e), OK);
+    assert_int_equal(task_folder_digest(w->temp.path, 1, other, &e), OK);
+    assert_string_not_equal(one, other);
 }
 
 static void test_a_second_owner_is_refused_and_a_damaged_list_is_named(void **state)
@@ -212,7 +242,8 @@ int main(void)
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
         CASE(test_what_was_saved_is_there_after_a_restart),
-        CASE(test_a_number_that_no_list_names_is_given_out_again),
+        CASE(test_the_number_of_a_folder_never_comes_back),
+        CASE(test_the_digest_of_an_order_covers_its_words_and_its_config),
         CASE(test_a_second_owner_is_refused_and_a_damaged_list_is_named),
         CASE(test_a_log_is_read_piece_by_piece),
         CASE(test_a_disk_that_takes_nothing_is_reported_and_the_file_before_stays),
