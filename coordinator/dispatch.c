@@ -264,7 +264,7 @@ void dispatch_gone(struct dispatch *d, uint64_t worker, const char *why, uint64_
 {
     dispatch_wake(d, now_ns);
     const struct worker *w = roster_get(d->roster, worker);
-    bool polite = w && w->state == WORKER_DRAINING;
+    bool polite = w && w->leaving;
     forget(d, worker, polite ? ATTEMPT_RELEASED : ATTEMPT_LOST, why, now_ns);
     dispatch_pump(d, now_ns);
 }
@@ -347,6 +347,7 @@ void dispatch_heartbeat(struct dispatch *d, uint64_t worker, const struct dispat
 
 void dispatch_computed(struct dispatch *d, uint64_t worker, uint64_t computed_ms, uint64_t now_ns)
 {
+    dispatch_wake(d, now_ns);
     roster_computed(d->roster, worker, computed_ms, now_ns);
 }
 
@@ -359,6 +360,7 @@ void dispatch_drain(struct dispatch *d, uint64_t worker, uint64_t now_ns)
 
 void dispatch_slow(struct dispatch *d, uint64_t worker, bool slow, uint64_t now_ns)
 {
+    dispatch_wake(d, now_ns);
     roster_slow(d->roster, worker, slow);
     if (!slow) {
         dispatch_pump(d, now_ns);
@@ -383,6 +385,7 @@ void dispatch_quarantine(struct dispatch *d, uint64_t worker, bool certain, cons
 
 void dispatch_blame(struct dispatch *d, uint64_t worker, const char *why, uint64_t now_ns)
 {
+    dispatch_wake(d, now_ns);
     dispatch_quarantine(d, worker, false, why, now_ns);
     dispatch_pump(d, now_ns);
 }
@@ -449,6 +452,7 @@ void dispatch_cancel_stale(struct dispatch *d, uint64_t now_ns)
 
 enum err dispatch_open(struct dispatch *d, const struct dispatch_batch *batch, uint64_t now_ns)
 {
+    dispatch_wake(d, now_ns);
     uint64_t *ids = mem_calloc(batch->n_units, sizeof *ids);
     if (!ids) {
         return ERR_NOMEM;
@@ -480,6 +484,7 @@ void dispatch_committed(struct dispatch *d, uint32_t tag)
 
 void dispatch_pause(struct dispatch *d, bool paused, uint64_t now_ns)
 {
+    dispatch_wake(d, now_ns);
     d->stats.paused = paused;
     dispatch_pump(d, now_ns);
 }

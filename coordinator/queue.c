@@ -27,6 +27,7 @@ struct line {
 
 struct queue {
     uint32_t serial;
+    uint64_t grants; /* attempts given out so far */
     bool open;
     uint32_t n_units;
     uint32_t *rows;    /* [n_units] */
@@ -163,6 +164,23 @@ static void join_line(struct queue *q, struct job *job, uint32_t which, bool fro
     *(job->next == NONE ? &line->tail : &q->jobs[job->next].prev) = index;
 }
 
+/* Into the line of single attempts, where the one that was given out first stands first: a job
+ * whose copy died is as old as the attempt that is left. */
+static void join_by_age(struct queue *q, struct job *job)
+{
+    struct line *line = &q->lines[LINE_SINGLE];
+    uint32_t index = (uint32_t)(job - q->jobs);
+    uint32_t before = line->tail;
+    while (before != NONE && q->jobs[before].live[0].grant > job->live[0].grant) {
+        before = q->jobs[before].prev;
+    }
+    job->line = LINE_SINGLE;
+    job->prev = before;
+    job->next = before == NONE ? line->head : q->jobs[before].next;
+    *(job->prev == NONE ? &line->head : &q->jobs[job->prev].next) = index;
+    *(job->next == NONE ? &line->tail : &q->jobs[job->next].prev) = index;
+}
+
 /* The line in which a job stands by its state. */
 static uint32_t line_of(const struct job *job)
 {
@@ -185,7 +203,9 @@ static void become(struct queue *q, struct job *job, enum job_state state, bool 
     q->counts.jobs_queued += state == JOB_QUEUED;
     q->counts.jobs_leased += state == JOB_LEASED;
     uint32_t line = line_of(job);
-    if (line != LINE_NONE) {
+    if (line == LINE_SINGLE) {
+        join_by_age(q, job);
+    } else if (line != LINE_NONE) {
         join_line(q, job, line, front && state == JOB_QUEUED);
     }
 }
@@ -405,7 +425,8 @@ enum err queue_take(struct queue *q, uint64_t id, uint64_t worker, uint32_t slot
         return ERR_FULL;
     }
     *number = ++job->attempts;
-    job->live[job->n_live++] = (struct attempt){.worker = worker, .number = *number, .slot = slot};
+    job->live[job->n_live++] =
+        (struct attempt){.worker = worker, .number = *number, .slot = slot, .grant = ++q->grants};
     become(q, job, JOB_LEASED, false);
     return OK;
 }

@@ -59,6 +59,7 @@ struct attempt {
     uint64_t worker;
     uint32_t number; /* 1, 2, ... of the job */
     uint32_t slot;   /* of the worker */
+    uint64_t grant;  /* 1, 2, ... of the queue: the order in which attempts were given out */
 };
 
 struct job {

@@ -88,14 +88,32 @@ static void join_heard(struct roster *r, struct worker *w, uint64_t now_ns)
     r->last_heard = w->index;
 }
 
-/* The one place that changes a worker's state: the counts follow it. */
-static void become(struct roster *r, struct worker *w, enum worker_state state)
+static void leave_counts(struct roster *r, const struct worker *w)
 {
     if (w->state == WORKER_READY) {
         r->ready--;
         r->ready_slots -= w->n_slots;
     }
     r->quarantined -= w->state == WORKER_QUARANTINED;
+}
+
+/* allowed[from][to]: the arrows of roster.h, to GONE left out. */
+static const bool allowed[WORKER_STATES][WORKER_STATES] = {
+    [WORKER_PROBING] =
+        {[WORKER_READY] = true, [WORKER_DRAINING] = true, [WORKER_QUARANTINED] = true},
+    [WORKER_READY] =
+        {[WORKER_PROBING] = true, [WORKER_DRAINING] = true, [WORKER_QUARANTINED] = true},
+    [WORKER_DRAINING] = {[WORKER_QUARANTINED] = true},
+    [WORKER_QUARANTINED] = {[WORKER_PROBING] = true},
+};
+
+/* The one place that changes a worker's state: counts and proof follow it. What it proved is good
+ * while it is READY and for the jobs it still has when it drains. */
+static void become(struct roster *r, struct worker *w, enum worker_state state)
+{
+    CHECK(allowed[w->state][state]);
+    leave_counts(r, w);
+    w->proven = state == WORKER_READY || (state == WORKER_DRAINING && w->proven);
     w->state = state;
     if (state == WORKER_READY) {
         r->ready++;
@@ -212,7 +230,7 @@ void roster_remove(struct roster *r, uint64_t id)
     for (uint32_t s = 0; s < w->n_slots; s++) {
         roster_free_slot(r, id, s);
     }
-    become(r, w, WORKER_PROBING);
+    leave_counts(r, w);
     leave_heard(r, w);
     r->table[w->index] = NULL;
     for (uint32_t i = 0; i < r->n; i++) {
@@ -256,7 +274,10 @@ void roster_drain(struct roster *r, uint64_t id)
 {
     struct worker *w = roster_get(r, id);
     if (w) {
-        become(r, w, WORKER_DRAINING);
+        w->leaving = true;
+        if (allowed[w->state][WORKER_DRAINING]) {
+            become(r, w, WORKER_DRAINING);
+        }
     }
 }
 

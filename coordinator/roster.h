@@ -16,8 +16,9 @@
  *   state       | gets jobs | note
  *   PROBING     | no        | its arithmetic is not proven (again) yet
  *   READY       | yes, unless slow (its socket is full)
- *   DRAINING    | no        | results of running jobs are still taken
- *   QUARANTINED | no        | 30 s, doubling to 1 h with every further quarantine; then PROBING
+ *   DRAINING    | no        | results of running jobs are still taken, if it was READY before
+ *   QUARANTINED | no        | 30 s, doubling to 1 h with every further one; then PROBING; a drain
+ *               |           | does not end it
  *
  * Silent for ROSTER_SILENCE_NS = gone. Anything heard counts as life. */
 #ifndef PFT_ROSTER_H
@@ -43,6 +44,7 @@ enum {
 #define ROSTER_QUARANTINE_MAX_NS 3600000000000ull
 
 enum worker_state { WORKER_PROBING, WORKER_READY, WORKER_DRAINING, WORKER_QUARANTINED };
+enum { WORKER_STATES = WORKER_QUARANTINED + 1 };
 
 enum slot_state { SLOT_IDLE, SLOT_WAITING, SLOT_BUSY };
 
@@ -66,8 +68,10 @@ struct worker {
     char name[ROSTER_NAME_BYTES], host[ROSTER_HOST_BYTES], core_type[ROSTER_CORE_BYTES];
     uint64_t epoch;
     enum worker_state state;
-    bool slow;   /* its socket is full: no new jobs */
-    bool marked; /* relaxed run: other arithmetic than the run's */
+    bool proven;  /* its arithmetic fits: its results may be counted */
+    bool leaving; /* it said that it drains */
+    bool slow;    /* its socket is full: no new jobs */
+    bool marked;  /* relaxed run: other arithmetic than the run's */
     uint32_t strikes;
     uint32_t n_slots, busy;
     struct roster_slot *slots;
@@ -99,6 +103,7 @@ void roster_heard(struct roster *r, uint64_t id, uint64_t now_ns);
 void roster_ready(struct roster *r, uint64_t id, bool marked);
 /* Back to PROBING: the probe must be repeated before it gets another job. */
 void roster_reprobe(struct roster *r, uint64_t id);
+/* PROBING, READY -> DRAINING; nothing is proven by it, and a quarantine stays one. */
 void roster_drain(struct roster *r, uint64_t id);
 void roster_slow(struct roster *r, uint64_t id, bool slow);
 /* One strike; true when that quarantines it (at once when certain). */

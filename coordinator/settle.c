@@ -236,24 +236,17 @@ void dispatch_summed(struct dispatch *d, uint64_t job, enum err code, uint64_t n
     dispatch_pump(d, now_ns);
 }
 
-/* Whether (job, attempt) runs on that worker: only then its word about it counts. */
-static bool runs_there(struct dispatch *d, uint64_t worker, uint64_t job, uint32_t attempt,
-                       uint64_t now_ns)
-{
-    dispatch_wake(d, now_ns);
-    roster_heard(d->roster, worker, now_ns);
-    bool there = dispatch_slot(d, worker, job, attempt) >= 0;
-    d->stats.unknown += !there;
-    return there;
-}
-
 void dispatch_failed(struct dispatch *d, uint64_t worker, uint64_t job, uint32_t attempt,
                      const char *text, uint64_t now_ns)
 {
-    if (runs_there(d, worker, job, attempt, now_ns)) {
-        dispatch_end(d, job, attempt, ATTEMPT_FAILED, text, now_ns);
-        dispatch_pump(d, now_ns);
+    dispatch_wake(d, now_ns);
+    roster_heard(d->roster, worker, now_ns);
+    if (dispatch_slot(d, worker, job, attempt) < 0) {
+        d->stats.unknown++; /* only of what runs there its word counts */
+        return;
     }
+    dispatch_end(d, job, attempt, ATTEMPT_FAILED, text, now_ns);
+    dispatch_pump(d, now_ns);
 }
 
 /* The payload will not come: the job goes back in line. */

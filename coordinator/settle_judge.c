@@ -285,7 +285,7 @@ enum err settle_judge(struct dispatch *d, const struct dispatch_result *r, uint6
         dispatch_quarantine(d, r->worker, false, "a result that names other units", now_ns);
         return error;
     }
-    if (w->state != WORKER_READY && w->state != WORKER_DRAINING) {
+    if (!w->proven) {
         return reject(d, r, ATTEMPT_RELEASED, NULL, now_ns);
     }
     if (job->state == JOB_QUEUED || job->state == JOB_LEASED) {

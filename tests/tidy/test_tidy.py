@@ -124,6 +124,19 @@ class Tidy(unittest.TestCase):
                     problems.append(f"{path}:{number}: include from the repository root")
         self.fail_with(problems)
 
+    def test_every_event_of_dispatch_first_looks_for_a_stall_of_our_own(self):
+        """Else what comes first after one is judged by deadlines that the stall has eaten."""
+        events = re.findall(r"\b(dispatch_\w+)\(struct dispatch \*d,[^;]*now_ns\)?[^;]*;",
+                            read("coordinator/dispatch.h"))
+        code = "\n".join(read(f) for f in self.c_files if re.match(r"coordinator/(dispatch|settle)\w*\.c", f))
+        problems = []
+        for name in events:
+            body = re.search(rf"\n[\w ]+[ *]{name}\([^{{]*\)\n\{{\n(.*?)\n\}}", code, re.S)
+            if not body or "dispatch_wake(d, now_ns);" not in body.group(1):
+                problems.append(f"{name}: does not call dispatch_wake")
+        self.assertGreater(len(events), 15)
+        self.fail_with(problems)
+
     def test_pure_modules_know_no_clock_no_log_and_no_sockets(self):
         pure = ["plan", "queue", "lease", "roster", "reduce", "adamw", "schedule", "forecast",
                 "forecast_worker", "forecast_link", "task_list", "posterior", "drift", "temperature", "users",

@@ -478,8 +478,20 @@ static void any_event(uint32_t kind, const struct dispatch_action *a)
     case 9:
         dispatch_summed(w.d, a->job, OK, w.now);
         break;
-    default:
+    case 10:
         announce_as(12345, a, 1);
+        break;
+    case 11:
+        dispatch_computed(w.d, w.workers[1], 5, w.now);
+        break;
+    case 12:
+        dispatch_slow(w.d, w.workers[1], false, w.now);
+        break;
+    case 13:
+        dispatch_blame(w.d, 12345, "nobody", w.now);
+        break;
+    default:
+        dispatch_pause(w.d, false, w.now);
         break;
     }
 }
@@ -487,7 +499,7 @@ static void any_event(uint32_t kind, const struct dispatch_action *a)
 static void test_whatever_ends_a_stall_of_ours_nobody_pays_for_it(void **state)
 {
     (void)state;
-    for (uint32_t kind = 0; kind <= 10; kind++) {
+    for (uint32_t kind = 0; kind <= 14; kind++) {
         begin(2, 1, 4, 0);
         struct dispatch_action a = want(0, 0, 1);
         struct dispatch_action b = want(1, 0, 1);
@@ -509,6 +521,27 @@ static void test_whatever_ends_a_stall_of_ours_nobody_pays_for_it(void **state)
         assert_int_equal(worker(0)->strikes + worker(1)->strikes, 0);
         dispatch_free(&w.d);
     }
+}
+
+/* Whoever is quarantined, or has not proven its arithmetic, gets no result in by saying goodbye. */
+static void test_a_drain_makes_nobody_trusted(void **state)
+{
+    (void)state;
+    begin(2, 1, 4, 0);
+    struct dispatch_action a = want(0, 0, 1);
+    dispatch_quarantine(w.d, w.workers[0], true, "a lie", w.now);
+    dispatch_drain(w.d, w.workers[0], w.now);
+    assert_int_equal(worker(0)->state, WORKER_QUARANTINED);
+    assert_int_equal(queue_job(w.d->queue, a.job)->state, JOB_QUEUED);
+    announce(&a);
+    assert_int_equal(queue_job(w.d->queue, a.job)->state, JOB_QUEUED);
+    struct dispatch_action b = want(1, 0, 1);
+    roster_reprobe(w.d->roster, w.workers[1]);
+    dispatch_drain(w.d, w.workers[1], w.now);
+    assert_int_equal(worker(1)->state, WORKER_DRAINING);
+    announce(&b);
+    assert_int_not_equal(queue_job(w.d->queue, b.job)->state, JOB_SETTLING);
+    dispatch_free(&w.d);
 }
 
 /* A word of a worker is a sign of life, whichever word it is. */
@@ -590,6 +623,29 @@ static void test_a_lease_that_ends_a_stall_is_no_longer_than_others(void **state
         (void)dispatch_tick(w.d, w.now);
     }
     assert_int_equal(dispatch_stats(w.d).lost, 2);
+}
+
+static void test_a_lease_is_no_longer_when_a_pause_or_a_full_socket_ends_with_a_stall(void **state)
+{
+    (void)state;
+    for (int slow = 0; slow < 2; slow++) {
+        begin(1, 1, 1, 0);
+        slow ? dispatch_slow(w.d, w.workers[0], true, w.now) : dispatch_pause(w.d, true, w.now);
+        dispatch_want(w.d, w.workers[0], 0, 1, w.now);
+        (void)dispatch_tick(w.d, w.now);
+        collect();
+        assert_null(action(DISPATCH_ASSIGN));
+        w.now += 3600 * SEC;
+        slow ? dispatch_slow(w.d, w.workers[0], false, w.now) : dispatch_pause(w.d, false, w.now);
+        collect();
+        assert_non_null(action(DISPATCH_ASSIGN));
+        for (uint64_t end = w.now + LEASE_FIRST_NS + SEC; w.now < end; w.now += SEC) {
+            dispatch_heartbeat(w.d, w.workers[0], NULL, 0, w.now);
+            (void)dispatch_tick(w.d, w.now);
+        }
+        assert_int_equal(dispatch_stats(w.d).lost, 1);
+        dispatch_free(&w.d);
+    }
 }
 
 /* Norms that were announced in a batch that never ended are not of the band. */
@@ -677,10 +733,12 @@ int main(void)
         TEST(test_a_payload_is_waited_for_until_its_deadline_and_not_longer),
         TEST(test_a_job_that_moves_keeps_its_lease_in_every_slot),
         TEST(test_whatever_ends_a_stall_of_ours_nobody_pays_for_it),
+        TEST(test_a_drain_makes_nobody_trusted),
         TEST(test_any_word_of_a_worker_is_a_sign_of_life),
         TEST(test_nothing_is_left_of_a_batch_when_the_next_one_opens),
         TEST(test_what_a_payload_takes_of_the_way_is_a_moving_mean),
         TEST(test_a_lease_that_ends_a_stall_is_no_longer_than_others),
+        TEST(test_a_lease_is_no_longer_when_a_pause_or_a_full_socket_ends_with_a_stall),
         TEST(test_norms_of_a_batch_that_was_given_up_are_forgotten),
         TEST(test_what_a_worker_says_of_its_work_is_kept),
         TEST(test_a_closed_queue_does_not_start_again),

@@ -117,6 +117,29 @@ static void test_backup_copy_is_of_the_longest_running_job_of_another_worker(voi
     queue_free(&q);
 }
 
+static void test_a_job_whose_copy_died_is_as_old_as_the_attempt_that_is_left(void **state)
+{
+    (void)state;
+    struct queue *q = opened(3);
+    uint64_t a = made(q, 1);
+    uint64_t b = made(q, 1);
+    uint64_t c = made(q, 1);
+    uint32_t old = taken(q, a, 1);
+    (void)taken(q, b, 2);
+    uint32_t copy = taken(q, a, 3);
+    (void)taken(q, c, 4);
+    end(q, a, copy, ATTEMPT_LOST, false);
+    assert_true(queue_slowest(q, 9) == a); /* runs longest */
+    copy = taken(q, a, 3);
+    end(q, a, old, ATTEMPT_LOST, false);
+    assert_true(queue_slowest(q, 9) == b); /* the copy is the youngest of all */
+    assert_true(queue_slowest(q, 2) == c);
+    (void)taken(q, b, 5);
+    (void)taken(q, c, 6);
+    assert_true(queue_slowest(q, 9) == a);
+    queue_free(&q);
+}
+
 static void test_attempts_of_a_job_are_limited(void **state)
 {
     (void)state;
@@ -383,6 +406,7 @@ int main(void)
         cmocka_unit_test(
             test_lost_attempt_puts_the_job_first_in_line_and_its_late_result_still_wins),
         cmocka_unit_test(test_backup_copy_is_of_the_longest_running_job_of_another_worker),
+        cmocka_unit_test(test_a_job_whose_copy_died_is_as_old_as_the_attempt_that_is_left),
         cmocka_unit_test(test_attempts_of_a_job_are_limited),
         cmocka_unit_test(test_failures_on_two_workers_bury_and_on_one_only_when_alone),
         cmocka_unit_test(test_job_that_is_lost_again_and_again_is_buried),

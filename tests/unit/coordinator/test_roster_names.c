@@ -56,6 +56,36 @@ static void test_strikes_outlast_any_number_of_other_names(void **state)
     roster_free(&r);
 }
 
+static void test_draining_ends_no_quarantine_and_proves_nothing(void **state)
+{
+    (void)state;
+    struct roster *r = NULL;
+    assert_int_equal(roster_new(&r), OK);
+    uint64_t probing = entered(r, "a", 1, SEC);
+    uint64_t ready = entered(r, "b", 1, SEC);
+    uint64_t bad = entered(r, "c", 1, SEC);
+    roster_ready(r, ready, false);
+    roster_ready(r, bad, false);
+    assert_true(roster_get(r, ready)->proven);
+    assert_true(roster_strike(r, bad, true, SEC));
+    const uint64_t all[] = {probing, ready, bad};
+    for (int i = 0; i < 3; i++) {
+        roster_drain(r, all[i]);
+        roster_drain(r, all[i]);
+        assert_true(roster_get(r, all[i])->leaving);
+    }
+    assert_int_equal(roster_get(r, probing)->state, WORKER_DRAINING);
+    assert_false(roster_get(r, probing)->proven);
+    assert_int_equal(roster_get(r, ready)->state, WORKER_DRAINING);
+    assert_true(roster_get(r, ready)->proven);
+    assert_int_equal(roster_get(r, bad)->state, WORKER_QUARANTINED);
+    assert_false(roster_get(r, bad)->proven);
+    assert_int_equal(roster_ready_slots(r), 0);
+    assert_true(roster_strike(r, ready, true, SEC));
+    assert_false(roster_get(r, ready)->proven);
+    roster_free(&r);
+}
+
 static void test_the_same_life_again_replaces_nobody(void **state)
 {
     (void)state;
@@ -115,6 +145,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_strikes_outlast_any_number_of_other_names),
+        cmocka_unit_test(test_draining_ends_no_quarantine_and_proves_nothing),
         cmocka_unit_test(test_the_same_life_again_replaces_nobody),
         cmocka_unit_test(test_each_quarantine_is_twice_as_long_up_to_a_bound),
         cmocka_unit_test(test_slots_that_may_work_are_counted_in_every_state),
