@@ -1,5 +1,6 @@
 """A fleet that asks for keys, and what an attacker needs: shared by the tests of keys, sieges and network
 namespaces. Standard library only; every wait is for a condition with a deadline."""
+import contextlib
 import os
 import re
 import socket
@@ -10,6 +11,15 @@ import zmtp
 from fleet import BIN, DEADLINE, FleetCase
 
 MIB = 1 << 20
+
+
+def descriptors(pid):
+    """What the open descriptors of a process point to; one that is closed meanwhile is left out."""
+    found, folder = [], f"/proc/{pid}/fd"
+    for fd in os.listdir(folder):
+        with contextlib.suppress(FileNotFoundError):
+            found.append(os.readlink(os.path.join(folder, fd)))
+    return found
 
 
 class KeyedFleetCase(FleetCase):
@@ -55,9 +65,8 @@ class KeyedFleetCase(FleetCase):
     def listening(self, coordinator):
         """Loopback ports that the program listens on."""
         inodes = set()
-        folder = f"/proc/{coordinator.process.pid}/fd"
-        for fd in os.listdir(folder):
-            match = re.match(r"socket:\[(\d+)\]", os.readlink(os.path.join(folder, fd)))
+        for target in descriptors(coordinator.process.pid):
+            match = re.match(r"socket:\[(\d+)\]", target)
             inodes |= {match.group(1)} if match else set()
         with open("/proc/net/tcp", encoding="ascii") as f:
             rows = [line.split() for line in f.readlines()[1:]]

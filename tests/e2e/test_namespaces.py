@@ -12,7 +12,7 @@ import unittest
 
 import curve_peer
 from fleet import BIN, MODEL, wait_for
-from keyed_fleet import KeyedFleetCase
+from keyed_fleet import KeyedFleetCase, descriptors
 
 LINK = "pft0"  # its name on either side
 HERE, THERE = "10.213.57.1", "10.213.57.2"
@@ -125,8 +125,7 @@ class Namespaces(KeyedFleetCase):
         coordinator = self.served("--status", STATUS, "--set", "train.max_steps=40000")
 
         def connections():
-            folder = f"/proc/{coordinator.process.pid}/fd"
-            return sum(os.readlink(os.path.join(folder, fd)).startswith("socket:") for fd in os.listdir(folder))
+            return sum(target.startswith("socket:") for target in descriptors(coordinator.process.pid))
         alone = 3  # sockets that listen
         wait_for("its own attack on them to be over", lambda: connections() == alone)
         self.peer_with_key("idle", "idle")
