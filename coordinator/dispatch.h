@@ -114,6 +114,8 @@ struct dispatch;
 MUST_USE enum err dispatch_new(const struct dispatch_config *cfg, struct dispatch **out);
 void dispatch_free(struct dispatch **d);
 
+/* The run cannot go on: DISPATCH_STOP with this text is the next action but for those under way. */
+void dispatch_stop(struct dispatch *d, const char *fmt, ...) PRINTF_LIKE(2, 3);
 /* The next action, oldest first; false when there is none. */
 bool dispatch_next(struct dispatch *d, struct dispatch_action *out);
 

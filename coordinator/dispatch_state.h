@@ -49,7 +49,6 @@ struct dispatch {
 /* Appends an action; text may be NULL. */
 void dispatch_act(struct dispatch *d, struct dispatch_action action, const char *fmt, ...)
     PRINTF_LIKE(3, 4);
-void dispatch_stop(struct dispatch *d, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
 /* Called first by every event: shifts all deadlines when the coordinator itself was away. */
 void dispatch_wake(struct dispatch *d, uint64_t now_ns);

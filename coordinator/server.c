@@ -241,6 +241,8 @@ static void carry_out(struct server *s, const struct dispatch_action *a)
         return;
     case DISPATCH_PROBE_SET:
         if (!s->own_probe_known) {
+            log_event(LOG_WARN, "probe", "taken from the first worker, %s",
+                      peer ? peer->name : "gone by now");
             s->events.probe(s->events.ctx, dispatch_probe_digest(s->dispatch));
         }
         return;

@@ -6,16 +6,20 @@
 #include <unistd.h>
 
 #include "common/base/check.h"
+#include "common/base/cpu.h"
 #include "common/base/file.h"
 #include "common/base/hash.h"
 #include "common/base/mem.h"
 #include "coordinator/server_state.h"
 
-enum { DIGEST_HEX = 2 * WIRE_DIGEST_BYTES };
-
-static bool read_digest(const struct server_probe *p, uint8_t digest[WIRE_DIGEST_BYTES])
+/* What the process said last, on stdout or stderr: the digest, or why there is none. */
+static const char *last_line(struct server_probe *p)
 {
-    return p->length >= DIGEST_HEX && hash_from_hex(p->line, WIRE_DIGEST_BYTES, digest);
+    while (p->length > 0 && p->line[p->length - 1] == '\n') {
+        p->line[--p->length] = '\0';
+    }
+    const char *end = strrchr(p->line, '\n');
+    return end ? end + 1 : p->line;
 }
 
 static void on_closed(uv_handle_t *handle)
@@ -33,18 +37,38 @@ static void close_probe(struct server_probe *p)
     uv_close((uv_handle_t *)&p->out, on_closed);
 }
 
-static void digest_known(struct server *s, const struct server_probe *p, bool good, int64_t status,
-                         int signum)
+/* In a strict run the digest of this machine decides; in a relaxed one the first worker's may. */
+static void without_own(struct server *s, const char *why)
 {
     s->own_probe_pending = false;
-    s->own_probe_known = good && read_digest(p, s->own_probe);
+    if (s->cfg.welcome.strict) {
+        dispatch_stop(s->dispatch,
+                      "%.250s (as this machine took its own probe, without which no strict run "
+                      "begins; strict: false goes on without)",
+                      why);
+        server_wake(s);
+    } else {
+        log_event(LOG_WARN, "probe_failed", "%s; the first worker's digest decides", why);
+    }
+}
+
+static void digest_known(struct server *s, struct server_probe *p)
+{
+    s->own_probe_known = p->good && hash_from_hex(last_line(p), WIRE_DIGEST_BYTES, s->own_probe);
     if (s->own_probe_known) {
-        log_event(LOG_INFO, "probe", "digest=%.*s", DIGEST_HEX, p->line);
+        s->own_probe_pending = false;
+        log_event(LOG_INFO, "probe", "digest=%s", last_line(p));
         dispatch_expect_probe(s->dispatch, s->own_probe);
         s->events.probe(s->events.ctx, s->own_probe);
     } else {
-        log_event(LOG_WARN, "probe_failed", "exit=%lld signal=%d; the first worker's decides",
-                  (long long)status, signum);
+        char why[SERVER_PROBE_LINE + 96];
+        const char *last = last_line(p);
+        (void)snprintf(why, sizeof why, "%s%spft-worker --probe: %s", last, last[0] ? "; " : "",
+                       p->good ? "that is no digest" : p->how);
+        without_own(s, why);
+        if (s->cfg.welcome.strict) {
+            return;
+        }
     }
     for (size_t i = 0; i < s->n_peers; i++) {
         if (s->peers[i].used && s->peers[i].probe_waits) {
@@ -54,17 +78,30 @@ static void digest_known(struct server *s, const struct server_probe *p, bool go
     }
 }
 
-static void on_probe_exit(uv_process_t *process, int64_t status, int signum)
+/* Judges and closes once the process is gone and its pipe is empty. */
+static void end_probe(struct server_probe *p)
 {
-    struct server_probe *p = process->data;
     struct server *s = p->server;
+    if (!p->exited || !p->read_whole) {
+        return;
+    }
     if (s) {
         s->probe = NULL;
     }
     if (s && !s->ended) {
-        digest_known(s, p, status == 0 && signum == 0, status, signum);
+        digest_known(s, p);
     }
     close_probe(p);
+}
+
+static void on_probe_exit(uv_process_t *process, int64_t status, int signum)
+{
+    struct server_probe *p = process->data;
+    p->exited = true;
+    p->good = status == 0 && signum == 0;
+    (void)snprintf(p->how, sizeof p->how, signum ? "signal %lld" : "exit %lld",
+                   signum ? (long long)signum : (long long)status);
+    end_probe(p);
 }
 
 static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
@@ -84,25 +121,61 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
     }
     if (n < 0 || p->length == SERVER_PROBE_LINE - 1) {
         (void)uv_read_stop(stream);
+        p->read_whole = true;
+        end_probe(p);
     }
 }
 
-enum err server_probe_start(struct server *s, struct errbuf *e)
+/* Whether this machine can compute as the run does. */
+static bool runs_here(const struct wire_welcome *w)
+{
+    uint32_t level = 0;
+    return cpu_level_from(w->kernels, &level) && cpu_runs(level) &&
+           (strcmp(w->precision, "bf16") != 0 || cpu_has_bf16());
+}
+
+/* Our environment; NULL without memory. Failpoints name places in this program and are left out. */
+static char **probe_environment(void)
+{
+    size_t n = 0;
+    size_t kept = 0;
+    while (environ[n]) {
+        n++;
+    }
+    char **out = mem_calloc(n + 1, sizeof *out);
+    for (size_t i = 0; out && i < n; i++) {
+#ifdef PFT_FAILPOINTS
+        if (strncmp(environ[i], "PFT_FAILPOINT=", 14) == 0) {
+            continue;
+        }
+#endif
+        out[kept++] = environ[i];
+    }
+    return out;
+}
+
+/* The pft-worker beside this program. */
+static enum err find_worker(char program[FILE_PATH_BYTES], struct errbuf *e)
 {
     char self[FILE_PATH_BYTES];
     char folder[FILE_PATH_BYTES];
-    char program[FILE_PATH_BYTES];
-    char lora[96];
-    char seed[32];
-    char tiles[32];
-    const struct wire_welcome *w = &s->cfg.welcome;
     ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
     if (n <= 0) {
         return err_set(e, ERR_IO, "cannot tell where this program lies");
     }
     self[n] = '\0';
     file_folder_of(folder, self);
-    enum err error = file_join(program, folder, "pft-worker", e);
+    return file_join(program, folder, "pft-worker", e);
+}
+
+static enum err start(struct server *s, struct errbuf *e)
+{
+    char program[FILE_PATH_BYTES];
+    char lora[96];
+    char seed[32];
+    char tiles[32];
+    const struct wire_welcome *w = &s->cfg.welcome;
+    enum err error = find_worker(program, e);
     if (error != OK) {
         return error;
     }
@@ -126,19 +199,35 @@ enum err server_probe_start(struct server *s, struct errbuf *e)
                     tiles,
                     NULL};
     struct server_probe *p = mem_calloc(1, sizeof *p);
-    if (!p) {
+    char **environment = probe_environment();
+    if (!p || !environment) {
+        mem_free(p);
+        mem_free(environment);
         return err_set(e, ERR_NOMEM, "no memory for the probe");
     }
+    uv_file ends[2];
+    int code = uv_pipe(ends, UV_NONBLOCK_PIPE, 0);
+    if (code != 0) {
+        mem_free(p);
+        mem_free(environment);
+        return err_set(e, ERR_IO, "no pipe for the probe: %s", uv_strerror(code));
+    }
     CHECK(uv_pipe_init(&s->loop, &p->out, 0) == 0);
+    CHECK(uv_pipe_open(&p->out, ends[0]) == 0);
     p->server = s;
     p->process.data = p->out.data = p;
-    uv_stdio_container_t stdio[3] = {
-        {.flags = UV_IGNORE},
-        {.flags = UV_CREATE_PIPE | UV_WRITABLE_PIPE, .data.stream = (uv_stream_t *)&p->out},
-        {.flags = UV_INHERIT_FD, .data.fd = 2}};
-    const uv_process_options_t options = {
-        .file = program, .args = argv, .exit_cb = on_probe_exit, .stdio = stdio, .stdio_count = 3};
-    int code = uv_spawn(&s->loop, &p->process, &options);
+    uv_stdio_container_t stdio[3] = {{.flags = UV_IGNORE},
+                                     {.flags = UV_INHERIT_FD, .data.fd = ends[1]},
+                                     {.flags = UV_INHERIT_FD, .data.fd = ends[1]}};
+    const uv_process_options_t options = {.file = program,
+                                          .args = argv,
+                                          .env = environment,
+                                          .exit_cb = on_probe_exit,
+                                          .stdio = stdio,
+                                          .stdio_count = 3};
+    code = uv_spawn(&s->loop, &p->process, &options);
+    mem_free(environment);
+    (void)close(ends[1]);
     if (code != 0) {
         close_probe(p);
         return err_set(e, ERR_IO, "%s: %s", program, uv_strerror(code));
@@ -146,6 +235,21 @@ enum err server_probe_start(struct server *s, struct errbuf *e)
     s->probe = p;
     (void)uv_read_start((uv_stream_t *)&p->out, on_alloc, on_read);
     return OK;
+}
+
+void server_probe_start(struct server *s)
+{
+    struct errbuf e = {{0}};
+    if (!runs_here(&s->cfg.welcome)) {
+        log_event(LOG_WARN, "probe_elsewhere",
+                  "this machine cannot run kernels %s in %s; the first worker's digest decides",
+                  s->cfg.welcome.kernels, s->cfg.welcome.precision);
+        return;
+    }
+    s->own_probe_pending = true;
+    if (start(s, &e) != OK) {
+        without_own(s, e.text);
+    }
 }
 
 void server_probe_stop(struct server *s)

@@ -19,7 +19,7 @@ enum {
     SERVER_STRIKES = 3,
     SERVER_BAD_ROUTES = 64,
     SERVER_SECRET_BYTES = 32,
-    SERVER_PROBE_LINE = 64,
+    SERVER_PROBE_LINE = 2048,
 };
 
 /* A result that was announced and waits for its payload or its settlement. */
@@ -63,8 +63,11 @@ struct server_probe {
     struct server *server; /* NULL: nobody wants the digest any more */
     uv_process_t process;
     uv_pipe_t out;
-    int open; /* handles */
-    char line[SERVER_PROBE_LINE];
+    int open;                /* handles */
+    bool exited, read_whole; /* judged when both are: a pipe may hold what came before the exit */
+    bool good;               /* exit code 0 */
+    char how[48];            /* "exit 1", "signal 9" */
+    char line[SERVER_PROBE_LINE]; /* of its stdout and stderr, in the order written */
     size_t length;
 };
 
@@ -219,8 +222,9 @@ void server_on_values(struct server *s, struct peer *peer, const struct wire_res
 void server_fill_result(const struct peer *peer, const struct wire_result_ready *m,
                         struct result_row rows[LIMIT_JOB_UNITS], struct dispatch_result *out);
 
-/* The run's own probe. start: ERR_* when it cannot be started; the first worker's then decides. */
-MUST_USE enum err server_probe_start(struct server *s, struct errbuf *e);
+/* The run's own probe. Where this machine cannot run the run's kernels the first worker's digest
+ * decides; where the probe fails a strict run stops and a relaxed one takes the first worker's. */
+void server_probe_start(struct server *s);
 void server_probe_stop(struct server *s);
 
 #endif

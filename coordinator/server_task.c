@@ -33,11 +33,7 @@ enum err server_task_open(struct server *s, const struct server_config *cfg,
     s->ending = s->draining = false;
     s->own_probe_known = cfg->has_probe;
     if (!cfg->has_probe) {
-        struct errbuf why;
-        s->own_probe_pending = server_probe_start(s, &why) == OK;
-        if (!s->own_probe_pending) {
-            log_event(LOG_WARN, "probe_failed", "%s; the first worker's decides", why.text);
-        }
+        server_probe_start(s);
     }
     server_wake(s);
     return OK;
