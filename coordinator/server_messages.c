@@ -83,20 +83,44 @@ static void welcome(struct server *s, struct peer *peer)
     (void)server_send(s, peer, &m, NULL);
 }
 
-/* A newer session of a worker ends the older one: with keys only the older one's key may do that.
- */
+/* Whether a connection leads to it still; a pong is what a session may get at any time. */
+static bool is_connected(struct server *s, struct peer *peer)
+{
+    struct wire_message m = {.kind = WIRE_PONG};
+    m.session.session = peer->session;
+    return server_send(s, peer, &m, NULL) != ERR_GONE;
+}
+
+/* A newer session of a worker ends the older one: of the same process, or of one that is no longer
+ * connected, and with keys only where both have the older one's key. */
 static bool owns_name(struct server *s, const struct socket_route *route,
                       const struct wire_hello *h)
 {
-    const struct peer *holder = server_peer_by_name(s, h->worker);
-    if (!holder || strcmp(holder->user, socket_sender(s->control)) == 0) {
+    struct peer *holder = server_peer_by_name(s, h->worker);
+    if (!holder) {
+        return true;
+    }
+    bool same_key = strcmp(holder->user, socket_sender(s->control)) == 0;
+    if (same_key && holder->process == h->process) {
         return true;
     }
     char text[WIRE_TEXT_BYTES];
-    (void)snprintf(text, sizeof text,
-                   "a worker named %s is here already, with another key; give this one --id",
-                   h->worker);
-    server_refuse(s, route, 0, WIRE_REFUSED_STALE, RETRY_LONG_MS, text);
+    if (!same_key) {
+        (void)snprintf(text, sizeof text,
+                       "a worker named %s is here already, with another key; give this one --id",
+                       h->worker);
+    } else if (is_connected(s, holder)) {
+        (void)snprintf(text, sizeof text,
+                       "a worker named %s is here already, another process: give this one another "
+                       "--id, or none (where that one is gone, its name is free after %u s)",
+                       h->worker, s->cfg.welcome.silence_ms / 1000);
+    } else {
+        uint64_t gone = holder->worker; /* started again, perhaps with an older clock */
+        server_peer_free(s, holder);
+        dispatch_gone(s->dispatch, gone, "a newer session of it said hello", server_now_ns());
+        return true;
+    }
+    server_refuse(s, route, 0, WIRE_REFUSED_STALE, same_key ? RETRY_MS : RETRY_LONG_MS, text);
     return false;
 }
 
@@ -145,6 +169,7 @@ static void on_hello(struct server *s, const struct socket_route *route, const s
     }
     (void)snprintf(peer->name, sizeof peer->name, "%s", h->worker);
     (void)snprintf(peer->user, sizeof peer->user, "%s", socket_sender(s->control));
+    peer->process = h->process;
     server_unpark(s, h->worker);
     log_event(LOG_INFO, "worker_joined", "worker=%s host=%s slots=%u core=%s", h->worker, h->host,
               h->slots, h->core_type);

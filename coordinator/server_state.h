@@ -39,7 +39,8 @@ struct peer {
     bool used;
     enum link link;
     uint64_t session;
-    uint64_t worker; /* id in dispatch */
+    uint64_t worker;  /* id in dispatch */
+    uint64_t process; /* of its hello */
     char name[WIRE_NAME_BYTES];
     char user[KEY_NAME_BYTES]; /* name of its key; "" on sockets without keys */
     struct socket_route control, tensor;

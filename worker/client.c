@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <unistd.h>
 
 #include "common/base/check.h"
@@ -448,13 +449,15 @@ static void on_signal(uv_signal_t *handle, int signum)
 /* Names go on the wire and into logs: whatever is no plain character becomes '-'. */
 static void name_self(struct client *c)
 {
+    CHECK(getrandom(&c->process, sizeof c->process, 0) == (ssize_t)sizeof c->process);
     if (gethostname(c->host, sizeof c->host - 1) != 0 || c->host[0] == '\0') {
         (void)snprintf(c->host, sizeof c->host, "unknown");
     }
     if (c->cfg.id) {
         (void)snprintf(c->id, sizeof c->id, "%s", c->cfg.id);
     } else {
-        (void)snprintf(c->id, sizeof c->id, "%.40s.%ld", c->host, (long)getpid());
+        (void)snprintf(c->id, sizeof c->id, "%.32s.%ld.%06x", c->host, (long)getpid(),
+                       (unsigned)(c->process & 0xFFFFFF));
     }
     char *const names[] = {c->id, c->host};
     for (size_t i = 0; i < 2; i++) {

@@ -17,7 +17,7 @@ struct model_file;
 
 struct client_config {
     const char *address;        /* of the coordinator's control channel */
-    const char *id;             /* NULL: host.pid */
+    const char *id;             /* NULL: host.pid.random */
     const struct key_file *key; /* for tcp addresses; NULL: none. Borrowed */
     uint32_t slots;
     uint32_t threads; /* of a slot */

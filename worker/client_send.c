@@ -38,6 +38,7 @@ void client_send_hello(struct client *c, uint64_t epoch)
     struct wire_hello *h = &m.hello;
     h->protocol = WIRE_PROTOCOL;
     h->epoch = epoch;
+    h->process = c->process;
     h->slots = c->cfg.slots;
     for (int level = 0; level < KERNELS_LEVELS; level++) {
         h->kernel_levels |= kernels_level_runs_here((enum kernels_level)level) ? 1u << level : 0;

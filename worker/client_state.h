@@ -29,6 +29,7 @@ struct client_slot {
 struct client {
     struct client_config cfg;
     char id[WIRE_NAME_BYTES], host[WIRE_HOST_BYTES], shape[WIRE_DIGEST_HEX];
+    uint64_t process; /* random; a part of the default id, since containers share hosts and pids */
     uv_loop_t loop;
     uv_timer_t timer;
     uv_signal_t terminate, interrupt;

@@ -40,7 +40,7 @@ static const char USAGE[] =
     "  --threads T               threads of each slot (default 1); no bit depends on them\n"
     "  --gradient-checkpointing  keep a fraction of the activations and compute the rest twice:\n"
     "                            less memory, a third slower, the same bits\n"
-    "  --id NAME                 name of this worker, unique in a run (default host.pid)\n"
+    "  --id NAME                 name of this worker, unique in a run (default host.pid.random)\n"
     "  --give-up-after SECONDS   leave when no coordinator was heard for so long (default: never)\n"
     "  --key FILE                a worker's key, as pft keys add made it, for tcp addresses\n"
     "  --kernels LEVEL           start with this level: portable, x86-64-v3, x86-64-v4 (default:\n"

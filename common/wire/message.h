@@ -107,6 +107,7 @@ struct wire_hello {
     char model_hash[WIRE_HASH_HEX];
     char shape_digest[WIRE_DIGEST_HEX];
     char build[WIRE_NAME_BYTES];
+    uint64_t process; /* random per start of the program; 0: not told */
 };
 
 struct wire_welcome {

@@ -26,6 +26,7 @@ static void pack_hello(const struct wire_hello *m, Pft__Hello *p)
     p->model_hash = text(m->model_hash);
     p->shape_digest = text(m->shape_digest);
     p->build = text(m->build);
+    p->process = m->process;
 }
 
 static void pack_welcome(const struct wire_welcome *m, Pft__Welcome *p)

@@ -49,6 +49,7 @@ static enum err unpack_hello(const Pft__Hello *p, struct wire_hello *m, struct e
     m->epoch = p->epoch;
     m->slots = p->slots;
     m->kernel_levels = p->kernel_levels;
+    m->process = p->process;
     TEXT(m->worker, p->worker, "hello.worker");
     TEXT(m->host, p->host, "hello.host");
     TEXT(m->core_type, p->core_type, "hello.core_type");

@@ -573,6 +573,47 @@ static void test_a_name_belongs_to_the_key_that_holds_it(void **state)
     assert_int_equal(server_workers(w.server), 1);
 }
 
+/* Over connection r, all with one key. */
+static void say_hello_as(uint32_t r, const char *name, uint64_t epoch, uint64_t process)
+{
+    struct wire_message m = hello(name, epoch);
+    m.hello.process = process;
+    say_as(0, false, r, &m, NULL);
+}
+
+/* Two containers of one host name, say: neither must end the other's work. */
+static void test_a_second_holder_of_a_living_name_waits(void **state)
+{
+    (void)state;
+    say_hello_as(0, "box", 1, 11);
+    uint64_t session = last(0)->welcome.session;
+    for (uint64_t epoch = 2; epoch < 6; epoch++) {
+        say_hello_as(1, "box", epoch, 22);
+        assert_int_equal(last(1)->kind, WIRE_REFUSED);
+        assert_int_equal(last(1)->note.code, WIRE_REFUSED_STALE);
+        assert_true(last(1)->note.retry_ms > 0);
+        assert_non_null(strstr(last(1)->note.text, "another --id"));
+        assert_non_null(server_peer_by_session(w.server, session));
+    }
+    say_hello_as(2, "box", 7, 11); /* the same process over another connection */
+    assert_int_equal(last(2)->kind, WIRE_WELCOME);
+    assert_null(server_peer_by_session(w.server, session));
+    assert_int_equal(server_workers(w.server), 1);
+}
+
+/* Its clock may be behind: it may run on another machine now. */
+static void test_a_worker_started_again_has_its_name_once_the_old_connection_is_closed(void **state)
+{
+    (void)state;
+    say_hello_as(0, "box", 9, 11);
+    uint64_t session = last(0)->welcome.session;
+    w.gone[0] = true;
+    say_hello_as(1, "box", 2, 22);
+    assert_int_equal(last(1)->kind, WIRE_WELCOME);
+    assert_null(server_peer_by_session(w.server, session));
+    assert_int_equal(server_workers(w.server), 1);
+}
+
 static void test_the_key_of_an_observer_is_no_workers(void **state)
 {
     (void)state;
@@ -847,6 +888,8 @@ int main(void)
         TEST(test_a_session_is_the_connections_that_began_it),
         TEST(test_a_session_that_was_made_up_is_nobodys),
         TEST(test_a_name_belongs_to_the_key_that_holds_it),
+        TEST(test_a_second_holder_of_a_living_name_waits),
+        TEST(test_a_worker_started_again_has_its_name_once_the_old_connection_is_closed),
         TEST(test_the_key_of_an_observer_is_no_workers),
         TEST(test_a_revoked_key_is_not_heard_on_a_living_connection),
         TEST(test_the_sessions_of_a_revoked_key_end_before_its_next_word),
