@@ -56,6 +56,10 @@ struct local_run {
     char bin[FILE_PATH_BYTES];
     char jobs[ADDRESS_BYTES], status[ADDRESS_BYTES]; /* from address.json */
     struct progress progress;
+    uv_work_t look; /* asks for the status in libuv's pool: the loop waits for nobody */
+    bool looking;
+    enum err looked;
+    struct status seen;
     struct errbuf error;
 };
 
@@ -285,6 +289,36 @@ static bool read_addresses(struct local_run *r)
     return ready;
 }
 
+static void fetch(uv_work_t *work)
+{
+    struct local_run *r = work->data;
+    const struct status_request ask = {.command = STATUS_ASK};
+    r->looked = status_fetch(r->status, NULL, &ask, &r->seen, ASK_TIMEOUT_MS, NULL);
+}
+
+static void on_fetched(uv_work_t *work, int status)
+{
+    struct local_run *r = work->data;
+    r->looking = false;
+    if (status == 0 && r->looked == OK) {
+        if (!r->coordinator.ended) {
+            progress_show(&r->progress, &r->seen, clock_now_ms());
+        }
+        status_free(&r->seen);
+    }
+}
+
+/* Shows how far the run is, when the answer comes. */
+static void look(struct local_run *r)
+{
+    if (r->options->quiet || r->looking) {
+        return;
+    }
+    r->seen = (struct status){0};
+    r->look.data = r;
+    r->looking = uv_queue_work(&r->loop, &r->look, fetch, on_fetched) == 0;
+}
+
 static void on_tick(uv_timer_t *timer)
 {
     struct local_run *r = timer->data;
@@ -310,12 +344,7 @@ static void on_tick(uv_timer_t *timer)
     if (r->alone_ms > 0 && now - r->alone_ms > ALONE_MS) {
         give_up_without_workers(r);
     }
-    struct status s = {0};
-    const struct status_request ask = {.command = STATUS_ASK};
-    if (!r->options->quiet && status_fetch(r->status, NULL, &ask, &s, ASK_TIMEOUT_MS, NULL) == OK) {
-        progress_show(&r->progress, &s, now);
-        status_free(&s);
-    }
+    look(r);
 }
 
 static void on_signal(uv_signal_t *handle, int signum)

@@ -9,18 +9,25 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "common/base/check.h"
 #include "common/base/mem.h"
 
 enum {
     CHUNK_BYTES = 1 << 16,
     WAITING_MAX = 4,
+    WRITE_BYTES = 4096, /* what a pipe that polls as writable takes without a wait */
     KEPT_BYTES = ASK_LINE_BYTES + CHUNK_BYTES + 1, /* a line, and what came with its end */
+};
+
+struct answer {
+    struct letter letter; /* first */
+    struct str text;
+    struct ask_line *next; /* room for the line after it: the thread allocates nothing by itself */
 };
 
 struct ask_lines {
     struct mailbox *to;
-    struct mailbox *answered; /* a letter for each line that may be read */
+    struct mailbox *answered; /* struct answer, one for each line that was read */
+    struct ask_line *first;
     pthread_t thread;
     bool started;
     int stop[2];     /* a pipe whose closed end wakes the thread */
@@ -36,13 +43,27 @@ static void drop_line(struct letter *letter)
 
 void ask_line_free(struct ask_line *line)
 {
-    str_free(&line->text);
-    mem_free(line);
+    if (line) {
+        str_free(&line->text);
+        mem_free(line);
+    }
 }
 
-static void drop_token(struct letter *letter)
+static struct ask_line *new_line(void)
 {
-    mem_free(letter);
+    struct ask_line *line = mem_calloc(1, sizeof *line);
+    if (line) {
+        line->letter.drop = drop_line;
+    }
+    return line;
+}
+
+static void drop_answer(struct letter *letter)
+{
+    struct answer *a = (struct answer *)letter;
+    ask_line_free(a->next);
+    str_free(&a->text);
+    mem_free(a);
 }
 
 /* Keeps what was read; of a line that is too long nothing. */
@@ -111,26 +132,67 @@ static bool take_line(struct ask_lines *l, bool over, struct ask_line *out)
     return true;
 }
 
+/* False, with errno: stdout does not take it, or (ECANCELED) the thread is to stop meanwhile. */
+static bool write_whole(const struct ask_lines *l, const char *data, size_t n)
+{
+    struct pollfd fds[] = {{.fd = STDOUT_FILENO, .events = POLLOUT},
+                           {.fd = l->stop[0], .events = POLLIN}};
+    while (n > 0) {
+        if (poll(fds, 2, -1) < 0) {
+            if (errno != EINTR) {
+                return false;
+            }
+            continue;
+        }
+        ssize_t written = 0;
+        if (fds[0].revents != 0) {
+            written = write(STDOUT_FILENO, data, n < WRITE_BYTES ? n : WRITE_BYTES);
+        } else if (fds[1].revents != 0) {
+            errno = ECANCELED;
+            return false;
+        }
+        if (written < 0 && errno != EINTR && errno != EAGAIN) {
+            return false;
+        }
+        data += written > 0 ? written : 0;
+        n -= written > 0 ? (size_t)written : 0;
+    }
+    return true;
+}
+
+/* Reads the next line into the room that is given, with what became of the answer before it. */
+static void read_line(struct ask_lines *l, bool *over, struct ask_line *line)
+{
+    line->end = line->trouble[0] != '\0';
+    while (!line->end && !take_line(l, *over, line)) {
+        line->end = *over;
+        *over = *over || !read_more(l);
+    }
+}
+
 static void *read_lines(void *argument)
 {
     struct ask_lines *l = argument;
+    struct ask_line *line = l->first;
     bool over = false;
-    for (bool more = true; more;) {
-        struct ask_line *line = mem_calloc(1, sizeof *line);
-        CHECK(line != NULL);
-        line->letter.drop = drop_line;
-        while (!take_line(l, over, line) && !line->end) {
-            line->end = over;
-            over = over || !read_more(l);
-        }
-        more = !line->end;
+    l->first = NULL;
+    while (line) {
+        read_line(l, &over, line);
+        const bool last = line->end;
         if (mailbox_post(l->to, &line->letter) != OK) {
             ask_line_free(line);
             break;
         }
-        struct letter *token = mailbox_wait(l->answered);
-        more = more && token != NULL;
-        mem_free(token);
+        struct answer *a = last ? NULL : (struct answer *)mailbox_wait(l->answered);
+        line = a ? a->next : NULL;
+        if (a && !write_whole(l, a->text.data, a->text.len)) {
+            (void)snprintf(line->trouble, sizeof line->trouble,
+                           "the answer cannot be written to stdout: %s", strerror(errno));
+        }
+        if (a) {
+            a->next = NULL;
+            drop_answer(&a->letter);
+        }
     }
     return NULL;
 }
@@ -145,7 +207,8 @@ enum err ask_lines_open(struct mailbox *to, struct ask_lines **out, struct errbu
     l->to = to;
     l->stop[0] = l->stop[1] = -1;
     l->kept.limit = KEPT_BYTES;
-    enum err error = mailbox_open(WAITING_MAX, &l->answered);
+    l->first = new_line();
+    enum err error = l->first ? mailbox_open(WAITING_MAX, &l->answered) : ERR_NOMEM;
     if (error == OK && pipe2(l->stop, O_CLOEXEC) != 0) {
         error = ERR_IO;
     }
@@ -159,17 +222,20 @@ enum err ask_lines_open(struct mailbox *to, struct ask_lines **out, struct errbu
 
 enum err ask_lines_answer(struct ask_lines *l, const struct str *answer, struct errbuf *e)
 {
-    bool written = fwrite(answer->data, 1, answer->len, stdout) == answer->len &&
-                   fputc('\n', stdout) != EOF && fflush(stdout) == 0;
-    struct letter *token = mem_calloc(1, sizeof *token);
-    if (!token) {
-        return err_set(e, ERR_NOMEM, "no memory to go on");
+    struct answer *a = mem_calloc(1, sizeof *a);
+    if (a) {
+        a->letter.drop = drop_answer;
+        a->next = new_line();
+        str_append(&a->text, answer->data, answer->len);
+        str_add(&a->text, "\n");
     }
-    token->drop = drop_token;
-    if (mailbox_post(l->answered, token) != OK) {
-        mem_free(token);
+    if (!a || !a->next || str_ok(&a->text) != OK || mailbox_post(l->answered, &a->letter) != OK) {
+        if (a) {
+            drop_answer(&a->letter);
+        }
+        return err_set(e, ERR_NOMEM, "no memory for an answer of %zu bytes", answer->len);
     }
-    return written ? OK : err_set(e, ERR_IO, "the answer cannot be written to stdout");
+    return OK;
 }
 
 void ask_lines_close(struct ask_lines **lines)
@@ -193,5 +259,6 @@ void ask_lines_close(struct ask_lines **lines)
     }
     mailbox_close(&l->answered);
     str_free(&l->kept);
+    ask_line_free(l->first);
     mem_free(l);
 }

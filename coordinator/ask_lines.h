@@ -1,6 +1,7 @@
 /* ask_lines.h - the way of questions in and answers out: lines on stdin and stdout.
- * Owns: a thread that reads stdin. Never: what a line means. Lines come as letters in one mailbox,
- * one at a time: the next is read once the one before is answered. */
+ * Owns: a thread that reads stdin and writes stdout, so that a slow reader holds up no loop. Never:
+ * what a line means. Lines come as letters in one mailbox, one at a time: the next is read once the
+ * one before is answered. */
 #ifndef PFT_ASK_LINES_H
 #define PFT_ASK_LINES_H
 
@@ -16,6 +17,7 @@ struct ask_line {
     struct letter letter; /* first */
     bool end;             /* no more will come, and this is no line */
     bool too_long;        /* above ASK_LINE_BYTES; text is empty */
+    char trouble[128];    /* not "": the answer before it could not be written; the last word */
     struct str text;      /* without its line end */
 };
 void ask_line_free(struct ask_line *line);
@@ -25,7 +27,7 @@ struct ask_lines;
 /* Letters go to `to`, which is borrowed and outlives it. */
 MUST_USE enum err ask_lines_open(struct mailbox *to, struct ask_lines **out, struct errbuf *e);
 
-/* Writes the answer and a line end to stdout, then lets the next line in. ERR_IO: nobody reads it.
+/* The answer and a line end go to stdout, from the thread; then the next line comes in. ERR_NOMEM.
  */
 MUST_USE enum err ask_lines_answer(struct ask_lines *lines, const struct str *answer,
                                    struct errbuf *e);

@@ -10,7 +10,6 @@
 #include <sys/file.h>
 #include <unistd.h>
 
-#include "common/base/check.h"
 #include "common/base/failpoint.h"
 #include "common/base/log.h"
 #include "common/base/mem.h"
@@ -29,6 +28,7 @@ struct work {
     enum task_part part;
     enum task_sort sort;
     uint64_t offset;
+    struct clerk_report *report; /* what will be said of it; made beforehand */
 };
 
 struct clerk {
@@ -44,13 +44,16 @@ static void drop_work(struct letter *letter)
     struct work *w = (struct work *)letter;
     str_free(&w->list);
     task_order_free(&w->order);
+    clerk_report_free(w->report);
     mem_free(w);
 }
 
 void clerk_report_free(struct clerk_report *report)
 {
-    mem_free(report->content);
-    mem_free(report);
+    if (report) {
+        mem_free(report->content);
+        mem_free(report);
+    }
 }
 
 static void drop_report(struct letter *letter)
@@ -113,9 +116,9 @@ static void *clerk_main(void *argument)
 {
     struct clerk *c = argument;
     for (struct letter *l = mailbox_wait(c->work); l; l = mailbox_wait(c->work)) {
-        const struct work *w = (const struct work *)l;
-        struct clerk_report *r = mem_calloc(1, sizeof *r);
-        CHECK(r != NULL); /* a list that nobody knows to be saved is as good as lost */
+        struct work *w = (struct work *)l;
+        struct clerk_report *r = w->report;
+        w->report = NULL;
         r->letter.drop = drop_report;
         r->verb = w->verb;
         r->tag = w->tag;
@@ -234,11 +237,16 @@ enum err clerk_open(const char *dir, struct mailbox *reports, struct task_list *
 static struct work *new_work(enum clerk_verb verb, const struct clerk_tag *tag)
 {
     struct work *w = mem_calloc(1, sizeof *w);
-    if (w) {
-        w->letter.drop = drop_work;
-        w->verb = verb;
-        w->tag = *tag;
+    struct clerk_report *report = mem_calloc(1, sizeof *report);
+    if (!w || !report) {
+        mem_free(w);
+        mem_free(report);
+        return NULL;
     }
+    w->letter.drop = drop_work;
+    w->verb = verb;
+    w->tag = *tag;
+    w->report = report;
     return w;
 }
 

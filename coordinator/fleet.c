@@ -257,7 +257,7 @@ static void open_task(struct fleet *f)
     if (opener_begin(&f->opener, f->dir, f->task, info->sort, f->opened) == OK) {
         f->state = FLEET_OPENING;
     } else {
-        end_task(f, TASK_FAILED, "no thread could be started to open it");
+        end_task(f, TASK_FAILED, "no memory, or no thread, to open it");
     }
 }
 

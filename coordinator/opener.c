@@ -8,7 +8,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "common/base/check.h"
 #include "common/base/failpoint.h"
 #include "common/base/log.h"
 #include "common/base/mem.h"
@@ -162,8 +161,7 @@ static enum err open_task(const char *dir, struct opened *o, struct errbuf *e)
 static void *opener_main(void *argument)
 {
     struct opener *o = argument;
-    struct opened *opened = mem_calloc(1, sizeof *opened);
-    CHECK(opened != NULL); /* nothing would ever happen again */
+    struct opened *opened = o->opened;
     opened->letter.drop = drop_opened;
     opened->id = o->id;
     opened->sort = o->sort;
@@ -180,8 +178,12 @@ static void *opener_main(void *argument)
 enum err opener_begin(struct opener *o, const char *dir, uint64_t id, enum task_sort sort,
                       struct mailbox *reports)
 {
-    *o = (struct opener){.dir = dir, .id = id, .sort = sort, .reports = reports};
-    o->running = pthread_create(&o->thread, NULL, opener_main, o) == 0;
+    struct opened *opened = mem_calloc(1, sizeof *opened);
+    *o = (struct opener){.dir = dir, .id = id, .sort = sort, .reports = reports, .opened = opened};
+    o->running = opened && pthread_create(&o->thread, NULL, opener_main, o) == 0;
+    if (!o->running) {
+        mem_free(opened);
+    }
     return o->running ? OK : ERR_NOMEM;
 }
 

@@ -35,6 +35,7 @@ struct opener {
     uint64_t id;
     enum task_sort sort;
     struct mailbox *reports;
+    struct opened *opened; /* the thread's, which posts it */
 };
 
 /* reports (borrowed) gets one struct opened. */

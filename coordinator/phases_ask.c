@@ -103,7 +103,9 @@ static void on_lines(void *ctx)
     struct phases *p = ctx;
     for (struct letter *l = mailbox_take(p->questions); l; l = mailbox_take(p->questions)) {
         struct ask_line *line = (struct ask_line *)l;
-        if (p->phase == PHASE_ASK && line->end) {
+        if (p->phase == PHASE_ASK && line->trouble[0] != '\0') {
+            phases_fail(p, line->trouble);
+        } else if (p->phase == PHASE_ASK && line->end) {
             phases_finish(p);
         } else if (p->phase == PHASE_ASK && line->too_long) {
             char text[96];
