@@ -145,12 +145,14 @@ void child_describe(const struct child *child, char out[CHILD_TEXT_BYTES])
         (void)snprintf(out, CHILD_TEXT_BYTES, "ended with exit code %d", code);
         return;
     }
+    char limit[MEM_HINT_BYTES];
+    mem_limit_hint(limit);
     (void)snprintf(out, CHILD_TEXT_BYTES, "was killed by signal %d (%s)%s", code - SIGNAL_CODE,
                    strsignal(code - SIGNAL_CODE),
                    code - SIGNAL_CODE == SIGKILL && oom_kills() > child->oom_kills
                        ? ": the system ran out of memory; fewer --workers or --slots, or "
                          "--gradient-checkpointing, need less"
-                       : "");
+                       : limit);
 }
 
 /* What the child wrote to its log since its start, *begin into the text; NULL: nothing. */

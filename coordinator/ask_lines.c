@@ -215,7 +215,9 @@ enum err ask_lines_open(struct mailbox *to, struct ask_lines **out, struct errbu
     l->started = error == OK && pthread_create(&l->thread, NULL, read_lines, l) == 0;
     if (!l->started) {
         ask_lines_close(out);
-        return err_set(e, error == OK ? ERR_NOMEM : error, "cannot start to read questions");
+        return err_set(
+            e, error == OK ? ERR_NOMEM : error,
+            "cannot start the thread that reads questions; do ulimit -u and ulimit -v allow it?");
     }
     return OK;
 }

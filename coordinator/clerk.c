@@ -223,7 +223,10 @@ enum err clerk_open(const char *dir, struct mailbox *reports, struct task_list *
     }
     if (error == OK) {
         c->started = pthread_create(&c->thread, NULL, clerk_main, c) == 0;
-        error = c->started ? OK : err_set(e, ERR_NOMEM, "cannot start the clerk's thread");
+        error = c->started ? OK
+                           : err_set(e, ERR_NOMEM,
+                                     "cannot start the thread that saves tasks; do ulimit -u and "
+                                     "ulimit -v allow it?");
     }
     if (error != OK) {
         task_list_free(list);

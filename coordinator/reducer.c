@@ -178,7 +178,9 @@ enum err reducer_open(struct params **params, struct mailbox *reports, struct re
     }
     if (error != OK) {
         reducer_close(&r);
-        return err_set(e, error, "cannot start the reducer");
+        return err_set(
+            e, error,
+            "cannot start the thread that sums gradients; do ulimit -u and ulimit -v allow it?");
     }
     *out = r;
     return OK;

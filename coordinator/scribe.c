@@ -154,7 +154,9 @@ enum err scribe_open(struct journal *journal, const char *run, const uint8_t fix
     enum err error = desk_open(LETTERS_MAX, carry_out, s, &s->desk);
     if (error != OK) {
         scribe_close(&s);
-        return err_set(e, error, "cannot start the scribe");
+        return err_set(e, error,
+                       "cannot start the thread that writes the journal; do ulimit -u and ulimit "
+                       "-v allow it?");
     }
     *out = s;
     return OK;

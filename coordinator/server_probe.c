@@ -43,7 +43,7 @@ static void without_own(struct server *s, const char *why)
     s->own_probe_pending = false;
     if (s->cfg.welcome.strict) {
         dispatch_stop(s->dispatch,
-                      "%.250s (as this machine took its own probe, without which no strict run "
+                      "%.300s (as this machine took its own probe, without which no strict run "
                       "begins; strict: false goes on without)",
                       why);
         server_wake(s);
@@ -61,7 +61,7 @@ static void digest_known(struct server *s, struct server_probe *p)
         dispatch_expect_probe(s->dispatch, s->own_probe);
         s->events.probe(s->events.ctx, s->own_probe);
     } else {
-        char why[SERVER_PROBE_LINE + 96];
+        char why[SERVER_PROBE_LINE + 192];
         const char *last = last_line(p);
         (void)snprintf(why, sizeof why, "%s%spft-worker --probe: %s", last, last[0] ? "; " : "",
                        p->good ? "that is no digest" : p->how);
@@ -99,8 +99,10 @@ static void on_probe_exit(uv_process_t *process, int64_t status, int signum)
     struct server_probe *p = process->data;
     p->exited = true;
     p->good = status == 0 && signum == 0;
-    (void)snprintf(p->how, sizeof p->how, signum ? "signal %lld" : "exit %lld",
-                   signum ? (long long)signum : (long long)status);
+    char limit[MEM_HINT_BYTES];
+    mem_limit_hint(limit);
+    (void)snprintf(p->how, sizeof p->how, "%s %lld%s", signum ? "signal" : "exit",
+                   signum ? (long long)signum : (long long)status, p->good ? "" : limit);
     end_probe(p);
 }
 

@@ -67,7 +67,7 @@ struct server_probe {
     int open;                /* handles */
     bool exited, read_whole; /* judged when both are: a pipe may hold what came before the exit */
     bool good;               /* exit code 0 */
-    char how[48];            /* "exit 1", "signal 9" */
+    char how[128];           /* "exit 1", "signal 9" */
     char line[SERVER_PROBE_LINE]; /* of its stdout and stderr, in the order written */
     size_t length;
 };

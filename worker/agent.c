@@ -262,6 +262,7 @@ bool agent_message(struct agent *a, const struct wire_message *m, uint64_t now)
         return false;
     }
     a->heard_ms = a->alone_ms = now;
+    a->alone_said_ms = 0;
     return dispatch(a, m, now);
 }
 
@@ -307,11 +308,24 @@ void agent_key_denied(struct agent *a)
           "worker's (pft keys list DIR there)");
 }
 
+/* Said after 5 seconds, then ever later, at least once a minute. */
+static void tick_alone(struct agent *a, uint64_t now)
+{
+    const uint64_t alone = now - a->alone_ms;
+    const uint64_t said = a->alone_said_ms;
+    const uint64_t pause = said < AGENT_UNHEARD_MS ? AGENT_UNHEARD_MS : said;
+    if (alone - said >= (pause < AGENT_UNHEARD_MAX_MS ? pause : AGENT_UNHEARD_MAX_MS)) {
+        a->alone_said_ms = alone;
+        agent_act(a, AGENT_UNHEARD)->number = alone / 1000;
+    }
+}
+
 static void tick_connecting(struct agent *a, uint64_t now)
 {
     if (now < a->retry_ms) {
         return;
     }
+    tick_alone(a, now);
     uint64_t since = a->opened_ms > a->retry_ms ? a->opened_ms : a->retry_ms;
     if (now - since >= a->reopen_ms) {
         a->reopen_ms =

@@ -47,7 +47,9 @@ enum {
     AGENT_TRANSFER_MS = 30000, /* between repeats of a fetch, and of a payload */
     AGENT_REOPEN_MS = 3000,    /* connecting in vain: new sockets; doubles up to the next line */
     AGENT_REOPEN_MAX_MS = 15000,
-    AGENT_DRAIN_MS = 20000, /* a drain gives running jobs this long */
+    AGENT_UNHEARD_MS = 5000,      /* hearing nobody is said after so long, then as long again */
+    AGENT_UNHEARD_MAX_MS = 60000, /* at least so often */
+    AGENT_DRAIN_MS = 20000,       /* a drain gives running jobs this long */
     AGENT_RESULTS_EXTRA = 2,
     AGENT_RESULTS = LIMIT_SLOTS + AGENT_RESULTS_EXTRA,
 };
@@ -94,6 +96,7 @@ enum agent_act {
     AGENT_SEND_DRAIN,
     AGENT_SEND_GOODBYE, /* number: session */
     AGENT_EXIT,         /* number: enum agent_exit; text says why */
+    AGENT_UNHEARD,      /* number: seconds without a coordinator; worth a log line */
     AGENT_NOTE,         /* text is worth a log line */
 };
 

@@ -29,7 +29,8 @@ struct agent {
     struct wire_welcome settings;
     uint64_t session, epoch;
     uint64_t opened_ms, hello_ms, heard_ms, beat_ms, probe_ms, fetch_ms, drain_ms, retry_ms;
-    uint64_t alone_ms; /* since when nobody is heard */
+    uint64_t alone_ms;      /* since when nobody is heard */
+    uint64_t alone_said_ms; /* how long that was when it was said */
     uint64_t reopen_ms;
     char waits_for[WIRE_TEXT_BYTES]; /* why it was refused for now, said once; "" otherwise */
     bool probe_sent, signalled, has_params;

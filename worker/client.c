@@ -211,6 +211,9 @@ static void carry_out(struct client *c, const struct agent_action *action, uint6
                   action->text);
         client_end(c, (enum agent_exit)action->number);
         return;
+    case AGENT_UNHEARD:
+        client_say_unheard(c, action->number);
+        return;
     case AGENT_NOTE:
         log_event(LOG_WARN, "note", "%s", action->text);
         return;

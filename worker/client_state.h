@@ -57,6 +57,8 @@ struct client {
 
 /* The loop ends with this exit code. */
 void client_end(struct client *c, enum agent_exit code);
+/* Logs that nobody was heard for so long, and what speaks against the address. */
+void client_say_unheard(const struct client *c, uint64_t seconds);
 void client_open_tensor(struct client *c);
 /* Makes the engine that the welcome asks for, or tells the agent why not; another kernel level
  * starts the program again. */

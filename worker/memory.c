@@ -93,12 +93,29 @@ static size_t groups_leave(const char *root)
     return least;
 }
 
+/* What a limit on the address space (ulimit -v) leaves. */
+static size_t limit_leaves(const char *root)
+{
+    size_t used = read_number(root, "/proc/self", "status", "VmSize:");
+    char *text = read_text(root, "/proc/self", "limits");
+    const char *line = text ? strstr(text, "Max address space") : NULL;
+    const char *number = line ? line + strcspn(line, "0123456789u\n") : "u";
+    size_t most = *number >= '0' && *number <= '9' ? (size_t)strtoull(number, NULL, 10) : SIZE_MAX;
+    mem_free(text);
+    if (most == SIZE_MAX || used == SIZE_MAX) {
+        return SIZE_MAX;
+    }
+    return most > used << 10 ? most - (used << 10) : 0;
+}
+
 size_t memory_available(const char *root)
 {
     size_t kib = read_number(root, "/proc", "meminfo", "MemAvailable:");
     size_t machine = kib == SIZE_MAX ? SIZE_MAX : kib << 10;
     size_t groups = groups_leave(root);
-    return machine < groups ? machine : groups;
+    size_t limit = limit_leaves(root);
+    size_t least = machine < groups ? machine : groups;
+    return least < limit ? least : limit;
 }
 
 enum err memory_fits(const struct engine_config *config, uint32_t slots,

@@ -9,8 +9,8 @@
 #include "worker/engine.h"
 
 /* Bytes that can be taken without pushing others out: MemAvailable of /proc/meminfo, or less where
- * a cgroup (version 2) of this process allows less. root stands before /proc and /sys ("" = the
- * machine's). SIZE_MAX when nothing can be read. */
+ * a cgroup (version 2) or a limit on the address space (ulimit -v) of this process allows less.
+ * root stands before /proc and /sys ("" = the machine's). SIZE_MAX when nothing can be read. */
 size_t memory_available(const char *root);
 
 /* ERR_NOMEM, with what is needed, what there is and what to change, when slots for units of

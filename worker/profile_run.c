@@ -202,7 +202,10 @@ static enum err run_slots(struct bench *b, struct runner *runners, struct errbuf
     }
     for (; started < n && error == OK; started++) {
         if (pthread_create(&runners[started].thread, NULL, run, &runners[started]) != 0) {
-            return err_set(e, ERR_NOMEM, "cannot start the thread of slot %u", started);
+            return err_set(
+                e, ERR_NOMEM,
+                "cannot start the thread of slot %u; do ulimit -u and ulimit -v allow it?",
+                started);
         }
     }
     for (uint32_t i = 0; i < started; i++) {

@@ -302,11 +302,16 @@ static enum err start_threads(struct slots *s, struct errbuf *e)
         enum err error = mailbox_open(TASKS_MAX, &t->tasks);
         t->started = error == OK && pthread_create(&t->thread, NULL, slot_main, t) == 0;
         if (!t->started) {
-            return err_set(e, ERR_NOMEM, "cannot start the thread of slot %u", i);
+            return err_set(
+                e, ERR_NOMEM,
+                "cannot start the thread of slot %u; do ulimit -u and ulimit -v allow it?", i);
         }
     }
     s->maker_started = pthread_create(&s->maker, NULL, maker_main, s) == 0;
-    return s->maker_started ? OK : err_set(e, ERR_NOMEM, "cannot start the loading thread");
+    return s->maker_started ? OK
+                            : err_set(e, ERR_NOMEM,
+                                      "cannot start the thread that loads the model; do ulimit -u "
+                                      "and ulimit -v allow it?");
 }
 
 enum err slots_open(const struct model_file *mf, const char *model_hash, uint32_t count,

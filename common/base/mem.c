@@ -3,8 +3,10 @@
 
 #include <stdatomic.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 static atomic_ulong fail_countdown;
 
@@ -96,4 +98,15 @@ enum err mem_grow(void **items, size_t *capacity, size_t need, size_t size, size
 void mem_fail_after(unsigned long n)
 {
     atomic_store(&fail_countdown, n);
+}
+
+void mem_limit_hint(char out[MEM_HINT_BYTES])
+{
+    struct rlimit limit;
+    out[0] = '\0';
+    if (getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY) {
+        (void)snprintf(out, MEM_HINT_BYTES,
+                       "; its address space is limited to %llu MiB (ulimit -v)",
+                       (unsigned long long)limit.rlim_cur >> 20);
+    }
 }

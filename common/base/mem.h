@@ -34,4 +34,9 @@ MUST_USE enum err mem_grow(void **items, size_t *capacity, size_t need, size_t s
 /* Test hook: the n-th allocation from now on (1 = the next) fails once; 0 switches it off. */
 void mem_fail_after(unsigned long n);
 
+/* What may lie behind the death of a program that this one started: "" or "; its address space is
+ * limited to N MiB (ulimit -v)". */
+enum { MEM_HINT_BYTES = 80 };
+void mem_limit_hint(char out[MEM_HINT_BYTES]);
+
 #endif

@@ -102,6 +102,7 @@ static void carry_out(const struct agent_action *a)
     case AGENT_SEND_HEARTBEAT:
     case AGENT_SEND_DRAIN:
     case AGENT_SEND_GOODBYE:
+    case AGENT_UNHEARD:
     case AGENT_NOTE:
     default:
         return;

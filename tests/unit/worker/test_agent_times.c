@@ -178,6 +178,31 @@ static void test_a_refusal_for_now_waits_as_long_as_it_says(void **state)
     assert_null(said(w, AGENT_NOTE)); /* said before */
 }
 
+static void test_a_worker_that_hears_nobody_says_so_ever_later(void **state)
+{
+    struct world *w = *state;
+    uint64_t alone = 0;
+    uint64_t said_at[8];
+    size_t n = 0;
+    for (; alone < GIVE_UP_MS; alone += 500) {
+        tick(w, alone > 0 ? 500 : 0);
+        const struct agent_action *action = said(w, AGENT_UNHEARD);
+        if (action) {
+            assert_int_equal(action->number, alone / 1000);
+            assert_true(n < 8);
+            said_at[n++] = action->number;
+        }
+    }
+    const uint64_t expected[] = {5, 10, 20, 40};
+    assert_int_equal(n, 4);
+    assert_memory_equal(said_at, expected, sizeof expected);
+    refuse(w, WIRE_REFUSED_FULL, 0, 1000); /* somebody is heard: it counts anew */
+    tick(w, 4999);
+    assert_null(said(w, AGENT_UNHEARD));
+    tick(w, 1);
+    assert_non_null(said(w, AGENT_UNHEARD));
+}
+
 static void test_new_sockets_come_later_and_later_and_soon_again_after_a_word(void **state)
 {
     struct world *w = *state;
@@ -453,6 +478,7 @@ int main(void)
         TEST(test_a_forgotten_session_says_hello_again_at_once),
         TEST(test_epochs_only_grow),
         TEST(test_a_refusal_for_now_waits_as_long_as_it_says),
+        TEST(test_a_worker_that_hears_nobody_says_so_ever_later),
         TEST(test_new_sockets_come_later_and_later_and_soon_again_after_a_word),
         TEST(test_hello_is_repeated_in_time_and_at_once_when_it_was_not_sent),
         TEST(test_a_probe_that_cannot_be_computed_ends_the_worker_with_an_error),

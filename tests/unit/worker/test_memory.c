@@ -206,6 +206,17 @@ static void test_what_is_free_is_the_least_of_machine_and_cgroups(void **state)
     assert_int_equal(memory_available(t.path), 250000000);
     write_file(&t, "/sys/fs/cgroup/outer", "memory.current", "700000000\n");
     assert_int_equal(memory_available(t.path), 0);
+    write_file(&t, "/sys/fs/cgroup/outer", "memory.max", "max\n");
+    write_file(&t, "/proc/self", "status", "VmPeak: 9 kB\nVmSize:   300000 kB\n");
+    write_file(&t, "/proc/self", "limits",
+               "Limit             Soft Limit  Hard Limit  Units\n"
+               "Max file locks    unlimited   unlimited   locks\n"
+               "Max address space unlimited   unlimited   bytes\n");
+    assert_int_equal(memory_available(t.path), 1000000ull << 10);
+    write_file(&t, "/proc/self", "limits", "Max address space 409600000   unlimited   bytes\n");
+    assert_int_equal(memory_available(t.path), 409600000 - 307200000);
+    write_file(&t, "/proc/self", "limits", "Max address space 300000000   unlimited   bytes\n");
+    assert_int_equal(memory_available(t.path), 0);
     temp_folder_clear(t.path);
 }
 
