@@ -46,11 +46,17 @@ asan: ## unit and end-to-end tests under ASan and UBSan (make fuzz is so too)
 	@$(MAKE) --no-print-directory build PRESET=asan-ubsan
 	@PFT_SLOW=1 ctest --test-dir build/asan-ubsan --output-on-failure -j $(JOBS) -E '^(interop|fuzz|tidy|data|bench)\.|test_(generate|team)\.(portable|x86-64-v3)$$'
 
-# What has no thread of its own to race, restarts of the same threads, and other kernels than the best, are left to asan.
-tsan: ## unit tests, and end-to-end tests of threads, under TSan
-	@$(MAKE) --no-print-directory build PRESET=tsan
-	@PFT_SLOW=1 TSAN_OPTIONS=ignore_noninstrumented_modules=1 ctest --test-dir build/tsan --output-on-failure -j $(JOBS) -R '^(unit|e2e)\.' \
-		-E 'test_(adamw_bits|broken_inputs|compose|evals|failpoints|infer|judge|objectives|plan_check|reproduce|standing)|\.(portable|x86-64-v3)$$'
+# What starts no thread has nothing to race: unit tests are chosen by the calls their programs hold. Restarts of the same
+# threads, dead links, and other kernels than the best, are left to asan.
+THREADED = cd $(BUILD)/tests && for t in test_*; do nm -D --undefined-only $$t | \
+	grep -qE ' (pthread_create|uv_queue_work|zmq_ctx_new)' && echo $$t || :; done
+
+tsan: build ## unit tests that start threads, and end-to-end tests of threads, under TSan
+	@cmake --preset tsan >/dev/null
+	@chosen=$$($(THREADED)) && [ -n "$$chosen" ] && cmake --build --preset tsan -j $(JOBS) --target pft pft-coordinator pft-worker $$chosen && \
+	  PFT_SLOW=1 TSAN_OPTIONS=ignore_noninstrumented_modules=1 ctest --test-dir build/tsan --output-on-failure -j $(JOBS) \
+		-R "^(unit\.($$(echo $$chosen | tr ' ' '|'))|e2e\..*)$$" \
+		-E 'test_(adamw_bits|broken_inputs|compose|corruptions|evals|failpoints|infer|judge|namespaces|objectives|plan_check|reproduce|shell|standing)$$'
 
 fuzz: ## every fuzz target for SECONDS (default 60); SEED=n repeats
 	@JOBS=$(JOBS) SEED=$(SEED) scripts/fuzz $(or $(SECONDS),60)
