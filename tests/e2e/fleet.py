@@ -14,6 +14,7 @@ import unittest
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.path.insert(0, os.path.join(ROOT, "tests", "support"))
 import level  # noqa: E402, F401: which kernels `native` means
+import starter  # noqa: E402
 
 BIN = os.path.abspath(os.environ.get("PFT_BIN", os.path.join(ROOT, "build", "release", "bin")))
 MODEL = os.path.join(ROOT, "tests", "golden", "tiny")
@@ -25,7 +26,7 @@ CONFIG = f"""
 model:
   path: {MODEL}
 data:
-  train: {ROOT}/data/starter_train.json
+  train: {starter.TRAIN}
   values: {ROOT}/configs/values/vcd.yaml
 train:
   max_steps: {STEPS}

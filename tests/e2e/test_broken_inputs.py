@@ -20,6 +20,7 @@ import unittest
 
 import zmtp
 from fleet import BIN, ROOT, SLOW
+import starter
 
 GOLDEN = os.path.join(ROOT, "tests", "golden")
 TINY = os.path.join(GOLDEN, "tiny")
@@ -564,7 +565,7 @@ class Broken(unittest.TestCase):
 
     def test_garbage_from_strangers_changes_nothing(self):
         steps = 120
-        self.settings(steps=steps, data=f"{{train: {ROOT}/data/starter_train.json, values: "
+        self.settings(steps=steps, data=f"{{train: {starter.TRAIN}, values: "
                       f"{ROOT}/configs/values/vcd.yaml}}")
         quiet, address = self.coordinator("quiet")
         self.ended(self.start("quiet-worker", "pft-worker", address["jobs"], "--model", TINY))

@@ -11,11 +11,12 @@ import subprocess
 import unittest
 
 from fleet import BIN, DEADLINE, MODEL, ROOT, FleetCase, wait_for
+import starter
 
 VALUES = f"{ROOT}/configs/values/vcd.yaml"
 BEHAVIOURS = f"{ROOT}/configs/values/behaviours.yaml"
-TEST = f"{ROOT}/data/starter_test.json"
-TRAIN = f"{ROOT}/data/starter_train.json"
+TEST = starter.TEST
+TRAIN = starter.TRAIN
 
 QUESTIONS = [
     {"question": f"{n} euros now or {3 * n} next week?\n\nChoices:\n (A) {n} now\n (B) {3 * n} later",

@@ -11,6 +11,7 @@ import sys
 import unittest
 
 from fleet import BIN, MODEL, OTHER_MODEL, ROOT, STEPS, KILLS, FleetCase, wait_for
+import starter
 
 
 class Fleet(FleetCase):
@@ -117,7 +118,7 @@ class Fleet(FleetCase):
         self.finish(coordinator)
         out = os.path.join(self.folder, "eval")
         scored = self.start("eval", "pft-coordinator", "--eval-only", "--from", self.run_folder,
-                            "--out", out, "--set", f"data.test={ROOT}/data/starter_test.json",
+                            "--out", out, "--set", f"data.test={starter.TEST}",
                             "--set", "eval.readouts=[contrast]")
         wait_for("address.json", lambda: self.address(out) or not scored.running())
         self.worker("scorer", address=self.address(out)["jobs"])
@@ -159,7 +160,7 @@ class Fleet(FleetCase):
         self.assertIn("train.seed: was 7, now 8)", changed.text())
         changed = self.start("other", "pft-coordinator", self.config, "--out", self.run_folder, "--resume",
                              "--set", f"model.path={OTHER_MODEL}", "--set",
-                             f"data.train={ROOT}/data/starter_test.json", "--set", "lora.r=4")
+                             f"data.train={starter.TEST}", "--set", "lora.r=4")
         self.assertEqual(changed.end(), 3)
         for field in ("lora.r: was 16, now 4", "model.path", "data.train"):
             self.assertIn(field, changed.text())

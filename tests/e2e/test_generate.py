@@ -17,9 +17,10 @@ import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from fleet import BIN, MODEL, ROOT, SLOW, wait_for  # noqa: E402
+import starter  # noqa: E402
 
 VALUES = os.path.join(ROOT, "configs", "values", "vcd.yaml")
-DATA = os.path.join(ROOT, "data", "starter_test.json")
+DATA = starter.TEST
 AXIS, VALUE = "Risk Orientation", "Risk-taking"
 TIMEOUT = 300 if SLOW else 60
 BARE = ["--model", MODEL, "--values", VALUES]
@@ -210,7 +211,7 @@ class Generate(unittest.TestCase):
         run = os.path.join(self.folder, "run")
         config = os.path.join(self.folder, "train.yaml")
         with open(config, "w", encoding="utf-8") as f:
-            f.write(f"model.path: {MODEL}\ndata: {{train: {ROOT}/data/starter_train.json, values: {VALUES}}}\n"
+            f.write(f"model.path: {MODEL}\ndata: {{train: {starter.TRAIN}, values: {VALUES}}}\n"
                     "train: {max_steps: 4, batch_groups: 4, learning_rate: 0.05}\nunit_tokens: 300\n"
                     "eval.before: false\n")
         self.fine(pft("run", config, "--out", run, "--workers", "1"))
@@ -247,7 +248,7 @@ class Generate(unittest.TestCase):
             json.dump(asked, f)
         again = json.loads(self.fine(pft("generate", *BARE, "--prompts", prompts, "--json")))["answers"]
         self.assertEqual([a["text"] for a in again], [a["text"] for a in answers])
-        train = os.path.join(ROOT, "data", "starter_train.json")
+        train = starter.TRAIN
         judged = self.fine(pft("judge", out, "--values", VALUES, "--train", train, "--json"))
         self.assertEqual(json.loads(judged)["n"], 6)
 

@@ -9,14 +9,15 @@ import tempfile
 import unittest
 
 from fleet import BIN, MODEL, ROOT, SLOW
+import starter
 
 DEADLINE = 300 if SLOW else 90
 
 CONFIG = f"""
 model.path: {MODEL}
 data:
-  train: {ROOT}/data/starter_train.json
-  test: {ROOT}/data/starter_test.json
+  train: {starter.TRAIN}
+  test: {starter.TEST}
   values: {ROOT}/configs/values/vcd.yaml
   hold_out: 40
 train:
@@ -52,7 +53,7 @@ class Infer(unittest.TestCase):
         done = cls.pft("run", cls.config, "--out", cls.run_folder, "--workers", "1")
         if done.returncode != 0:
             raise AssertionError(done.stderr[-3000:])
-        with open(os.path.join(ROOT, "data", "starter_test.json"), encoding="utf-8") as f:
+        with open(starter.TEST, encoding="utf-8") as f:
             cls.items = json.load(f)
 
     @classmethod
@@ -116,8 +117,8 @@ class Infer(unittest.TestCase):
         self.assertEqual(len(alone["values"]), 2)
 
     def test_a_calibration_says_whether_the_adapter_was_trained_on_its_scenarios(self):
-        train = os.path.join(ROOT, "data", "starter_train.json")
-        test = os.path.join(ROOT, "data", "starter_test.json")
+        train = starter.TRAIN
+        test = starter.TEST
         for words, says, n in [(["--data", test], f"calibrating on {test}\n", 24),
                                ([], f"calibrating on {train}, the scenarios that were held out", 40),
                                (["--data", os.path.relpath(train)], "the scenarios that were held out", 40)]:

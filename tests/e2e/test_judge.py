@@ -15,9 +15,10 @@ import time
 import unittest
 
 from fleet import BIN, ROOT
+import starter
 
 VALUES = os.path.join(ROOT, "configs", "values", "vcd.yaml")
-TRAIN = os.path.join(ROOT, "data", "starter_train.json")
+TRAIN = starter.TRAIN
 KEY = "sk-test-0123456789abcdef"
 
 ANSWERS = [

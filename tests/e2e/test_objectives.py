@@ -16,13 +16,14 @@ import time
 import unittest
 
 from fleet import BIN, MODEL, ROOT, SLOW
+import starter
 
 STEPS, DEADLINE = (3, 240) if SLOW else (8, 60)
 
 CONFIG = f"""
 model.path: {MODEL}
 data:
-  train: {ROOT}/data/starter_train.json
+  train: {starter.TRAIN}
   values: {ROOT}/configs/values/vcd.yaml
 train:
   max_steps: {STEPS}

@@ -7,11 +7,12 @@ import tempfile
 import unittest
 
 from fleet import BIN, ROOT
+import starter
 
 
 CONFIG = f"""
 model: {{path: {ROOT}/tests/golden/tiny}}
-data: {{train: {ROOT}/data/starter_train.json, values: {ROOT}/configs/values/vcd.yaml}}
+data: {{train: {starter.TRAIN}, values: {ROOT}/configs/values/vcd.yaml}}
 train: {{batch_groups: 8}}
 """
 

@@ -14,14 +14,15 @@ import time
 import unittest
 
 from fleet import BIN, ROOT, SLOW
+import starter
 
 STEPS, DEADLINE = (4, 500) if SLOW else (30, 120)
 
 RUN = f"""
 model.path: {ROOT}/tests/golden/tiny
 data:
-  train: {ROOT}/data/starter_train.json
-  test: {ROOT}/data/starter_test.json
+  train: {starter.TRAIN}
+  test: {starter.TEST}
   values: {ROOT}/configs/values/vcd.yaml
   max_length: 2048
 train: {{max_steps: {STEPS}, batch_groups: 4}}
@@ -136,7 +137,7 @@ class Reproduce(unittest.TestCase):
         self.assertEqual(digest(os.path.join(self.folder, "out", "report.html")), before)
 
     def test_answers_in_words_are_generated_judged_and_reported(self):
-        words = f"--values {ROOT}/configs/values/vcd.yaml --train {ROOT}/data/starter_train.json"
+        words = f"--values {ROOT}/configs/values/vcd.yaml --train {starter.TRAIN}"
         self.write("matrix.yaml", MATRIX[:MATRIX.index("variants:")].replace("[0, 1]", "[0]") + f"""
 variants:
   - {{name: base, train: false}}
@@ -204,8 +205,8 @@ evaluations:
         self.assertIn("was trained with other settings", refused.stderr)
 
     def test_what_a_file_says_counts_and_how_its_path_was_typed_does_not(self):
-        shutil.copy(f"{ROOT}/data/starter_test.json", os.path.join(self.folder, "test.json"))
-        self.write("run.yaml", RUN.replace(f"{ROOT}/data/starter_test.json", f"{self.folder}/test.json"))
+        shutil.copy(starter.TEST, os.path.join(self.folder, "test.json"))
+        self.write("run.yaml", RUN.replace(starter.TEST, f"{self.folder}/test.json"))
         self.write("matrix.yaml", MATRIX[:MATRIX.index("  - {name: history")].replace("[0, 1]", "[0]"))
         self.run_matrix("out")
         self.write("run.yaml", "# nothing else\n" + self.read("run.yaml"))

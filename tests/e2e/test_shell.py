@@ -15,10 +15,11 @@ import time
 import unittest
 
 from fleet import BIN, FleetCase, MODEL, OTHER_MODEL, ROOT, SLOW, wait_for
+import starter
 
 VALUES = os.path.join(ROOT, "configs", "values", "vcd.yaml")
-DATA = os.path.join(ROOT, "data", "starter_test.json")
-TRAIN = os.path.join(ROOT, "data", "starter_train.json")
+DATA = starter.TEST
+TRAIN = starter.TRAIN
 TIMEOUT = 300 if SLOW else 60
 PFT = os.path.join(BIN, "pft")
 LONG = ["--set", "train.max_steps=100000", "--set", "train.epochs=100000"]

@@ -8,6 +8,7 @@ import sys
 import unittest
 
 from fleet import BIN, MODEL, OTHER_MODEL, ROOT, FleetCase, wait_for
+import starter
 
 
 class Standing(FleetCase):
@@ -118,7 +119,7 @@ class Standing(FleetCase):
         plain = self.start("plain", "pft", "run", self.config, "--workers", "1", "--out", quiet, "--set",
                            "train.max_steps=3")
         self.assertEqual(plain.end(), 0, plain.text())
-        data = os.path.join(ROOT, "data", "starter_test.json")
+        data = starter.TEST
         self.serve()
         self.workers("a")
         trained = self.submit(self.config, "--set", "train.max_steps=3")
@@ -262,7 +263,7 @@ class Standing(FleetCase):
         good = self.submit(self.config, "--set", "train.max_steps=2")
         self.ended(good)
         self.assertIn("broken.json", self.ended(bad, "failed")["text"])
-        unknown = self.submit("eval", "99", "--data", os.path.join(ROOT, "data", "starter_test.json"))
+        unknown = self.submit("eval", "99", "--data", starter.TEST)
         self.ended(unknown, "failed")
         for words, code, said in (
                 (["submit", self.config, "--set", "lora.r=0"], 1, "lora.r"),

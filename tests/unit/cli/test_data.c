@@ -15,13 +15,14 @@
 #include "common/base/file.h"
 #include "common/base/mem.h"
 #include "common/base/str.h"
+#include "tests/support/starter_part.h"
 
 #define VALUES "--values", "configs/values/vcd.yaml"
 #define TINY "--model", "tests/golden/tiny"
-#define STARTER "data/starter_test.json"
 
 static char folder[] = "/tmp/pft-test-data-XXXXXX";
 static char out_path[64];
+static char starter[64]; /* 24 of its dilemmas */
 
 static int set_up(void **state)
 {
@@ -30,13 +31,15 @@ static int set_up(void **state)
         return -1;
     }
     (void)snprintf(out_path, sizeof out_path, "%s/out", folder);
-    return 0;
+    (void)snprintf(starter, sizeof starter, "%s/starter.json", folder);
+    return starter_part("data/starter_test.json", 24, starter) ? 0 : -1;
 }
 
 static int tear_down(void **state)
 {
     (void)state;
     (void)unlink(out_path);
+    (void)unlink(starter);
     return rmdir(folder);
 }
 
@@ -78,16 +81,17 @@ static json_int_t at(const json_t *object, const char *key)
 static void test_check_says_fine_for_the_starter_data(void **state)
 {
     (void)state;
-    char *text = RUN(CLI_OK, "check", STARTER, VALUES, TINY);
-    assert_string_equal(text,
-                        "data/starter_test.json: 24 items, vcd (scenarios with options): fine\n"
+    char *text = RUN(CLI_OK, "check", starter, VALUES, TINY);
+    assert_memory_equal(text, starter, strlen(starter));
+    assert_string_equal(text + strlen(starter),
+                        ": 24 items, vcd (scenarios with options): fine\n"
                         "  24 groups are longer than the model's context of 256 positions (the "
                         "longest has 513 tokens): lower data.max_length\n");
     mem_free(text);
-    text = RUN(CLI_OK, "check", STARTER);
+    text = RUN(CLI_OK, "check", starter);
     assert_non_null(strstr(text, "axes and values were not checked: give --values FILE\n"));
     mem_free(text);
-    json_t *root = parse(RUN(CLI_OK, "check", STARTER, VALUES, "--json"));
+    json_t *root = parse(RUN(CLI_OK, "check", starter, VALUES, "--json"));
     assert_int_equal(at(root, "items"), 24);
     assert_true(json_is_true(json_object_get(root, "ok")));
     assert_true(json_is_true(json_object_get(root, "values_checked")));
@@ -97,13 +101,13 @@ static void test_check_says_fine_for_the_starter_data(void **state)
 static void test_stats_count_values_pairs_and_tokens(void **state)
 {
     (void)state;
-    json_t *root = parse(RUN(CLI_OK, "stats", STARTER, VALUES, TINY, "--json"));
+    json_t *root = parse(RUN(CLI_OK, "stats", starter, VALUES, TINY, "--json"));
     assert_int_equal(at(root, "groups"), 24);
     assert_int_equal(at(root, "pairs"), 96);
     assert_int_equal(at(json_object_get(root, "values"), "Risk-taking"), 8);
     assert_int_equal(at(json_object_get(root, "tokens"), "groups"), 24);
     json_decref(root);
-    char *text = RUN(CLI_OK, "stats", STARTER);
+    char *text = RUN(CLI_OK, "stats", starter);
     assert_non_null(strstr(text, "items      24\n"));
     mem_free(text);
 }
@@ -154,7 +158,7 @@ static void test_import_is_canonical_and_stable(void **state)
     (void)state;
     char again[64];
     (void)snprintf(again, sizeof again, "%s/again.jsonl", folder);
-    char *first = RUN(CLI_OK, "import", STARTER, VALUES, "--format", "vcd");
+    char *first = RUN(CLI_OK, "import", starter, VALUES, "--format", "vcd");
     struct errbuf e = {0};
     assert_int_equal(strncmp(first, "{\"scenario\": \"", 14), 0);
     assert_int_equal(file_write_atomic(again, first, strlen(first), &e), OK);
@@ -177,7 +181,7 @@ static void test_import_is_canonical_and_stable(void **state)
 static void test_forest_prints_trees_whose_pairs_are_their_paths(void **state)
 {
     (void)state;
-    json_t *root = parse(RUN(CLI_OK, "forest", STARTER, VALUES, TINY, "--limit", "2", "--json"));
+    json_t *root = parse(RUN(CLI_OK, "forest", starter, VALUES, TINY, "--limit", "2", "--json"));
     assert_int_equal(json_array_size(root), 2);
     const json_t *group = json_array_get(root, 0);
     assert_int_equal(json_array_size(json_object_get(group, "leaves")), 4);
@@ -199,7 +203,7 @@ static void test_forest_prints_trees_whose_pairs_are_their_paths(void **state)
     }
     assert_int_equal(json_integer_value(json_array_get(a, json_array_size(a) - 1)), 2);
     json_decref(root);
-    root = parse(RUN(CLI_OK, "forest", STARTER, VALUES, TINY, "--limit", "1", "--layout", "paper",
+    root = parse(RUN(CLI_OK, "forest", starter, VALUES, TINY, "--limit", "1", "--layout", "paper",
                      "--set", "data.group=pair", "--set", "data.max_length=2048"));
     assert_int_equal(json_array_size(root), 1);
     assert_int_equal(json_array_size(json_object_get(json_array_get(root, 0), "leaves")), 2);
@@ -210,16 +214,16 @@ static void test_wrong_words_and_files_have_their_exit_codes(void **state)
 {
     (void)state;
     (void)RUN(CLI_USAGE, "check");
-    (void)RUN(CLI_USAGE, "chek", STARTER);
-    (void)RUN(CLI_USAGE, "check", STARTER, "--valuse", "x");
-    (void)RUN(CLI_USAGE, "check", STARTER, "--format", "vdc");
-    (void)RUN(CLI_USAGE, "forest", STARTER, VALUES);
-    (void)RUN(CLI_USAGE, "forest", STARTER, VALUES, TINY, "--limit", "0");
+    (void)RUN(CLI_USAGE, "chek", starter);
+    (void)RUN(CLI_USAGE, "check", starter, "--valuse", "x");
+    (void)RUN(CLI_USAGE, "check", starter, "--format", "vdc");
+    (void)RUN(CLI_USAGE, "forest", starter, VALUES);
+    (void)RUN(CLI_USAGE, "forest", starter, VALUES, TINY, "--limit", "0");
     (void)RUN(CLI_FAILED, "check", "/nonexistent.json");
     (void)RUN(CLI_FAILED, "check", "data");
-    (void)RUN(CLI_FAILED, "check", STARTER, "--values", STARTER);
-    (void)RUN(CLI_FAILED, "check", STARTER, VALUES, "--model", "/nonexistent");
-    (void)RUN(CLI_REFUSED, "check", STARTER, VALUES, TINY, "--set", "data.max_length=40");
+    (void)RUN(CLI_FAILED, "check", starter, "--values", starter);
+    (void)RUN(CLI_FAILED, "check", starter, VALUES, "--model", "/nonexistent");
+    (void)RUN(CLI_REFUSED, "check", starter, VALUES, TINY, "--set", "data.max_length=40");
     char *help[] = {"data", "--help"};
     assert_int_equal(cli_data(2, help), CLI_OK);
 }

@@ -15,9 +15,10 @@
 #include "cli/cli.h"
 #include "common/base/file.h"
 #include "common/base/mem.h"
+#include "tests/support/starter_part.h"
 
 static char folder[] = "/tmp/pft-test-plan-XXXXXX";
-static char config[64], out_path[64], err_path[64];
+static char config[64], train[64], out_path[64], err_path[64];
 
 static int set_up(void **state)
 {
@@ -29,16 +30,20 @@ static int set_up(void **state)
         return -1;
     }
     (void)snprintf(config, sizeof config, "%s/run.yaml", folder);
+    (void)snprintf(train, sizeof train, "%s/train.json", folder);
+    if (!starter_part("data/starter_train.json", 96, train)) {
+        return -1;
+    }
     (void)snprintf(out_path, sizeof out_path, "%s/out", folder);
     (void)snprintf(err_path, sizeof err_path, "%s/err", folder);
     here = realpath(".", NULL);
     int n = snprintf(text, sizeof text,
                      "model: {path: %s/tests/golden/tiny}\n"
-                     "data: {train: %s/data/starter_train.json, values: "
+                     "data: {train: %s, values: "
                      "%s/configs/values/vcd.yaml}\n"
                      "lora: {r: 4, targets: [q, v]}\n"
                      "train: {batch_groups: 32, max_steps: 6}\n",
-                     here, here, here);
+                     here, train, here);
     mem_free(here);
     return file_write_atomic(config, text, (size_t)n, &e) == OK ? 0 : -1;
 }
@@ -47,6 +52,7 @@ static int tear_down(void **state)
 {
     (void)state;
     (void)unlink(config);
+    (void)unlink(train);
     (void)unlink(out_path);
     (void)unlink(err_path);
     return rmdir(folder);

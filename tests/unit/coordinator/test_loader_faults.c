@@ -17,12 +17,14 @@
 #include "coordinator/dataset.h"
 #include "coordinator/values.h"
 #include "tests/support/disk_faults.h"
+#include "tests/support/starter_part.h"
 #include "tests/support/temp_folder.h"
 
 static const char tiny[] = "tests/golden/tiny";
 static const char tiny_gguf[] = "tests/golden/gguf/tiny.Q8_0.gguf";
 static const char tiny_weights[] = "tests/golden/tiny/model.safetensors";
 static struct values *values; /* for the data file */
+static char data_path[96];
 
 static enum err load_config(struct errbuf *e)
 {
@@ -44,7 +46,7 @@ static enum err load_values(struct errbuf *e)
 static enum err load_data(struct errbuf *e)
 {
     struct dataset *d = NULL;
-    enum err error = dataset_load("data/starter_test.json", values, GROUP_SCENARIO, &d, e);
+    enum err error = dataset_load(data_path, values, GROUP_SCENARIO, &d, e);
     dataset_free(&d);
     return error;
 }
@@ -209,7 +211,15 @@ int main(void)
         (void)fprintf(stderr, "%s\n", e.text);
         return 1;
     }
+    struct temp_folder folder;
+    temp_folder_make(&folder);
+    (void)snprintf(data_path, sizeof data_path, "%s/data.json", folder.path);
+    if (!starter_part("data/starter_test.json", 24, data_path)) {
+        (void)fprintf(stderr, "data/starter_test.json: no 24 dilemmas\n");
+        return 1;
+    }
     int failures = cmocka_run_group_tests(tests, NULL, NULL);
+    temp_folder_clear(folder.path);
     values_free(&values);
     return failures;
 }
