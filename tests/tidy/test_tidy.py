@@ -165,6 +165,23 @@ class Tidy(unittest.TestCase):
             seen[name] = path
         self.fail_with(problems)
 
+    def test_the_table_of_faults_names_tests_that_are_there(self):
+        problems, names = [], 0
+        for number, line in enumerate(read("docs/faults.md").splitlines(), 1):
+            path = None
+            for name in re.findall(r"`([^`]+)`", line.split(" | ")[-1] if line.startswith("| ") else ""):
+                if ": " in name or name.startswith(("unit/", "e2e/")):
+                    path, _, name = name.partition(": ")
+                    path = next((p for p in (f"tests/{path}.py", f"tests/{path}.c") if p in self.files), None)
+                    if not path:
+                        problems.append(f"docs/faults.md:{number}: no such file")
+                if name.startswith("test_"):
+                    names += 1
+                    if not path or not re.search(rf"\b{name}\b", read(path)):
+                        problems.append(f"docs/faults.md:{number}: {name} is not in {path}")
+        self.assertFalse(problems, "\n" + "\n".join(problems))
+        self.assertGreater(names, 20)
+
     def test_nothing_unfinished_and_nothing_of_this_machine_is_in_the_tree(self):
         words = re.compile(r"\b(TO" r"DO|FIX" r"ME|XX" r"X|HA" r"CK)\b|not imple" r"mented")
         places = re.compile(r"/wo" r"rk/|/tmp/ba" r"sh_jobs|(py" r"pi|deb\.deb" r"ian|pythonho" r"sted)\.org")

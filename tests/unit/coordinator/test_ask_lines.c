@@ -7,10 +7,10 @@
 #include <cmocka.h>
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "common/base/mem.h"
 #include "common/net/mailbox.h"
 #include "coordinator/ask_lines.h"
 
@@ -86,8 +86,8 @@ static void test_an_answer_that_nobody_reads_yet_holds_up_nobody(void **state)
 {
     (void)state;
     enum { BYTES = 1 << 20 }; /* more than a pipe takes */
-    char *long_answer = malloc(BYTES);
-    char *got = malloc(BYTES + 1);
+    char *long_answer = mem_calloc(1, BYTES);
+    char *got = mem_calloc(1, BYTES + 1);
     size_t n = 0;
     assert_true(long_answer && got);
     memset(long_answer, 'x', BYTES);
@@ -102,22 +102,22 @@ static void test_an_answer_that_nobody_reads_yet_holds_up_nobody(void **state)
     assert_memory_equal(got, long_answer, BYTES);
     assert_int_equal(got[BYTES], '\n');
     expect_line("two");
-    free(got);
-    free(long_answer);
+    mem_free(got);
+    mem_free(long_answer);
 }
 
 static void test_closing_does_not_wait_for_a_reader(void **state)
 {
     (void)state;
     enum { BYTES = 1 << 20 };
-    char *long_answer = malloc(BYTES);
+    char *long_answer = mem_calloc(1, BYTES);
     assert_non_null(long_answer);
     memset(long_answer, 'x', BYTES);
     ask("one\n");
     expect_line("one");
     answer(long_answer, BYTES);
     ask_lines_close(&w.asking);
-    free(long_answer);
+    mem_free(long_answer);
 }
 
 static void test_an_answer_that_cannot_be_written_is_the_last_word(void **state)
