@@ -16,7 +16,6 @@ import unittest
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 TRAIN = os.path.join(ROOT, "data", "starter_train.json")
 TEST = os.path.join(ROOT, "data", "starter_test.json")
-MORE = [os.path.join(ROOT, "data", f"more_{part}.json") for part in ("train", "test")]
 VALUES = os.path.join(ROOT, "configs", "values", "vcd.yaml")
 SCENES = ("Family and intimate relationships", "Workplace HR", "Medical", "Gaming",
           "Shopping decisions")
@@ -218,14 +217,14 @@ class StarterData(unittest.TestCase):
 
     def test_axes_scenes_and_split_have_their_counts(self):
         self.assertEqual(len(self.axes), 6)
-        for name, items, per_axis in (("train", self.train, 16), ("test", self.test, 4)):
+        for name, items, per_axis in (("train", self.train, 64), ("test", self.test, 16)):
             count = collections.Counter(item["preference domain"] for item in items)
             print(f"counts: {name}: {len(items)} dilemmas, per axis {dict(count)}")
             self.assertEqual(count, {axis: per_axis for axis in self.axes})
         cells = collections.Counter((i["preference domain"], i["scene"]) for i in self.all)
-        self.assertEqual(cells, {(a, s): 4 for a in self.axes for s in SCENES})
+        self.assertEqual(cells, {(a, s): 16 for a in self.axes for s in SCENES})
         held = collections.Counter((i["preference domain"], i["scene"]) for i in self.test)
-        self.assertEqual(max(held.values()), 1, "two held-out dilemmas of one axis and scene")
+        self.assertTrue(all(2 <= held[a, s] <= 4 for a in self.axes for s in SCENES), held)
         print(f"counts: held out per scene "
               f"{dict(collections.Counter(i['scene'] for i in self.test))}")
 
@@ -255,7 +254,7 @@ class StarterData(unittest.TestCase):
     def test_no_place_among_the_options_belongs_to_a_pole(self):
         for axis, count in pole_positions(self.all, self.axes).items():
             print(f"places: {axis}: the first pole stands {count} times at places 1 to 4")
-            self.assertTrue(all(7 <= n <= 13 for n in count), f"{axis}: {count}, expected 7..13")
+            self.assertTrue(all(34 <= n <= 46 for n in count), f"{axis}: {count}, expected 34..46")
 
     def test_a_bag_of_words_does_not_solve_the_held_out_part(self):
         results = bag_held_out(self.train, self.test, self.axes)
@@ -267,43 +266,17 @@ class StarterData(unittest.TestCase):
         print(f"bag of words, leave one out on the training part: {right} of {m} = {loo:.3f}")
         right, m, loo = share(bag_leave_one_out(self.all, self.axes))
         print(f"bag of words, leave one out on all: {right} of {m} = {loo:.3f}")
-        self.assertEqual(n, 48)
+        self.assertEqual(n, 192)
         self.assertTrue(got < BAG_LIMIT)
 
 
-class MoreData(unittest.TestCase):
-    """data/more_*.json: 60 further dilemmas of each of three axes, under the same rules."""
+class FixedPart(unittest.TestCase):
+    """What tests and the starter matrix take: the first dilemmas of either file, balanced by themselves."""
 
-    @classmethod
-    def setUpClass(cls):
-        axes = axes_of(VALUES)
-        cls.train, cls.test = (load(path) for path in MORE)
-        cls.all = cls.train + cls.test
-        cls.axes = {a: axes[a] for a in ("Risk Orientation", "Time Preference", "Social Strategy")}
-
-    def test_three_axes_have_twelve_dilemmas_of_each_scene(self):
-        cells = collections.Counter((i["preference domain"], i["scene"]) for i in self.all)
-        self.assertEqual(cells, {(a, s): 12 for a in self.axes for s in SCENES})
-        held = collections.Counter(i["preference domain"] for i in self.test)
-        self.assertEqual(held, {a: 12 for a in self.axes})
-
-    def test_the_rules_of_form_hold_and_nothing_of_the_starter_data_stands_twice(self):
-        starter = load(TRAIN) + load(TEST)
-        problems = shape_problems(self.all, self.axes) + banned_problems(self.all)
-        problems += repeat_problems(starter + self.all)[0]
-        self.assertFalse(problems, "\n" + "\n".join(problems))
-        for axis, lengths in option_lengths(self.all).items():
-            a, b = (sum(lengths[p]) / len(lengths[p]) for p in self.axes[axis])
-            self.assertTrue(abs(a - b) <= POLE_LENGTH * min(a, b), f"{axis}: {a} and {b} words")
-        for axis, count in pole_positions(self.all, self.axes).items():
-            self.assertTrue(all(25 <= n <= 35 for n in count), f"{axis}: {count}, expected 25..35")
-
-    def test_a_bag_of_words_does_not_solve_the_held_out_part(self):
-        results = bag_held_out(self.train, self.test, self.axes)
-        right, n, got = share(results)
-        print(f"more: bag of words: {right} of {n} = {got:.3f}, must stay below {BAG_LIMIT}")
-        self.assertEqual(n, 72)
-        self.assertTrue(got < BAG_LIMIT)
+    def test_the_first_96_and_24_hold_all_axes_alike(self):
+        for path, n in ((TRAIN, 96), (TEST, 24)):
+            count = collections.Counter(item["preference domain"] for item in load(path)[:n])
+            self.assertEqual(set(count.values()), {n // 6}, count)
 
 
 def check_parts(paths):
