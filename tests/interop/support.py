@@ -38,7 +38,7 @@ def enter_environment():
     if not (venv / ".pft-stamp").exists():
         skip(f"no Python environment at {venv}: scripts/interop-setup makes it")
     if pathlib.Path(sys.prefix).resolve() != venv.resolve():
-        os.environ.setdefault("OMP_NUM_THREADS", "2")
+        os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side: threads that wait spin
         os.environ |= {
             "HF_HUB_OFFLINE": "1",
             "HF_HUB_DISABLE_PROGRESS_BARS": "1",
