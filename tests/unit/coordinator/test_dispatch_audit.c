@@ -547,6 +547,273 @@ static void test_units_that_are_repeated_do_not_depend_on_the_workers(void **sta
     assert_true(any != 0 && all != 15);
 }
 
+/* What is known of the workers, as it is kept. */
+static void assert_book(const struct fleet *f, const char *want)
+{
+    struct str text = {0};
+    dispatch_audit_book(f->d, &text);
+    assert_string_equal(text.len > 0 ? text.data : "", want);
+    str_free(&text);
+}
+
+static void test_a_good_audit_proves_both_and_what_nobody_repeats_proves_nobody(void **state)
+{
+    (void)state;
+    struct fleet f;
+    start(&f, 1e-9, two_hosts, 1);
+    struct dispatch_action a = want(&f, 0);
+    struct dispatch_action b = want(&f, 1);
+    say(&f, 0, &a, 1);
+    assert_book(&f, "");
+    say(&f, 1, &b, 1);
+    assert_book(&f, "w0 18446744073709551615 7 0\nw1 18446744073709551615 7 0\n");
+    pay(&f, 1, &b);
+    assert_book(&f, "w0 18446744073709551615 7 0\nw1 18446744073709551615 7 0\n");
+    uint32_t tag = fill_band(&f, 0, 1);
+    open_step(&f, tag, 1);
+    a = want(&f, 0);
+    say(&f, 0, &a, 1);
+    pay(&f, 0, &a);
+    char book[128];
+    (void)snprintf(book, sizeof book, "w0 %u %u 0\nw1 18446744073709551615 %u 0\n", tag, tag - 1,
+                   tag - 1);
+    assert_book(&f, book);
+    dispatch_free(&f.d);
+}
+
+static void test_scores_are_no_part_of_what_must_be_proven(void **state)
+{
+    (void)state;
+    struct fleet f;
+    start(&f, 1.0, two_hosts, 1);
+    const uint64_t ids[] = {5};
+    const struct dispatch_batch batch = {
+        .kind = JOB_SCORE, .tag = 9, .n_units = 1, .unit_ids = ids, .rows = rows};
+    assert_int_equal(dispatch_open(f.d, &batch, f.now), OK);
+    struct dispatch_action a = want(&f, 0);
+    assert_false(dispatch_job(f.d, a.job)->audit);
+    assert_int_equal(want(&f, 1).job, 0);
+    const struct result_row row = {.unit = 5};
+    const struct dispatch_result r = {
+        .worker = a.worker, .job = a.job, .attempt = a.attempt, .n_rows = 1, .rows = &row};
+    assert_int_equal(dispatch_result(f.d, &r, f.now), OK);
+    assert_book(&f, "");
+    dispatch_free(&f.d);
+}
+
+static void test_a_large_gradient_that_two_agree_on_is_worth_a_note(void **state)
+{
+    (void)state;
+    for (int beyond = 0; beyond < 2; beyond++) {
+        struct fleet f;
+        start(&f, 1.0, two_hosts, UNITS);
+        uint32_t tag = fill_band(&f, 0, 1); /* all norms are 1, so that the band is 2 */
+        open_step(&f, tag, 2);
+        struct dispatch_action first = want(&f, 0);
+        struct dispatch_action copy = want(&f, 1);
+        assert_int_equal(copy.job, first.job);
+        double norm = beyond ? 2.5 : 2.0;
+        uint32_t unit = dispatch_job(f.d, first.job)->units[0];
+        say_norm(&f, 0, &first, 1, norm);
+        say_norm(&f, 1, &copy, 1, norm);
+        assert_true(credited(&f, 1));
+        const struct dispatch_action *note = action(&f, DISPATCH_NOTE);
+        assert_int_equal(note != NULL, beyond);
+        char name[64];
+        (void)snprintf(name, sizeof name,
+                       "unit %llu:", (unsigned long long)((uint64_t)tag << 32 | unit));
+        assert_true(!beyond || (strstr(note->text, name) && strstr(note->text, "w1")));
+        dispatch_free(&f.d);
+    }
+}
+
+static void test_a_result_beyond_the_band_is_noted_by_unit_and_worker(void **state)
+{
+    (void)state;
+    struct fleet f;
+    start(&f, 1e-9, two_hosts, UNITS);
+    uint32_t tag = fill_band(&f, 0, 1);
+    open_step(&f, tag, 1);
+    const uint64_t noted = dispatch_stats(f.d).noted;
+    struct dispatch_action a = want(&f, 0);
+    say_norm(&f, 0, &a, 1, 1e6);
+    char name[64];
+    (void)snprintf(name, sizeof name, "unit %llu: gradient of w0", (unsigned long long)tag << 32);
+    assert_non_null(strstr(action(&f, DISPATCH_NOTE)->text, name));
+    assert_int_equal(action(&f, DISPATCH_SETTLED)->code, ERR_BUSY);
+    assert_int_equal(dispatch_stats(f.d).noted, noted + 1);
+    assert_int_equal(dispatch_stats(f.d).restarts + dispatch_stats(f.d).mismatches, 0);
+    const struct job *job = dispatch_job(f.d, a.job);
+    assert_true(job->state == JOB_QUEUED && job->opinions == 1 && job->n_avoid == 1);
+    assert_int_equal(want(&f, 0).job, 0);
+    say(&f, 0, &a, 1); /* it says so once more, of an attempt that is over */
+    assert_int_equal(action(&f, DISPATCH_SETTLED)->code, ERR_BUSY);
+    assert_int_equal(job->opinions, 1);
+    dispatch_free(&f.d);
+}
+
+static void test_a_gradient_that_is_not_finite_is_the_workers_failure(void **state)
+{
+    (void)state;
+    struct fleet f;
+    start(&f, 0.0, two_hosts, 1);
+    struct dispatch_action a = want(&f, 0);
+    say_norm(&f, 0, &a, 1, 1e300); /* its square is infinite */
+    assert_int_equal(action(&f, DISPATCH_SETTLED)->code, ERR_REFUSED);
+    assert_int_equal(dispatch_stats(f.d).failed, 1);
+    assert_int_equal(dispatch_job(f.d, a.job)->failures, 1);
+    assert_int_equal(want(&f, 0).job, 0);
+    assert_int_equal(want(&f, 1).job, a.job);
+    dispatch_free(&f.d);
+}
+
+/* Its word alone went into a step: whoever cannot be trusted with this one is named for that one.
+ */
+static void test_when_no_two_of_three_agree_all_their_unproven_steps_are_named(void **state)
+{
+    (void)state;
+    struct fleet f;
+    start(&f, 1e-9, three_hosts, UNITS);
+    uint32_t tag = fill_band(&f, 0, 1);
+    for (int i = 0; i < 2; i++) {
+        open_step(&f, tag + (uint32_t)i, 1);
+        struct dispatch_action a = want(&f, i);
+        say(&f, i, &a, 1);
+        pay(&f, i, &a);
+    }
+    open_step(&f, tag + 2, 1);
+    struct dispatch_action a = want(&f, 0);
+    say_norm(&f, 0, &a, 66, 1e6);
+    struct dispatch_action b = want(&f, 1);
+    say(&f, 1, &b, 67);
+    struct dispatch_action c = want(&f, 2);
+    assert_int_equal(c.job, a.job);
+    say(&f, 2, &c, 68);
+    const struct dispatch_action *stop = action(&f, DISPATCH_STOP);
+    assert_true(stop && strstr(stop->text, "w0") && strstr(stop->text, "w1") &&
+                strstr(stop->text, "w2"));
+    uint32_t suspects = 0;
+    for (uint32_t i = 0; i < f.n; i++) {
+        if (f.last[i].act == DISPATCH_SUSPECT) {
+            assert_int_equal(f.last[i].tag, tag + suspects);
+            assert_int_equal(f.last[i].job, tag + 1);
+            char good[64];
+            (void)snprintf(good, sizeof good, "its last good one was in step %u", tag - 1);
+            assert_non_null(strstr(f.last[i].text, good));
+            suspects++;
+        }
+    }
+    assert_int_equal(suspects, 2);
+    dispatch_free(&f.d);
+}
+
+static void test_a_worker_that_never_passed_an_audit_is_said_to(void **state)
+{
+    (void)state;
+    const struct dispatch_config cfg = {.strict = true,
+                                        .has_probe = true,
+                                        .probe = {1},
+                                        .audit_rate = 1e-9,
+                                        .audit_book = "w0 3 18446744073709551615 0\n"};
+    struct fleet f = {.now = SEC};
+    assert_int_equal(dispatch_new(&cfg, &f.d), OK);
+    for (int i = 0; i < 3; i++) {
+        join(&f, i, three_hosts[i], 1);
+    }
+    open_step(&f, TAG, 1);
+    struct dispatch_action a = want(&f, 0);
+    struct dispatch_action b = want(&f, 1);
+    say(&f, 0, &a, 66);
+    say(&f, 1, &b, 1);
+    struct dispatch_action c = want(&f, 2);
+    say(&f, 2, &c, 1);
+    const struct dispatch_action *suspect = action(&f, DISPATCH_SUSPECT);
+    assert_true(suspect && suspect->tag == 3 && suspect->job == TAG - 1);
+    assert_non_null(strstr(suspect->text, "it never passed one"));
+    assert_non_null(strstr(suspect->text, "--from-step 3"));
+    assert_book(&f, "w0 3 18446744073709551615 1\n");
+    dispatch_free(&f.d);
+}
+
+/* It computes for somebody else's attempt: that stays where it is. */
+static void test_an_attempt_that_runs_elsewhere_is_not_answered_by_another(void **state)
+{
+    (void)state;
+    struct fleet f;
+    start(&f, 0.0, two_hosts, 1);
+    struct dispatch_action a = want(&f, 0);
+    say(&f, 1, &a, 1);
+    assert_int_equal(action(&f, DISPATCH_SETTLED)->code, ERR_STALE);
+    assert_int_equal(action(&f, DISPATCH_SETTLED)->worker, f.workers[1]);
+    assert_int_equal(dispatch_job(f.d, a.job)->state, JOB_LEASED);
+    a.attempt = 2; /* nobody has that one */
+    say(&f, 0, &a, 1);
+    assert_int_equal(action(&f, DISPATCH_SETTLED)->code, ERR_STALE);
+    a.attempt = 0;
+    say(&f, 0, &a, 1);
+    assert_int_equal(action(&f, DISPATCH_SETTLED)->code, ERR_STALE);
+    assert_int_equal(dispatch_stats(f.d).stale, 3);
+    a.attempt = 1;
+    say(&f, 0, &a, 1);
+    assert_true(credited(&f, 0));
+    dispatch_free(&f.d);
+}
+
+/* Nobody can confirm bits that are a machine's own. */
+static void test_a_marked_worker_neither_is_audited_nor_audits(void **state)
+{
+    (void)state;
+    static const uint8_t other[16] = {9};
+    const struct dispatch_config cfg = {
+        .epoch = 3, .has_probe = true, .probe = {1}, .audit_rate = 1.0};
+    struct fleet f = {.now = SEC};
+    assert_int_equal(dispatch_new(&cfg, &f.d), OK);
+    join(&f, 0, "a", 1);
+    const struct roster_hello odd = {.name = "odd", .host = "b", .epoch = 1, .slots = 4};
+    assert_int_equal(dispatch_hello(f.d, &odd, f.now, &f.workers[1], NULL), OK);
+    assert_int_equal(dispatch_probed(f.d, f.workers[1], other, f.now, NULL), OK);
+    open_step(&f, TAG, 2);
+    struct dispatch_action a = want(&f, 0);
+    assert_false(dispatch_job(f.d, a.job)->audit); /* there is nobody else who could */
+    struct dispatch_action b = want(&f, 1);
+    assert_true(b.job != 0 && b.job != a.job && !dispatch_job(f.d, b.job)->audit);
+    say(&f, 1, &b, 1);
+    assert_true(credited(&f, 1));
+    dispatch_free(&f.d);
+}
+
+/* One whose duplicate differs though the job is counted and the step over: the probes tell. */
+static void test_a_difference_after_the_step_takes_nothing_back(void **state)
+{
+    (void)state;
+    struct fleet f;
+    start(&f, 0.0, two_hosts, 1);
+    struct dispatch_action a = want(&f, 0);
+    say(&f, 0, &a, 1);
+    pay(&f, 0, &a);
+    assert_non_null(action(&f, DISPATCH_BATCH_DONE));
+    say(&f, 1, &a, 2);
+    assert_null(action(&f, DISPATCH_RESTART));
+    assert_int_equal(action(&f, DISPATCH_SETTLED)->code, ERR_BUSY);
+    assert_non_null(strstr(action(&f, DISPATCH_NOTE)->text, "w0 and w1 disagree"));
+    assert_true(state_of(&f, 0) == WORKER_PROBING && state_of(&f, 1) == WORKER_PROBING);
+    assert_int_equal(dispatch_stats(f.d).restarts, 0);
+    dispatch_free(&f.d);
+}
+
+static void test_workers_that_do_not_say_where_they_run_confirm_nothing(void **state)
+{
+    (void)state;
+    static const char *const nowhere[] = {"", "", NULL};
+    struct fleet f;
+    start(&f, 1.0, nowhere, 1);
+    struct dispatch_action a = want(&f, 0);
+    assert_int_equal(want(&f, 1).job, 0);
+    say(&f, 0, &a, 1);
+    assert_true(credited(&f, 0));
+    dispatch_free(&f.d);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -567,6 +834,17 @@ int main(void)
         cmocka_unit_test(test_new_session_of_a_worker_is_no_third_opinion),
         cmocka_unit_test(test_all_of_a_worker_that_lost_an_audit_is_repeated),
         cmocka_unit_test(test_units_that_are_repeated_do_not_depend_on_the_workers),
+        cmocka_unit_test(test_a_good_audit_proves_both_and_what_nobody_repeats_proves_nobody),
+        cmocka_unit_test(test_scores_are_no_part_of_what_must_be_proven),
+        cmocka_unit_test(test_a_large_gradient_that_two_agree_on_is_worth_a_note),
+        cmocka_unit_test(test_a_result_beyond_the_band_is_noted_by_unit_and_worker),
+        cmocka_unit_test(test_a_gradient_that_is_not_finite_is_the_workers_failure),
+        cmocka_unit_test(test_when_no_two_of_three_agree_all_their_unproven_steps_are_named),
+        cmocka_unit_test(test_a_worker_that_never_passed_an_audit_is_said_to),
+        cmocka_unit_test(test_an_attempt_that_runs_elsewhere_is_not_answered_by_another),
+        cmocka_unit_test(test_a_marked_worker_neither_is_audited_nor_audits),
+        cmocka_unit_test(test_a_difference_after_the_step_takes_nothing_back),
+        cmocka_unit_test(test_workers_that_do_not_say_where_they_run_confirm_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
