@@ -162,6 +162,21 @@ static void test_anchors_are_units_of_their_own_behind_the_groups(void **state)
             tokens += b.units[i].n_rows;
         }
         assert_int_equal(b.tokens, tokens);
+        uint32_t n_groups;
+        assert_true(b.pairs > 0 && b.pairs == forest_groups(s.forest, &n_groups)[0].pairs);
+        assert_true(b.labels > 0 && b.kind == JOB_GRADIENT && b.tag == step);
+        batch_free(&b);
+        assert_true(!b.units && !b.owned && !b.trees && !b.ids && !b.rows);
+    }
+    enum err error = ERR_NOMEM;
+    for (unsigned long n = 1; error != OK; n++) {
+        mem_fail_after(n);
+        error = batch_train(&s, 3, &b, &c.e);
+        mem_fail_after(0);
+        assert_true(error == OK || error == ERR_NOMEM);
+        assert_true(n < 300 && (error == OK) == (b.units != NULL));
+        assert_true(error == OK || (!b.owned && !b.trees && !b.ids && !b.rows));
+        assert_true(error == OK || n == 1 || strncmp(c.e.text, "step 3", 6) == 0);
         batch_free(&b);
     }
     assert_int_equal(setup_useful_slots(&s), 2);

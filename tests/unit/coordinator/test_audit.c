@@ -5,6 +5,7 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <stdio.h>
 
 #include "common/base/limits.h"
 #include "coordinator/audit.h"
@@ -197,6 +198,115 @@ static void test_what_is_known_of_workers_survives_a_restart(void **state)
     audit_free(&b);
 }
 
+static void test_every_thing_known_of_a_worker_is_worth_a_line(void **state)
+{
+    (void)state;
+    struct audit *a = made(0.01, 0);
+    struct str text = {0};
+    (void)audit_joined(a, id_of(1, 0), "idle");
+    (void)audit_joined(a, id_of(2, 1), "counted");
+    (void)audit_joined(a, id_of(3, 2), "passed");
+    (void)audit_joined(a, id_of(4, 3), "lost");
+    audit_counted(a, id_of(2, 1), 3);
+    audit_counted(a, id_of(2, 1), 2);
+    audit_passed(a, id_of(3, 2), 4);
+    audit_lost(a, id_of(4, 3));
+    audit_counted(a, id_of(9, NOBODY), 1);
+    audit_passed(a, id_of(9, NOBODY), 1);
+    audit_lost(a, id_of(9, NOBODY));
+    audit_dump(a, &text);
+    assert_string_equal(text.data, "counted 2 18446744073709551615 0\n"
+                                   "passed 18446744073709551615 4 0\n"
+                                   "lost 18446744073709551615 18446744073709551615 1\n");
+    assert_true(audit_distrusts(a, id_of(4, 3)));
+    struct audit_suspects s;
+    assert_false(audit_suspects(a, id_of(2, 1), 2, &s));
+    assert_true(audit_suspects(a, id_of(2, 1), 3, &s) && s.from == 2 && s.to == 2);
+    str_free(&text);
+    audit_free(&a);
+    assert_null(a);
+}
+
+static void test_nobody_is_distrusted_where_there_are_no_audits(void **state)
+{
+    (void)state;
+    struct audit *a = made(0.0, 0);
+    (void)audit_joined(a, id_of(1, 0), "w");
+    audit_lost(a, id_of(1, 0));
+    assert_false(audit_distrusts(a, id_of(1, 0)));
+    assert_false(audit_distrusts(a, 0xFFFF)); /* an index that no worker has */
+    audit_free(&a);
+}
+
+static void test_a_book_that_cannot_be_is_refused(void **state)
+{
+    (void)state;
+    static const char *const bad[] = {"w 1 2 2\n",  "w 1 2 -1\n", "w 1 2 0",   "w 1 2\n",
+                                      "w 1 2 0 \n", "\n",         "w x 2 0\n", "w 1 2 0x\n"};
+    struct audit *a = made(0.01, 0);
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        assert_int_equal(audit_load(a, bad[i]), ERR_PARSE);
+    }
+    assert_int_equal(audit_load(a, ""), OK);
+    assert_int_equal(audit_load(a, "w 1 2 0\nv 3 4 1\n"), OK);
+    (void)audit_joined(a, id_of(1, 0), "v");
+    assert_true(audit_distrusts(a, id_of(1, 0)));
+    audit_free(&a);
+}
+
+static void test_going_back_forgets_what_comes_from_that_step_on(void **state)
+{
+    (void)state;
+    struct audit *a = made(0.01, 0);
+    struct str text = {0};
+    assert_int_equal(audit_load(a, "a 5 5 0\nb 6 6 0\nc 7 7 1\n"), OK);
+    audit_go_back(a, 6);
+    audit_dump(a, &text);
+    assert_string_equal(text.data, "a 5 5 0\nc 18446744073709551615 18446744073709551615 1\n");
+    str_free(&text);
+    audit_free(&a);
+}
+
+static void test_when_records_are_full_the_oldest_names_go(void **state)
+{
+    (void)state;
+    struct audit *a = made(0.01, 0);
+    char name[16];
+    for (uint64_t i = 0; i < AUDIT_RECORDS + 2; i++) {
+        (void)snprintf(name, sizeof name, "n%u", (unsigned)i);
+        assert_int_equal(audit_joined(a, id_of(i + 1, 0), name), 0);
+        audit_lost(a, id_of(i + 1, 0));
+    }
+    assert_int_equal(audit_joined(a, id_of(9000, 1), "n2"), id_of(3, 0));
+    assert_true(audit_distrusts(a, id_of(9000, 1)));
+    assert_int_equal(audit_joined(a, id_of(9001, 2), "n0"), 0); /* takes n2's place */
+    assert_false(audit_distrusts(a, id_of(9001, 2)));
+    assert_false(audit_distrusts(a, id_of(9000, 1)));
+    assert_int_equal(audit_joined(a, id_of(9002, 3), "n3"), id_of(4, 0));
+    audit_free(&a);
+}
+
+static void test_only_a_list_that_could_be_shorter_is_cut(void **state)
+{
+    (void)state;
+    struct audit *some = made(0.999, 0);
+    struct audit *all = made(1.0, 0);
+    uint64_t ids[8];
+    uint32_t alone = 0;
+    for (uint64_t u = 0; u < 800; u += 8) {
+        for (uint32_t i = 0; i < 8; i++) {
+            ids[i] = u + i;
+        }
+        assert_int_equal(audit_alone(some, ids, 1), 1);
+        assert_int_equal(audit_alone(some, ids, 0), 0);
+        assert_int_equal(audit_alone(all, ids, 8), 8);
+        alone += audit_alone(some, ids, 8) < 8;
+    }
+    assert_true(alone > 90);
+    audit_free(&some);
+    audit_free(&all);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -208,6 +318,12 @@ int main(void)
         cmocka_unit_test(test_steps_since_the_last_good_audit_are_suspect),
         cmocka_unit_test(test_worker_is_known_by_its_name_over_sessions),
         cmocka_unit_test(test_what_is_known_of_workers_survives_a_restart),
+        cmocka_unit_test(test_every_thing_known_of_a_worker_is_worth_a_line),
+        cmocka_unit_test(test_nobody_is_distrusted_where_there_are_no_audits),
+        cmocka_unit_test(test_a_book_that_cannot_be_is_refused),
+        cmocka_unit_test(test_going_back_forgets_what_comes_from_that_step_on),
+        cmocka_unit_test(test_when_records_are_full_the_oldest_names_go),
+        cmocka_unit_test(test_only_a_list_that_could_be_shorter_is_cut),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

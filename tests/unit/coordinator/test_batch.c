@@ -139,6 +139,29 @@ static void test_without_memory_there_is_an_error_and_no_batch(void **state)
     }
 }
 
+static void test_more_units_than_an_exact_sum_takes_are_refused(void **state)
+{
+    (void)state;
+    enum { MANY = LIMIT_STEP_UNITS + 1 };
+    struct tree *many = mem_calloc(MANY, sizeof *many);
+    struct batch b;
+    struct errbuf e;
+    assert_non_null(many);
+    for (uint32_t i = 0; i < MANY; i++) {
+        many[i] = trees[0];
+    }
+    assert_int_equal(batch_capture(many, MANY, 1, NUMBER, 3, &b, &e), ERR_RANGE);
+    assert_non_null(strstr(e.text, "raise unit_tokens"));
+    assert_true(!b.units && !b.trees && b.n_units == 0);
+    assert_int_equal(batch_capture(many, LIMIT_STEP_UNITS, 1, NUMBER, 3, &b, &e), OK);
+    assert_int_equal(b.n_units, LIMIT_STEP_UNITS);
+    batch_free(&b);
+    assert_int_equal(batch_score(many, MANY, 1, NUMBER, &b, &e), OK); /* nothing is summed */
+    assert_int_equal(b.n_units, MANY);
+    batch_free(&b);
+    mem_free(many);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -146,6 +169,7 @@ int main(void)
         TEST(test_trees_to_score_and_to_capture_are_packed_whole),
         TEST(test_every_request_is_a_unit_as_large_as_it_may_become),
         TEST(test_without_memory_there_is_an_error_and_no_batch),
+        TEST(test_more_units_than_an_exact_sum_takes_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -289,6 +289,181 @@ static void test_useful_slots_are_those_of_the_fullest_step(void **state)
     assert_true(later_is_fuller > 0); /* else the first step would have done */
 }
 
+static enum err made(struct plan_config cfg, struct plan_group *groups, uint32_t n)
+{
+    struct plan *p = NULL;
+    struct errbuf e = {{0}};
+    enum err error = plan_new(&cfg, groups, n, &p, &e);
+    assert_true(error == OK || error == ERR_NOMEM || e.text[0] != '\0');
+    assert_int_equal(error == OK, p != NULL);
+    plan_free(&p);
+    assert_null(p);
+    return error;
+}
+
+static void test_each_setting_is_checked_by_itself_and_at_its_bounds(void **state)
+{
+    (void)state;
+    struct plan_group groups[2] = {{.pairs = 1}, {.pairs = 1}};
+    const struct plan_config good = {.epochs = 1, .batch_groups = 1, .unit_tokens = 1};
+    struct plan_config cfg = good;
+    assert_int_equal(made(cfg, groups, 2), OK);
+    assert_int_equal(made(cfg, groups, 1), OK);
+    assert_int_equal(made(cfg, groups, LIMIT_GROUPS + 1), ERR_RANGE);
+    cfg.unit_tokens = 0;
+    assert_int_equal(made(cfg, groups, 2), ERR_RANGE);
+    cfg = good;
+    cfg.epochs = 0;
+    cfg.max_steps = 1;
+    assert_int_equal(made(cfg, groups, 2), OK);
+    cfg.max_steps = PLAN_STEPS_MAX;
+    assert_int_equal(made(cfg, groups, 2), OK);
+    cfg.max_steps = (uint64_t)PLAN_STEPS_MAX + 1;
+    assert_int_equal(made(cfg, groups, 2), ERR_RANGE);
+    cfg = good;
+    cfg.normalisation = PLAN_PAPER; /* its micro-batch is 0 */
+    assert_int_equal(made(cfg, groups, 2), ERR_RANGE);
+    cfg.micro_groups = 1;
+    assert_int_equal(made(cfg, groups, 2), OK);
+    for (int odd = 0; odd < 2; odd++) {
+        groups[odd].pairs = 2;
+        assert_int_equal(made(cfg, groups, 2), ERR_RANGE);
+        groups[odd].pairs = 1;
+    }
+    for (unsigned long n = 1; n <= 3; n++) {
+        mem_fail_after(n);
+        assert_int_equal(made(good, groups, 2), ERR_NOMEM);
+        mem_fail_after(0);
+    }
+}
+
+static void test_an_epoch_has_as_many_steps_as_its_groups_need(void **state)
+{
+    (void)state;
+    static const uint32_t steps[][2] = {{1, 21}, {7, 3},  {8, 3}, {10, 3},
+                                        {20, 2}, {21, 1}, {22, 1}};
+    struct plan_group groups[GROUPS];
+    for (size_t i = 0; i < sizeof steps / sizeof steps[0]; i++) {
+        const struct plan_config cfg = {
+            .seed = 4, .epochs = 2, .batch_groups = steps[i][0], .unit_tokens = 512};
+        struct plan *p = planned(&cfg, groups);
+        assert_int_equal(plan_epoch_steps(p), steps[i][1]);
+        assert_int_equal(plan_steps(p), 2 * steps[i][1]);
+        plan_free(&p);
+    }
+}
+
+static void test_both_sides_have_weights_of_their_own_and_one_without_labels_has_none(void **state)
+{
+    (void)state;
+    struct plan_group groups[4] = {{.rows = 9, .pairs = 1, .labels_a = 3, .labels_b = 0},
+                                   {.rows = 9, .pairs = 1, .labels_a = 1, .labels_b = 0},
+                                   {.rows = 9, .pairs = 1, .labels_a = 3, .labels_b = 0},
+                                   {.rows = 9, .pairs = 1, .labels_a = 1, .labels_b = 0}};
+    const struct plan_config cfg = {.seed = 1,
+                                    .epochs = 1,
+                                    .batch_groups = 4,
+                                    .unit_tokens = 512,
+                                    .micro_groups = 2,
+                                    .normalisation = PLAN_PAPER};
+    struct errbuf e;
+    for (int swapped = 0; swapped < 2; swapped++) {
+        struct plan *p = NULL;
+        struct plan_item items[4];
+        uint32_t n;
+        for (int i = 0; swapped && i < 4; i++) {
+            groups[i].labels_b = groups[i].labels_a;
+            groups[i].labels_a = 0;
+        }
+        assert_int_equal(plan_new(&cfg, groups, 4, &p, &e), OK);
+        plan_step(p, 0, items, &n);
+        assert_int_equal(n, 4);
+        for (uint32_t at = 0; at < 4; at += 2) {
+            const struct plan_group *g = &groups[items[at].group];
+            const struct plan_group *h = &groups[items[at + 1].group];
+            uint64_t mine = g->labels_a + g->labels_b;
+            uint64_t all = mine + h->labels_a + h->labels_b;
+            float want = (float)((double)mine / (double)all / 2.0);
+            assert_true((swapped ? items[at].w_b : items[at].w_a) == want);
+            assert_true((swapped ? items[at].w_a : items[at].w_b) == 0.0f);
+        }
+        plan_free(&p);
+    }
+}
+
+static void test_a_unit_holds_what_fits_and_no_more_trees_than_it_may(void **state)
+{
+    (void)state;
+    enum { N = 3 * LIMIT_UNIT_TREES + 5 };
+    static uint32_t rows[N];
+    struct plan_unit *units = NULL;
+    uint32_t n;
+    for (uint32_t i = 0; i < N; i++) {
+        rows[i] = 1;
+    }
+    assert_int_equal(plan_pack(rows, N, N, UINT32_MAX, 7, &units, &n, NULL), OK);
+    assert_int_equal(n, 4);
+    for (uint32_t i = 0; i < n; i++) {
+        assert_int_equal(units[i].first, i * LIMIT_UNIT_TREES);
+        assert_int_equal(units[i].count, i < 3 ? LIMIT_UNIT_TREES : 5);
+        assert_int_equal(units[i].rows, units[i].count);
+    }
+    mem_free(units);
+    assert_int_equal(plan_pack(rows, 10, 10, 4, 7, &units, &n, NULL), OK); /* 4, 4, 2 */
+    assert_int_equal(n, 3);
+    assert_int_equal(units[2].count, 2);
+    mem_free(units);
+    rows[0] = UINT32_MAX;
+    assert_int_equal(plan_pack(rows, 2, 2, 4, 7, &units, &n, NULL), OK);
+    assert_true(n == 2 && units[0].rows == UINT32_MAX && units[1].rows == 1);
+    mem_free(units);
+    assert_int_equal(plan_pack(rows, 0, 0, 4, 7, &units, &n, NULL), OK);
+    assert_int_equal(n, 0);
+    mem_free(units);
+    mem_fail_after(1);
+    assert_int_equal(plan_pack(rows, 2, 2, 4, 7, &units, &n, NULL), ERR_NOMEM);
+    mem_fail_after(0);
+}
+
+static void test_useful_slots_are_those_of_the_steps_that_there_are(void **state)
+{
+    (void)state;
+    struct plan_group groups[GROUPS];
+    struct plan_config cfg = {
+        .seed = 4, .max_steps = 1, .batch_groups = 100, .unit_tokens = 1}; /* one step of all */
+    struct plan *p = planned(&cfg, groups);
+    assert_int_equal(plan_useful_slots(p), GROUPS);
+    for (unsigned long n = 1; n <= 2; n++) {
+        mem_fail_after(n);
+        assert_int_equal(plan_useful_slots(p), 0);
+        mem_fail_after(0);
+    }
+    plan_free(&p);
+    cfg.batch_groups =
+        20; /* the epoch's second step would be one group; its first is all there is */
+    p = planned(&cfg, groups);
+    assert_int_equal(plan_useful_slots(p), 20);
+    plan_free(&p);
+    cfg.max_steps = 100;
+    p = planned(&cfg, groups);
+    assert_int_equal(plan_useful_slots(p), 20);
+    plan_free(&p);
+}
+
+static void test_a_job_is_a_token_at_least(void **state)
+{
+    (void)state;
+    const struct plan_load load = {.units_left = 10,
+                                   .rows_left = 10,
+                                   .rows_open = 10,
+                                   .left_ns = 1000000000,
+                                   .slots = 100,
+                                   .target_ns = 1};
+    assert_int_equal(plan_job_rows(&load), 1);
+    const struct plan_load none = {.rows_left = 10, .left_ns = 10, .slots = 2, .target_ns = 9};
+    assert_int_equal(plan_job_rows(&none), 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -303,6 +478,12 @@ int main(void)
         cmocka_unit_test(test_jobs_shrink_to_single_units_towards_the_end),
         cmocka_unit_test(test_jobs_last_as_long_as_the_results_of_all_slots_need_on_their_way),
         cmocka_unit_test(test_useful_slots_are_those_of_the_fullest_step),
+        cmocka_unit_test(test_each_setting_is_checked_by_itself_and_at_its_bounds),
+        cmocka_unit_test(test_an_epoch_has_as_many_steps_as_its_groups_need),
+        cmocka_unit_test(test_both_sides_have_weights_of_their_own_and_one_without_labels_has_none),
+        cmocka_unit_test(test_a_unit_holds_what_fits_and_no_more_trees_than_it_may),
+        cmocka_unit_test(test_useful_slots_are_those_of_the_steps_that_there_are),
+        cmocka_unit_test(test_a_job_is_a_token_at_least),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

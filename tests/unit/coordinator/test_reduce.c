@@ -204,6 +204,87 @@ static void test_no_memory_is_an_error(void **state)
     }
 }
 
+static void test_every_unit_of_the_fullest_step_is_told_apart(void **state)
+{
+    (void)state;
+    struct reduce *r = NULL;
+    int64_t sum = 0;
+    float gradient;
+    struct reduce_total total;
+    assert_int_equal(reduce_new(1, &r), OK);
+    for (int round = 0; round < 2; round++) { /* a step begins without the units of the last */
+        assert_int_equal(reduce_begin(r, 1, LIMIT_STEP_UNITS, LIMIT_STEP_UNITS), OK);
+        for (uint32_t unit = 0; unit < LIMIT_STEP_UNITS; unit++) {
+            const int64_t loss = -((int64_t)1 << 40);
+            const uint32_t labels = unit;
+            struct reduce_job job = {.n_units = 1,
+                                     .units = &unit,
+                                     .loss = &loss,
+                                     .labels = &labels,
+                                     .payload = &sum,
+                                     .bytes = sizeof sum};
+            sum = (int64_t)unit - 7;
+            hash_xxh128(&sum, sizeof sum, job.digest);
+            assert_int_equal(reduce_finish(r, &gradient, &total), ERR_STATE);
+            assert_int_equal(reduce_add(r, 1, &job), OK);
+            assert_int_equal(reduce_add(r, 1, &job), ERR_STATE);
+        }
+        assert_int_equal(reduce_finish(r, &gradient, &total), OK);
+        const int64_t all = (int64_t)LIMIT_STEP_UNITS * (LIMIT_STEP_UNITS - 1) / 2;
+        assert_true(gradient == (float)(all - 7 * LIMIT_STEP_UNITS) * 0x1p-40f);
+        assert_true(total.loss == -(double)LIMIT_STEP_UNITS && total.anchor == 0.0);
+        assert_int_equal(total.labels, all);
+    }
+    reduce_free(&r);
+    assert_null(r);
+}
+
+static void test_nothing_is_added_before_a_step_begins_and_no_empty_job(void **state)
+{
+    (void)state;
+    static struct payload p;
+    const uint32_t order[] = {0, 1};
+    struct reduce *r = NULL;
+    struct reduce_total total;
+    float gradient[COUNT];
+    assert_int_equal(reduce_new(COUNT, &r), OK);
+    make_job(&p, order, 0, 1);
+    assert_int_equal(reduce_add(r, 0, &p.job), ERR_STALE);
+    assert_int_equal(reduce_finish(r, gradient, &total), ERR_STATE);
+    assert_int_equal(reduce_begin(r, 0, 1, 1), OK);
+    p.job.n_units = 0;
+    assert_int_equal(reduce_add(r, 0, &p.job), ERR_RANGE);
+    p.job.n_units = 1;
+    assert_int_equal(reduce_add(r, 0, &p.job), OK);
+    reduce_free(&r);
+}
+
+/* So many units, so many times the bound of one. */
+static void test_a_job_of_several_units_may_sum_to_several_times_the_limit(void **state)
+{
+    (void)state;
+    const uint32_t units[] = {0, 1, 2};
+    const uint32_t labels[] = {1, 1, 1};
+    const int64_t loss[] = {0, 0, 0};
+    for (int side = -1; side <= 1; side += 2) {
+        for (int64_t beyond = 0; beyond < 2; beyond++) {
+            int64_t sum = side * (3 * ((int64_t)1 << 52) + beyond);
+            struct reduce *r = NULL;
+            struct reduce_job job = {.n_units = 3,
+                                     .units = units,
+                                     .loss = loss,
+                                     .labels = labels,
+                                     .payload = &sum,
+                                     .bytes = sizeof sum};
+            hash_xxh128(&sum, sizeof sum, job.digest);
+            assert_int_equal(reduce_new(1, &r), OK);
+            assert_int_equal(reduce_begin(r, 1, 3, 3), OK);
+            assert_int_equal(reduce_add(r, 1, &job), beyond ? ERR_RANGE : OK);
+            reduce_free(&r);
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -212,6 +293,9 @@ int main(void)
         cmocka_unit_test(test_each_unit_counts_once_and_bad_sums_are_refused_whole),
         cmocka_unit_test(test_element_beyond_the_limit_is_refused),
         cmocka_unit_test(test_no_memory_is_an_error),
+        cmocka_unit_test(test_every_unit_of_the_fullest_step_is_told_apart),
+        cmocka_unit_test(test_nothing_is_added_before_a_step_begins_and_no_empty_job),
+        cmocka_unit_test(test_a_job_of_several_units_may_sum_to_several_times_the_limit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
