@@ -1,7 +1,8 @@
 /* disk_faults.h - makes the n-th file call of the project's own code fail. The linker sends these
  * calls here (--wrap, cmake/tests.cmake: for every test that includes this); what does not fail
  * goes to the system. A failing write puts half of its bytes down first; a sync that works does
- * nothing (nobody pulls a plug here, and disks are slow). One thread. */
+ * nothing (nobody pulls a plug here, and disks are slow). With EINTR a read or write does nothing,
+ * with 0 it does half of what it was asked to: neither is an error. One thread. */
 #ifndef PFT_DISK_FAULTS_H
 #define PFT_DISK_FAULTS_H
 
@@ -29,6 +30,7 @@ static struct {
     unsigned long n, seen, failed;
     int errnum;
     bool lasting, sync_failed; /* the first that failed was a sync */
+    unsigned long inherited;   /* files opened that a child would inherit */
 } disk_faults;
 
 /* The n-th of these calls from now on fails with errnum, and all after it when lasting; n 0: none.
@@ -58,6 +60,12 @@ static inline bool disk_must_fail(enum disk_call call)
     return true;
 }
 
+/* Reads and writes alone are interrupted, or do a part. */
+static inline bool disk_in_part(void)
+{
+    return disk_faults.errnum == 0 || disk_faults.errnum == EINTR;
+}
+
 #define DISK_WRAPPED(result, name, ...)                                                            \
     result __real_##name(__VA_ARGS__);                                                             \
     result __wrap_##name(__VA_ARGS__);
@@ -79,23 +87,35 @@ int __wrap_open(const char *path, int flags, ...)
     mode_t mode = flags & O_CREAT ? va_arg(args, mode_t) : 0;
     va_end(args);
     bool reads = (flags & O_ACCMODE) == O_RDONLY;
-    return disk_must_fail(reads ? DISK_READ : DISK_OPEN) ? -1 : __real_open(path, flags, mode);
+    disk_faults.inherited += !(flags & O_CLOEXEC);
+    return !disk_in_part() && disk_must_fail(reads ? DISK_READ : DISK_OPEN)
+               ? -1
+               : __real_open(path, flags, mode);
 }
 
 ssize_t __wrap_read(int fd, void *out, size_t bytes)
 {
-    return disk_must_fail(DISK_READ) ? -1 : __real_read(fd, out, bytes);
+    if (!disk_must_fail(DISK_READ)) {
+        return __real_read(fd, out, bytes);
+    }
+    return disk_faults.errnum == 0 ? __real_read(fd, out, (bytes + 1) / 2) : -1;
 }
 
 ssize_t __wrap_pread(int fd, void *out, size_t bytes, off_t at)
 {
-    return disk_must_fail(DISK_READ) ? -1 : __real_pread(fd, out, bytes, at);
+    if (!disk_must_fail(DISK_READ)) {
+        return __real_pread(fd, out, bytes, at);
+    }
+    return disk_faults.errnum == 0 ? __real_pread(fd, out, (bytes + 1) / 2, at) : -1;
 }
 
 ssize_t __wrap_write(int fd, const void *data, size_t bytes)
 {
     if (!disk_must_fail(DISK_WRITE)) {
         return __real_write(fd, data, bytes);
+    }
+    if (disk_in_part()) {
+        return disk_faults.errnum == 0 ? __real_write(fd, data, (bytes + 1) / 2) : -1;
     }
     if (bytes > 1 && __real_write(fd, data, bytes / 2) < 0) {
         return -1;
@@ -106,7 +126,7 @@ ssize_t __wrap_write(int fd, const void *data, size_t bytes)
 
 ssize_t __wrap_pwrite(int fd, const void *data, size_t bytes, off_t at)
 {
-    return disk_must_fail(DISK_WRITE) ? -1 : __real_pwrite(fd, data, bytes, at);
+    return !disk_in_part() && disk_must_fail(DISK_WRITE) ? -1 : __real_pwrite(fd, data, bytes, at);
 }
 
 int __wrap_fsync(int fd)

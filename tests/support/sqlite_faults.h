@@ -35,7 +35,7 @@ static const sqlite3_io_methods *sqlite_plain(const sqlite3_file *file)
 static int sqlite_write(sqlite3_file *file, const void *data, int bytes, sqlite3_int64 at)
 {
     const sqlite3_io_methods *plain = sqlite_plain(file);
-    if (!disk_must_fail(DISK_WRITE)) {
+    if (disk_in_part() || !disk_must_fail(DISK_WRITE)) {
         return plain->xWrite(file, data, bytes, at);
     }
     (void)plain->xWrite(file, data, bytes / 2, at);

@@ -746,6 +746,26 @@ static void test_a_pruned_log_without_its_checkpoints_is_refused(void **state)
 
 #define CASE(f) cmocka_unit_test_setup_teardown(f, make_place, drop_place)
 
+/* The last record is the one that is meant, the first is not: it is another run's. */
+static void test_a_log_that_begins_with_another_step_is_refused(void **state)
+{
+    const char *folder = ((struct temp_folder *)*state)->path;
+    char path[256];
+    struct errbuf e;
+    struct journal *j = opened(folder);
+    assert_int_equal(append(j, 0, NULL), OK);
+    assert_int_equal(append(j, 1, NULL), OK);
+    journal_close(&j);
+    char *record = record_of(2);
+    path_in(path, folder, "steps.log");
+    int fd = open(path, O_WRONLY);
+    assert_true(fd >= 0 && pwrite(fd, record, RECORD, 0) == RECORD);
+    (void)close(fd);
+    mem_free(record);
+    assert_int_equal(journal_open(folder, &j, &e), ERR_CORRUPT);
+    assert_non_null(strstr(e.text, "does not begin with step 0"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -769,6 +789,7 @@ int main(void)
         CASE(test_damaged_newest_checkpoint_falls_back_to_the_older_one),
         CASE(test_a_damaged_checkpoint_is_not_one_of_the_two_that_are_kept),
         CASE(test_checkpoint_of_other_settings_is_refused),
+        CASE(test_a_log_that_begins_with_another_step_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -67,14 +67,19 @@ static int tear_down(void **state)
     return sqlite3_vfs_unregister(&vfs);
 }
 
-static enum err append(struct journal *j, uint64_t step, struct errbuf *e)
+static enum err append_other(struct journal *j, uint64_t step, float more, struct errbuf *e)
 {
     const struct journal_step s = {.step = step, .loss = 1.0, .lr = 0.5};
     float gradient[COUNT];
     for (int i = 0; i < COUNT; i++) {
-        gradient[i] = (float)(step + (uint64_t)i);
+        gradient[i] = (float)(step + (uint64_t)i) + more;
     }
     return journal_append(j, &s, gradient, COUNT, e);
+}
+
+static enum err append(struct journal *j, uint64_t step, struct errbuf *e)
+{
+    return append_other(j, step, 0.0f, e);
 }
 
 static enum err count_one(void *context, const struct journal_step *step, const float *g,
@@ -153,11 +158,35 @@ static void a_row_without_room_is_tried_again_and_its_record_is_written_once(voi
     temp_folder_clear(folder.path);
 }
 
+/* Its record is in the log: the row must be of that one. */
+static void a_step_tried_again_with_another_gradient_is_refused(void **state)
+{
+    (void)state;
+    struct temp_folder folder;
+    struct journal *j = NULL;
+    struct errbuf e = {{0}};
+    temp_folder_make(&folder);
+    assert_int_equal(journal_open(folder.path, &j, &e), OK);
+    assert_int_equal(append(j, 0, &e), OK);
+    write_fails = 1;
+    assert_int_equal(append(j, 1, &e), ERR_NOSPACE);
+    write_fails = 0;
+    assert_int_equal(append_other(j, 1, 0.5f, &e), ERR_STATE);
+    assert_non_null(strstr(e.text, "step 1 comes again"));
+    assert_int_equal(journal_steps(j), 1);
+    assert_int_equal(append(j, 1, &e), OK);
+    assert_int_equal(append_other(j, 2, 0.0f, &e), OK); /* the next one has a record of its own */
+    journal_close(&j);
+    assert_int_equal(steps_of(folder.path), 3);
+    temp_folder_clear(folder.path);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_commit_whose_sync_fails_leaves_a_run_that_can_be_opened),
         cmocka_unit_test(a_row_without_room_is_tried_again_and_its_record_is_written_once),
+        cmocka_unit_test(a_step_tried_again_with_another_gradient_is_refused),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

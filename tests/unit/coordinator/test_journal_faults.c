@@ -320,6 +320,47 @@ static void every_allocation_that_fails_is_an_error_and_loses_nothing(void **sta
     }
 }
 
+static void calls_that_are_interrupted_or_do_a_part_are_no_errors(void **state)
+{
+    (void)state;
+    static const int how[] = {EINTR, 0};
+    static const unsigned calls[] = {DISK_WRITE, DISK_READ};
+    for (size_t i = 0; i < 4; i++) {
+        unsigned long failed = 1;
+        unsigned long n = 1;
+        for (; failed > 0; n++) {
+            struct temp_folder folder;
+            struct life l;
+            make_run(&folder, &l);
+            disk_fail(calls[i / 2], n, how[i % 2], false);
+            enum err error = begin(&l);
+            error = error == OK ? train(&l, STEPS) : error;
+            failed = disk_faults.failed;
+            disk_fail(0, 0, 0, false);
+            if (error != OK) {
+                fail_msg("call %lu: %s", n, l.e.text);
+            }
+            assert_bits(l.params);
+            end(&l);
+            assert_goes_on(&l);
+            temp_folder_clear(folder.path);
+        }
+        assert_true(n > 5);
+    }
+}
+
+static void no_file_of_a_run_is_left_to_a_child(void **state)
+{
+    (void)state;
+    struct temp_folder folder;
+    struct life l;
+    disk_faults.inherited = 0;
+    make_run(&folder, &l);
+    assert_goes_on(&l);
+    assert_int_equal(disk_faults.inherited, 0);
+    temp_folder_clear(folder.path);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -329,6 +370,8 @@ int main(void)
         cmocka_unit_test(a_checkpoint_that_cannot_be_looked_at_for_now_is_kept),
         cmocka_unit_test(a_failed_sync_is_an_error_to_exit_on_whatever_its_errno),
         cmocka_unit_test(every_read_that_fails_is_an_error_and_changes_nothing),
+        cmocka_unit_test(calls_that_are_interrupted_or_do_a_part_are_no_errors),
+        cmocka_unit_test(no_file_of_a_run_is_left_to_a_child),
         cmocka_unit_test(every_allocation_that_fails_is_an_error_and_loses_nothing),
     };
     sqlite_faults_install();
