@@ -2,7 +2,8 @@
 
 A mutant is (path, number of the line, kind, the line, the changed line). Only lines in functions are changed. Not changed:
 comments and texts, CHECK and static_assert (they guard, they decide nothing), log lines and error texts, the release of
-memory (a leak is what the sanitizer builds see), failpoints, declarations without a value.
+memory (a leak is what the sanitizer builds see), failpoints, declarations without a value; how many of one thing are
+allocated (more is never seen), and the bound of a minimum or maximum (at the bound both are the same).
 """
 import collections
 import re
@@ -11,7 +12,7 @@ Mutant = collections.namedtuple("Mutant", "path line kind old new")
 
 ARID = re.compile(r"(\(void\))?(CHECK|static_assert|log_event|log_limited|log_line|\w+_free|FAILPOINT\w*|assert|"
                   r"(return )?err_set|errbuf_\w+|fputs|printf|fprintf|snprintf\((text|e->text|line|why|reason)|"
-                  r"dispatch_act\(d, (note|\(struct dispatch_action\)\{\.act = DISPATCH_NOTE)|va_start|va_end|PFT_\w+|case |default:|goto |#)\b|\(void\)\w+;")
+                  r"dispatch_act\(d, (note|\(struct dispatch_action\)\{\.act = DISPATCH_NOTE)|va_start|va_end|PFT_\w+|case |default:|goto |struct errbuf|#)\b|\(void\)\w+;")
 DECLARES = re.compile(r"\s*(static |const |unsigned |struct \w+ |enum \w+ |union |u?int\d*_t |u?int |size_t |ssize_t |bool "
                       r"|char |float |double |long |pid_t |uv_\w+ |sqlite3\w* |json_t )")
 TOKENS = [  # what is found in a line without its texts, kind, what replaces it
@@ -91,6 +92,16 @@ def operands(line):
             yield begin, m.end() + (line[m.end():m.end() + 1] == " ")
 
 
+def is_extreme(code, begin, end):
+    """Is the comparison at begin to end that of `a < b ? a : b`, or the other way round?"""
+    m = re.match(r" (.+?) \? (.+?) : (.+?)(?=[;,)]*$|[;,])", code[end:])
+    if not m:
+        return False
+    right, one, two = m.groups()
+    left = re.search(r"[\w\->.\[\]]+$", code[:begin].rstrip())
+    return left is not None and {left.group(), right} == {one, two}
+
+
 def whole_condition(code):
     """Place of the condition of an if or while that is all on its line."""
     m = re.match(r"\s*(?:\} else )?(if|while) \(", code)
@@ -107,8 +118,12 @@ def changes(line, code, begins_here, ends_here):
     """(kind, changed line) of one line; code is the line with its texts blanked."""
     for pattern, kind, new in TOKENS:
         for m in re.finditer(pattern, code) if new is not None else ():
+            if kind == "bound" and is_extreme(code, m.start(), m.end()):
+                continue
             yield kind, line[:m.start()] + new + line[m.end():]
     for m in NUMBER.finditer(code):
+        if code[:m.start()].endswith("mem_calloc("):
+            continue
         yield "constant", line[:m.start()] + str(int(m.group(1)) + 1) + m.group(2) + line[m.end():]
         if int(m.group(1)) > 1:
             yield "constant", line[:m.start()] + str(int(m.group(1)) - 1) + m.group(2) + line[m.end():]
