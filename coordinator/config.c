@@ -431,6 +431,12 @@ static const struct conf_key keys[] = {
      .fallback = "all",
      .choices = readouts,
      .meaning = "How an option is picked from log-probabilities."},
+    {.name = "eval.before_readouts",
+     .type = CONF_SET,
+     .offset = AT(eval_before_readouts),
+     .fallback = "all",
+     .choices = readouts,
+     .meaning = "Which of eval.readouts are taken before training too."},
 };
 
 static const struct conf_section sections[] = {

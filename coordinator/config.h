@@ -78,7 +78,8 @@ struct run_config {
     double audit_rate; /* share of units that two hosts compute; coordinator/audit.h */
 
     bool eval_before;
-    uint32_t eval_readouts; /* bit 1 << enum readout */
+    uint32_t eval_readouts;        /* bit 1 << enum readout */
+    uint32_t eval_before_readouts; /* those of them that are taken before training too */
 };
 
 /* The declared keys: for help and the sample file (conf_help, conf_sample). */

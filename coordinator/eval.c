@@ -34,8 +34,9 @@ static enum err check_input(const struct eval_input *in, const struct eval_kind 
             }
         }
         enum err error = err_set(e, ERR_REFUSED,
-                                 "eval.readouts: the evaluation '%s' has %s, and none of them is "
+                                 "%s: the evaluation '%s' has %s, and none of them is "
                                  "asked for",
+                                 in->ask.before ? "eval.before_readouts" : "eval.readouts",
                                  kind->name, known.data ? known.data : "");
         str_free(&known);
         return error;

@@ -44,5 +44,7 @@ uint32_t eval_limit(const struct eval_input *in)
 
 uint32_t eval_readouts(const struct eval_input *in)
 {
-    return in->ask.only_mix ? 0 : in->cfg->eval_readouts & kinds[in->ask.task]->readouts;
+    const uint32_t asked =
+        in->cfg->eval_readouts & (in->ask.before ? in->cfg->eval_before_readouts : UINT32_MAX);
+    return in->ask.only_mix ? 0 : asked & kinds[in->ask.task]->readouts;
 }

@@ -43,6 +43,7 @@ struct eval_request {
     uint32_t n_lambdas;
     double lambdas[EVAL_LAMBDAS_MAX]; /* select: shares of the first pole in a mix, ascending */
     bool only_mix;                    /* no readout but the mixes */
+    bool before;                      /* of a run, before training: eval.before_readouts alone */
     uint64_t seed;                    /* history: of the simulated users */
     uint32_t n_shots;
     uint32_t shots[EVAL_SHOTS_MAX]; /* history: earlier choices shown, ascending */

@@ -18,7 +18,8 @@ enum { KEEP_TREES = 32, KEEP_MS = 2000 };
 static struct eval_request request_of(const struct phases *p)
 {
     return p->eval_only ? p->start->ask
-                        : (struct eval_request){.task = eval_task_for(p->start->setup.test)};
+                        : (struct eval_request){.task = eval_task_for(p->start->setup.test),
+                                                .before = p->phase == PHASE_EVAL_BEFORE};
 }
 
 static enum err make(const struct phases *p, struct eval **eval, struct errbuf *e)

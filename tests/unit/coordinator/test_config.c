@@ -71,6 +71,7 @@ static void test_targets_and_readouts_stand_in_the_order_of_their_enums(void **s
         (void)snprintf(text, sizeof text, "eval.readouts: [%s]", readout_name(i));
         struct run_config *c = parse(text, &e);
         assert_int_equal(c->eval_readouts, 1u << i);
+        assert_int_equal(c->eval_before_readouts, (1u << READOUTS) - 1);
         config_free(&c);
     }
 }
@@ -167,7 +168,7 @@ static void test_the_shipped_configs_load_and_say_what_the_recipe_says(void **st
     assert_true(file_exists(c->data_values));
     config_free(&c);
     assert_int_equal(config_load("configs/starter.yaml", NULL, 0, &c, &e), OK);
-    assert_int_equal(c->train_epochs, 3);
+    assert_int_equal(c->train_max_steps, 36);
     assert_true(c->eval_before);
     assert_true(file_exists(c->data_values));
     config_free(&c);

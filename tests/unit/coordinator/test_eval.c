@@ -99,6 +99,23 @@ static void test_a_missing_tree_and_a_nan_are_refused(void **state)
     eval_free(&ev);
 }
 
+static void test_before_training_only_the_readouts_asked_for_then_are_taken(void **state)
+{
+    const struct fixture *f = *state;
+    struct errbuf e = {0};
+    struct eval *ev = NULL;
+    struct eval_input in = world_input(&f->w, EVAL_SELECT, f->data, NULL);
+    f->w.cfg->eval_readouts = 1u << READOUT_CONTRAST | 1u << READOUT_LETTER;
+    f->w.cfg->eval_before_readouts = 1u << READOUT_CONTRAST | 1u << READOUT_LIFT;
+    assert_int_equal(eval_readouts(&in), 1u << READOUT_CONTRAST | 1u << READOUT_LETTER);
+    in.ask.before = true;
+    assert_int_equal(eval_readouts(&in), 1u << READOUT_CONTRAST);
+    f->w.cfg->eval_before_readouts = 1u << READOUT_LIFT;
+    assert_int_equal(eval_new(&in, &ev, &e), ERR_REFUSED);
+    assert_non_null(strstr(e.text, "eval.before_readouts"));
+    f->w.cfg->eval_before_readouts = UINT32_MAX;
+}
+
 static uint32_t pick_by_words(const struct bag_of_words *bag, const struct data_scenario *s,
                               uint32_t side)
 {
@@ -166,6 +183,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_right_answers_give_one_and_one_sided_scenarios_are_left_out),
         cmocka_unit_test(test_a_missing_tree_and_a_nan_are_refused),
+        cmocka_unit_test(test_before_training_only_the_readouts_asked_for_then_are_taken),
         cmocka_unit_test(test_bag_of_words_scores_what_the_reference_scores_on_vcd),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
