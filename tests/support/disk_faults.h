@@ -2,7 +2,7 @@
  * calls here (--wrap, cmake/tests.cmake: for every test that includes this); what does not fail
  * goes to the system. A failing write puts half of its bytes down first; a sync that works does
  * nothing (nobody pulls a plug here, and disks are slow). With EINTR a read or write does nothing,
- * with 0 it does half of what it was asked to: neither is an error. One thread. */
+ * with 0 it does all but the last byte: neither is an error. One thread. */
 #ifndef PFT_DISK_FAULTS_H
 #define PFT_DISK_FAULTS_H
 
@@ -98,7 +98,7 @@ ssize_t __wrap_read(int fd, void *out, size_t bytes)
     if (!disk_must_fail(DISK_READ)) {
         return __real_read(fd, out, bytes);
     }
-    return disk_faults.errnum == 0 ? __real_read(fd, out, (bytes + 1) / 2) : -1;
+    return disk_faults.errnum == 0 ? __real_read(fd, out, bytes > 1 ? bytes - 1 : bytes) : -1;
 }
 
 ssize_t __wrap_pread(int fd, void *out, size_t bytes, off_t at)
@@ -106,7 +106,7 @@ ssize_t __wrap_pread(int fd, void *out, size_t bytes, off_t at)
     if (!disk_must_fail(DISK_READ)) {
         return __real_pread(fd, out, bytes, at);
     }
-    return disk_faults.errnum == 0 ? __real_pread(fd, out, (bytes + 1) / 2, at) : -1;
+    return disk_faults.errnum == 0 ? __real_pread(fd, out, bytes > 1 ? bytes - 1 : bytes, at) : -1;
 }
 
 ssize_t __wrap_write(int fd, const void *data, size_t bytes)
@@ -115,7 +115,7 @@ ssize_t __wrap_write(int fd, const void *data, size_t bytes)
         return __real_write(fd, data, bytes);
     }
     if (disk_in_part()) {
-        return disk_faults.errnum == 0 ? __real_write(fd, data, (bytes + 1) / 2) : -1;
+        return disk_faults.errnum == 0 ? __real_write(fd, data, bytes > 1 ? bytes - 1 : bytes) : -1;
     }
     if (bytes > 1 && __real_write(fd, data, bytes / 2) < 0) {
         return -1;

@@ -346,6 +346,23 @@ static void test_a_checkpoint_that_cannot_be_written_leaves_the_ones_before(void
     assert_int_equal(files(), 2);
 }
 
+static void test_calls_that_are_interrupted_or_do_a_part_are_gone_on_with(void **state)
+{
+    (void)state;
+    static const int how[] = {EINTR, 0};
+    for (uint64_t i = 0; i < 12; i++) {
+        uint64_t step;
+        struct errbuf e;
+        disk_fail(DISK_WRITE, 1 + i / 2, how[i % 2], false);
+        (void)written(10 + i);
+        assert_int_equal(disk_faults.failed, i / 2 < 5); /* header, p, m, v, digest */
+        disk_fail(DISK_READ, 1, how[i % 2], false);
+        assert_int_equal(loaded(UINT64_MAX, &step, &e), OK);
+        assert_int_equal(disk_faults.failed, 1);
+        assert_int_equal(step, 10 + i);
+    }
+}
+
 static void test_those_of_later_steps_are_dropped_and_no_others(void **state)
 {
     (void)state;
@@ -377,6 +394,7 @@ int main(void)
         TEST(test_where_there_is_none_that_is_said),
         TEST(test_other_settings_and_other_sizes_are_refused_and_change_nothing),
         TEST(test_a_checkpoint_that_cannot_be_written_leaves_the_ones_before),
+        TEST(test_calls_that_are_interrupted_or_do_a_part_are_gone_on_with),
         TEST(test_those_of_later_steps_are_dropped_and_no_others),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

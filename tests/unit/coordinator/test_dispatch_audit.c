@@ -406,10 +406,35 @@ static void test_worker_that_contradicts_itself_loses_without_a_third(void **sta
     assert_non_null(action(&f, DISPATCH_QUARANTINE));
     assert_int_equal(state_of(&f, 0), WORKER_QUARANTINED);
     assert_null(action(&f, DISPATCH_STOP));
+    assert_int_equal(dispatch_job(f.d, a.job)->opinions, 1); /* the other one's */
     b = want(&f, 1); /* nobody else is left: it does the job again */
     assert_int_equal(b.job, a.job);
     say(&f, 1, &b, 1);
     assert_true(credited(&f, 1));
+    dispatch_free(&f.d);
+}
+
+/* What is left is the other one's word, and on its host nobody confirms it. */
+static void test_the_second_of_two_that_contradicts_itself_leaves_the_first_ones_word(void **state)
+{
+    (void)state;
+    struct fleet f;
+    start(&f, 1.0, two_hosts, 1);
+    struct dispatch_action a = want(&f, 0);
+    struct dispatch_action b = want(&f, 1);
+    say(&f, 0, &a, 1);
+    say(&f, 1, &b, 66);
+    probe_again(&f, 0);
+    probe_again(&f, 1);
+    b = want(&f, 1);
+    say(&f, 1, &b, 67);
+    assert_int_equal(state_of(&f, 1), WORKER_QUARANTINED);
+    a = want(&f, 0);
+    assert_int_equal(a.job, b.job);
+    say(&f, 0, &a, 1);
+    assert_true(credited(&f, 0));
+    assert_int_equal(dispatch_stats(f.d).confirmed, 0);
+    assert_int_equal(dispatch_stats(f.d).unconfirmed, 1);
     dispatch_free(&f.d);
 }
 
@@ -426,6 +451,7 @@ static void test_worker_that_contradicts_itself_alone_proves_itself_and_goes_on(
     a = want(&f, 0);
     say(&f, 0, &a, 1);
     assert_int_equal(state_of(&f, 0), WORKER_PROBING);
+    assert_int_equal(dispatch_job(f.d, a.job)->opinions, 0); /* it has none any more */
     probe_again(&f, 0);
     a = want(&f, 0);
     say(&f, 0, &a, 1);
@@ -829,6 +855,7 @@ int main(void)
             test_step_that_holds_results_of_a_loser_starts_again_and_earlier_ones_are_named),
         cmocka_unit_test(test_worker_that_is_wrong_twice_in_the_same_way_is_not_its_own_majority),
         cmocka_unit_test(test_worker_that_contradicts_itself_loses_without_a_third),
+        cmocka_unit_test(test_the_second_of_two_that_contradicts_itself_leaves_the_first_ones_word),
         cmocka_unit_test(test_worker_that_contradicts_itself_alone_proves_itself_and_goes_on),
         cmocka_unit_test(test_other_opinions_of_a_loser_are_worth_nothing),
         cmocka_unit_test(test_new_session_of_a_worker_is_no_third_opinion),

@@ -125,6 +125,10 @@ static void test_a_slot_is_free_once_what_it_computes_was_ended(void **state)
     (void)state;
     begin(1, 2, 2, 0);
     struct dispatch_action a = want(0, 1, 1);
+    assert_int_equal(dispatch_slot(w.d, a.worker, a.job, a.attempt), 1);
+    assert_int_equal(dispatch_slot(w.d, a.worker, a.job, a.attempt + 1), -1);
+    assert_int_equal(dispatch_slot(w.d, a.worker, a.job + 1, a.attempt), -1);
+    assert_int_equal(dispatch_slot(w.d, a.worker + 1, a.job, a.attempt), -1);
     queue_close(w.d->queue);
     dispatch_end_slot(w.d, a.worker, 1, ATTEMPT_LOST, "a test", w.now);
     assert_int_equal(worker(0)->slots[1].state, SLOT_IDLE);

@@ -146,6 +146,32 @@ static void test_whoever_waits_has_the_job_when_the_event_that_freed_it_is_over(
     }
 }
 
+/* The event that ends a stall of ours hands out a job: the stall is no part of its lease. */
+static void test_a_lease_that_an_event_after_a_stall_gives_is_no_longer_than_others(void **state)
+{
+    (void)state;
+    for (int by = BY_HELLO; by < BY_SILENCE; by++) {
+        begin(2, 1, 1, 0);
+        struct dispatch_action a = want(0, 0, 1);
+        (void)want(1, 0, 1);
+        (void)dispatch_tick(w.d, w.now);
+        w.now += 3600 * SEC;
+        free_job((enum freed)by, &a);
+        collect();
+        assert_int_equal(action(DISPATCH_ASSIGN)->worker, w.workers[1]);
+        const uint64_t lost = dispatch_stats(w.d).lost;
+        for (uint64_t end = w.now + LEASE_FIRST_NS + SEC; w.now < end; w.now += 500 * MS) {
+            dispatch_heartbeat(w.d, w.workers[1], NULL, 0, w.now);
+            (void)dispatch_tick(w.d, w.now);
+            collect();
+        }
+        assert_non_null(worker(1));
+        assert_int_equal(worker(1)->busy, 0);
+        assert_true(dispatch_stats(w.d).lost > lost);
+        dispatch_free(&w.d);
+    }
+}
+
 enum credit_freed { CREDIT_GONE, CREDIT_LATE, CREDIT_RELEASED, CREDIT_SUMMED, CREDIT_REFUSED };
 
 /* Worker 0 has all the credits; two results of worker 1 wait behind. */
@@ -253,6 +279,30 @@ static void test_a_payload_that_is_not_wanted_any_more_and_late_is_nobodys_strik
     assert_int_equal(dispatch_stats(w.d).in_flight, 0);
     assert_int_equal(worker(0)->strikes, 0);
     assert_int_equal(worker(0)->state, WORKER_READY);
+}
+
+static void test_a_stall_of_ours_puts_a_payloads_deadline_off_by_as_much(void **state)
+{
+    (void)state;
+    begin(2, 1, 2, 0);
+    struct dispatch_action a = want(0, 0, 1);
+    announce(&a);
+    (void)dispatch_tick(w.d, w.now);
+    w.now += 3600 * SEC; /* of which a second was promised */
+    const uint64_t until = w.now - SEC + CREDIT_NS;
+    while (w.now < until) {
+        dispatch_heartbeat(w.d, w.workers[0], NULL, 0, w.now);
+        dispatch_heartbeat(w.d, w.workers[1], NULL, 0, w.now);
+        (void)dispatch_tick(w.d, w.now);
+        collect();
+        assert_null(action(DISPATCH_SETTLED));
+        w.now += SEC;
+    }
+    dispatch_heartbeat(w.d, w.workers[0], NULL, 0, w.now);
+    (void)dispatch_tick(w.d, w.now);
+    collect();
+    assert_int_equal(action(DISPATCH_SETTLED)->code, ERR_STALE);
+    assert_int_equal(action(DISPATCH_SETTLED)->job, a.job);
 }
 
 static void test_a_payload_that_is_being_summed_is_not_late_and_comes_once(void **state)
@@ -557,9 +607,11 @@ int main(void)
         TEST(test_a_job_of_one_unit_cannot_be_cut),
         TEST(test_a_job_about_which_something_is_known_is_not_cut),
         TEST(test_whoever_waits_has_the_job_when_the_event_that_freed_it_is_over),
+        TEST(test_a_lease_that_an_event_after_a_stall_gives_is_no_longer_than_others),
         TEST(test_a_credit_that_is_free_goes_to_the_oldest_that_waits),
         TEST(test_results_that_wait_when_a_batch_is_given_up_are_answered),
         TEST(test_a_payload_that_is_not_wanted_any_more_and_late_is_nobodys_strike),
+        TEST(test_a_stall_of_ours_puts_a_payloads_deadline_off_by_as_much),
         TEST(test_a_payload_that_is_being_summed_is_not_late_and_comes_once),
         TEST(test_a_payload_that_is_summed_outlives_its_sender),
         TEST(test_a_payload_summed_after_its_batch_was_given_up_counts_nothing),

@@ -248,6 +248,10 @@ static void test_who_has_the_run_is_known_by_the_lock_alone(void **state)
         assert_null(other);
     }
     assert_int_equal(open_files(), before);
+    /* Whatever somebody wrote there: what is said of it is as long as a number can be. */
+    (void)temp_folder_text(&place, "lock", "1234567890123456789012345678901234567890");
+    assert_int_equal(journal_open(place.path, &other, &e), ERR_BUSY);
+    assert_non_null(strstr(e.text, "(pid 1234567890123456789012345678901)"));
     closed(&j);
     j = opened(); /* the lock went with it */
     closed(&j);
@@ -307,6 +311,20 @@ static void test_a_segment_is_kept_as_long_as_one_step_of_it_is(void **state)
     assert_int_equal(journal_steps(j), STEPS);
     assert_int_equal(append(j, STEPS), OK);
     closed(&j);
+}
+
+static void test_what_a_kill_left_behind_goes_into_no_closed_segment(void **state)
+{
+    (void)state;
+    struct stat info;
+    int fd = open(temp_folder_file(&place, "steps.log"), O_WRONLY | O_APPEND);
+    assert_true(fd >= 0 && write(fd, "torn", 4) == 4);
+    (void)close(fd);
+    struct journal *j = opened();
+    assert_int_equal(journal_prune(j, 0, NULL), OK);
+    closed(&j);
+    assert_int_equal(stat(temp_folder_file(&place, "steps-0000000004.log"), &info), 0);
+    assert_int_equal(info.st_size, 2 * (80 + COUNT * sizeof(float)));
 }
 
 static void test_a_run_that_is_given_up_leaves_nothing(void **state)
@@ -394,6 +412,22 @@ static void test_what_is_no_database_is_refused_and_left_alone(void **state)
     assert_int_equal(journal_open(place.path, &j, &e), ERR_NOT_FOUND);
     assert_null(j);
     assert_int_equal(open_files(), 0);
+}
+
+static void test_digests_are_compared_from_the_first_start_on(void **state)
+{
+    (void)state;
+    struct errbuf e;
+    struct str text = {0};
+    temp_folder_clear(place.path);
+    struct journal *j = opened(); /* makes it all anew */
+    assert_int_equal(journal_steps(j), 0);
+    assert_int_equal(journal_meta_set(j, "config", "a: 1\n", &e), OK);
+    assert_int_equal(journal_meta_get(j, "config", &text, &e), OK);
+    sql("UPDATE meta SET value='b'");
+    assert_int_equal(journal_meta_get(j, "config", &text, &e), ERR_CORRUPT);
+    str_free(&text);
+    closed(&j);
 }
 
 static void test_a_counter_that_is_damaged_does_not_begin_anew(void **state)
@@ -485,10 +519,12 @@ int main(void)
         TEST(test_who_has_the_run_is_known_by_the_lock_alone),
         TEST(test_a_row_gives_back_every_figure_of_its_step),
         TEST(test_a_segment_is_kept_as_long_as_one_step_of_it_is),
+        TEST(test_what_a_kill_left_behind_goes_into_no_closed_segment),
         TEST(test_a_run_that_is_given_up_leaves_nothing),
         TEST(test_a_folder_whose_name_is_too_long_is_no_run),
         TEST(test_a_reader_needs_a_run_that_it_may_read),
         TEST(test_what_is_no_database_is_refused_and_left_alone),
+        TEST(test_digests_are_compared_from_the_first_start_on),
         TEST(test_a_counter_that_is_damaged_does_not_begin_anew),
         TEST(test_going_back_touches_only_segments_and_says_when_it_cannot),
         TEST(test_a_record_lies_in_the_log_as_it_is_documented),

@@ -304,10 +304,13 @@ static void test_a_probe_waits_for_the_runs_own(void **state)
     struct peer *peer = peer_of(session);
     assert_true(peer->probe_waits);
     assert_memory_equal(peer->probe, m.probe.digest, sizeof peer->probe);
+    request(0, session, 1);
+    assert_int_equal(times(0, WIRE_JOB), 0);
     w.server->own_probe_pending = false;
     server_judge_probe(w.server, peer, peer->probe);
-    assert_int_equal(last(0)->kind, WIRE_READY);
-    assert_int_equal(last(0)->session.session, session);
+    assert_int_equal(times(0, WIRE_READY), 1);
+    assert_int_equal(last(0)->kind, WIRE_JOB); /* and what it asked for comes at once */
+    assert_int_equal(last(0)->job.session, session);
 }
 
 static void test_a_worker_that_is_ready_gets_what_waits_at_once(void **state)
@@ -634,6 +637,19 @@ static void test_a_peer_is_found_by_what_it_is_and_only_while_it_is_there(void *
     assert_true(again->session != sessions[1]);
 }
 
+static void test_as_many_peers_find_room_as_a_run_takes(void **state)
+{
+    (void)state;
+    const struct socket_route from = route(3);
+    for (uint64_t i = 0; i < LIMIT_WORKERS; i++) {
+        assert_non_null(server_peer_new(w.server, 1 << 16 | i, &from));
+    }
+    assert_null(server_peer_new(w.server, 2 << 16, &from));
+    for (uint64_t i = 0; i < LIMIT_WORKERS; i += 1000) {
+        assert_int_equal(server_peer_by_worker(w.server, 1 << 16 | i)->worker, 1 << 16 | i);
+    }
+}
+
 /* Strikes are of a connection; so many other bad ones later the oldest is forgotten. */
 static void test_strikes_of_connections_are_told_apart(void **state)
 {
@@ -693,6 +709,7 @@ int main(void)
         TEST(test_a_token_is_of_one_worker_one_job_and_one_attempt),
         TEST(test_a_thousand_sessions_of_one_worker_harm_nobody_elses_job),
         TEST(test_a_peer_is_found_by_what_it_is_and_only_while_it_is_there),
+        TEST(test_as_many_peers_find_room_as_a_run_takes),
         TEST(test_strikes_of_connections_are_told_apart),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -345,6 +345,24 @@ static void test_a_drain_gives_back_what_waits_for_parameters_and_finishes_what_
     assert_null(strstr(said(AGENT_EXIT)->text, "out of time"));
 }
 
+static void test_a_drain_waits_for_every_slot(void **state)
+{
+    (void)state;
+    for (uint32_t slot = 0; slot < SLOTS; slot++) {
+        to_ready();
+        (void)job(slot, 7, 1, 3);
+        params(3);
+        say_note(WIRE_DRAIN, 0, 0, "");
+        tick(20);
+        assert_null(said(AGENT_EXIT));
+        (void)done(slot, AGENT_FAILED);
+        tick(20);
+        assert_int_equal(said(AGENT_EXIT)->number, AGENT_EXIT_DONE);
+        (void)teardown(state);
+        (void)setup(state);
+    }
+}
+
 static void test_a_probe_under_a_drain_is_answered_and_the_drain_goes_on(void **state)
 {
     (void)state;
@@ -633,6 +651,8 @@ static void test_silence_ends_a_session_and_says_how_long_it_was(void **state)
     assert_int_equal(times(AGENT_OPEN), 1);
     assert_non_null(strstr(said(AGENT_NOTE)->text, "nothing heard for 3001 ms"));
     assert_int_equal(agent_session(w.a), 0);
+    tick(0);
+    assert_non_null(said(AGENT_SEND_HELLO)); /* at once */
 }
 
 static void test_a_worker_that_never_gives_up_looks_on(void **state)
@@ -680,7 +700,8 @@ static void test_settings_are_those_of_the_last_welcome(void **state)
 static void test_actions_come_out_in_their_order_however_many_there_are(void **state)
 {
     (void)state;
-    for (uint64_t round = 0; round < 2; round++) {
+    for (uint64_t round = 0; round < 100;
+         round++) { /* a long life: the list does not grow with it */
         for (uint64_t i = 0; i < 250; i++) {
             agent_act(w.a, AGENT_NOTE)->number = i;
         }
@@ -708,6 +729,7 @@ int main(void)
         TEST(test_a_signal_before_any_work_ends_it_at_once),
         TEST(test_a_signal_under_an_operators_drain_drains_no_second_time),
         TEST(test_a_drain_gives_back_what_waits_for_parameters_and_finishes_what_runs),
+        TEST(test_a_drain_waits_for_every_slot),
         TEST(test_a_probe_under_a_drain_is_answered_and_the_drain_goes_on),
         TEST(test_a_probe_of_a_session_that_is_over_is_not_sent),
         TEST(test_after_a_reprobe_the_old_digest_is_not_repeated),

@@ -235,6 +235,12 @@ static void test_a_line_is_a_role_one_space_a_key_and_a_newline(void **state)
         assert_int_equal(allow_list_named(&list, "zoe") != NULL, cases[i].good);
         allow_list_free(&list);
     }
+    memset(line, 'w', sizeof line);
+    (void)snprintf(line + 120, sizeof line - 120, " 0\n"); /* a word longer than any role */
+    (void)temp_folder_text(&w->folder, "allowed/zoe.pub", line);
+    struct allow_list longest = read_list(w);
+    assert_int_equal(longest.damaged, 1);
+    allow_list_free(&longest);
     for (char *c = hex; *c != '\0'; c++) {
         *c = *c >= 'a' ? (char)(*c - 'a' + 'A') : *c;
     }
