@@ -168,7 +168,7 @@ static void test_the_shipped_configs_load_and_say_what_the_recipe_says(void **st
     assert_true(file_exists(c->data_values));
     config_free(&c);
     assert_int_equal(config_load("configs/starter.yaml", NULL, 0, &c, &e), OK);
-    assert_int_equal(c->train_max_steps, 36);
+    assert_int_equal(c->train_max_steps, 30);
     assert_true(c->eval_before);
     assert_true(file_exists(c->data_values));
     config_free(&c);
