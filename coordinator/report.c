@@ -267,13 +267,19 @@ static void add_cell(const char *text, struct str *out)
     }
 }
 
-/* Per value: contrast where it was read, else the first readout there is. */
-static void add_value_rows(const struct tables *t, const char *format, struct str *out)
+/* What rows by value and examples are of: contrast where it was read, else the first there is. */
+static int main_readout(const struct tables *t)
 {
     int r = READOUT_CONTRAST;
     for (int i = 0; i < READOUTS && !t->after[r].there && !t->before[r].there; i++) {
         r = i;
     }
+    return r;
+}
+
+static void add_value_rows(const struct tables *t, const char *format, struct str *out)
+{
+    const int r = main_readout(t);
     const struct row *main_row = t->after[r].there ? &t->after[r] : &t->before[r];
     bool plain = strcmp(format, "plain") == 0;
     const char *name;
@@ -353,14 +359,10 @@ static void add_training(const struct report_input *in, const char *start, struc
              in->total_seconds);
 }
 
-/* The dilemmas, by the readout in which the model picks by itself where it was asked. */
 static enum err add_examples(const struct report_input *in, const struct tables *t, bool plain,
                              struct str *out)
 {
-    int r = READOUT_LIKELIHOOD;
-    if (!t->after[r].there && !t->before[r].there) {
-        r = READOUT_CONTRAST;
-    }
+    const int r = main_readout(t);
     const struct examples_picks picks = {.before = t->before[r].questions,
                                          .after = t->after[r].questions,
                                          .readout = readout_name((enum readout)r)};
